@@ -1,0 +1,2 @@
+//! The `crossfade` binary.
+fn main() {}

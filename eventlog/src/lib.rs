@@ -1,0 +1,16 @@
+//! The log: topics of partitions of records, appended durably, read from an offset, tailed.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`port`] | the [`Log`] port and its types |
+//! | [`embedded`] | a log in one file (redb) for one process, with group commit |
+//!
+//! Invariants: an append is answered only when it is durable, or as *unknown*; offsets of a partition are
+//! contiguous from 0; a reader sees a record only once it is durable. This crate must never know what a record
+//! means.
+
+pub mod embedded;
+pub mod port;
+
+pub use embedded::EmbeddedLog;
+pub use port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};

@@ -1,0 +1,109 @@
+//! The port: what the engine, the relay and the comparator ask of a log, whatever keeps it.
+
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+
+/// A future behind a pointer, so that the port can be used as `dyn Log`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A record to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Groups records of one aggregate; the embedded log keeps it and gives it no meaning.
+    pub key: Bytes,
+    /// The stored bytes.
+    pub value: Bytes,
+}
+
+impl NewRecord {
+    /// A record without a key.
+    pub fn of(value: impl Into<Bytes>) -> Self {
+        Self { key: Bytes::new(), value: value.into() }
+    }
+}
+
+/// A durable record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the partition.
+    pub offset: u64,
+    /// When the log took it, by the log's clock: microseconds since 1970, never falling within a partition.
+    pub at_micros: i64,
+    /// Its key.
+    pub key: Bytes,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// An append did not end in the certainty of being durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Nothing of the batch is or will be in the log.
+    #[error("not appended: {0}")]
+    NotAppended(String),
+    /// Some or all of the batch may be in the log: read back before deciding anything.
+    #[error("unknown whether appended: {0}")]
+    Unknown(String),
+}
+
+/// A read failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Records at this offset were deleted.
+    #[error("{topic}/{partition} begins at offset {begin}, {wanted} is gone")]
+    Gone {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset there is.
+        begin: u64,
+        /// The offset asked for.
+        wanted: u64,
+    },
+    /// The log cannot be read now.
+    #[error("cannot read the log: {0}")]
+    Failed(String),
+}
+
+/// A position in a partition that moves on with the log.
+pub trait Tail: Send {
+    /// The next records, at least one and at most `max`, waiting for them if there are none yet.
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>>;
+}
+
+/// A log.
+pub trait Log: Send + Sync {
+    /// Appends a batch to one partition, in order and without others between, and answers once it is durable:
+    /// the offset of its first record. An empty batch answers the end.
+    fn append<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        batch: Vec<NewRecord>,
+    ) -> BoxFuture<'a, Result<u64, AppendError>>;
+
+    /// Durable records from `from` on, at most `max`; empty at the end.
+    fn read<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        from: u64,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, ReadError>>;
+
+    /// Follows a partition from `from` on.
+    fn tail(&self, topic: &str, partition: u32, from: u64) -> Box<dyn Tail>;
+
+    /// The offset that the next record will have.
+    fn end<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<u64, ReadError>>;
+
+    /// Deletes all records below `before`; used by retention and snapshots.
+    fn delete_before<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        before: u64,
+    ) -> BoxFuture<'a, Result<(), ReadError>>;
+}

@@ -1,0 +1,109 @@
+//! Files and directories. Errors name the path, because "permission denied" alone helps nobody.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+fn named(path: &Path, what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Makes a directory and its parents, and proves that it can be written.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path).map_err(|error| named(path, "create the directory", error))?;
+    let probe = path.join(".writable");
+    File::create(&probe).map_err(|error| named(path, "write into the directory", error))?;
+    fs::remove_file(&probe).map_err(|error| named(path, "write into the directory", error))
+}
+
+/// A data directory held by this process alone, until dropped.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+/// Claims a data directory for this process.
+///
+/// # Errors
+/// When the directory cannot be made or written, or another living process holds it.
+pub fn lock_dir(path: &Path) -> io::Result<DirLock> {
+    create_dir(path)?;
+    let name = path.join("LOCK");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|error| named(&name, "open", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(DirLock { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another process uses the data directory {}: stop it, or choose another directory", path.display()),
+        )),
+        Err(fs::TryLockError::Error(error)) => Err(named(&name, "lock", error)),
+    }
+}
+
+/// Reads a whole file; `None` when there is none.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(path, "read", error)),
+    }
+}
+
+/// Replaces a file as a whole: after a crash there is the old content or the new one, never a mixture.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        sync_parent(path)
+    };
+    write().map_err(|error| named(path, "write", error))
+}
+
+/// Makes the entry of `path` in its directory durable.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file for appending, making it if absent.
+pub fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(|error| named(path, "open", error))
+}
+
+/// Shortens a file to `length` bytes: what a torn write left behind is cut off.
+pub fn truncate(path: &Path, length: u64) -> io::Result<()> {
+    let cut = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(length)?;
+        file.sync_all()
+    };
+    cut().map_err(|error| named(path, "truncate", error))
+}
+
+/// Removes a file; one that is not there is no error.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
+        _ => Ok(()),
+    }
+}
+
+/// The entries of a directory, sorted by name.
+pub fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries = fs::read_dir(path)
+        .map_err(|error| named(path, "list", error))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    Ok(entries)
+}

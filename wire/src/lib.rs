@@ -1,0 +1,34 @@
+//! What crosses a process boundary: stored records, frames between parts, JSON of the two APIs.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`words`] | the closed vocabularies: system, stage, mode, class, verdict, cause |
+//! | [`ids`] | account hash, bucket, exchange number, the form of engine ids |
+//! | [`scalar`] | time, money, digests, bodies as they stand in bytes and in JSON |
+//! | [`stored`] | the tag in front of every stored record; decoding any topic to JSON |
+//! | [`chain`] | records that name their parent's hash, and how a reader verifies them |
+//! | [`exchange`] | `cutover.exchanges`: intents and results as the fronts shipped them |
+//! | [`shadow`] | `cutover.shadows`: what the relay did with each shadow leg |
+//! | [`rollout`] | `cutover.rollout`: dial changes, and the state they add up to |
+//! | [`decision`] | `cutover.decisions`: findings, reconciliations, settlements |
+//! | [`journal`] | `billing.commands` and `billing.journal`: the engine's inputs and outcomes |
+//! | [`ingest`] | frames between a front and the relay |
+//! | [`billing`] | JSON of the billing API |
+//! | [`control`] | JSON of the control API |
+//!
+//! Every stored type has a golden file under `tests/golden/`: a change of its bytes is a new version, never
+//! an edit. This crate must never know how a system decides, only how it is written down.
+
+pub mod billing;
+pub mod chain;
+pub mod control;
+pub mod decision;
+pub mod exchange;
+pub mod ids;
+pub mod ingest;
+pub mod journal;
+pub mod rollout;
+pub mod scalar;
+pub mod shadow;
+pub mod stored;
+pub mod words;
