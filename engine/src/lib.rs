@@ -1,1 +1,32 @@
-//! engine.
+//! The engine: an event-sourced ledger of N shards behind the billing API.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`service`] | opens the data directory and the listeners, runs until told to stop |
+//! | [`config`] | the section `[engine]` of the configuration |
+//! | [`api`] | the billing API over HTTP |
+//! | [`ledger`] | the shards behind one handle: submit a command, wait for its answer, read linearizably |
+//! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
+//! | [`view`] | the read model in memory: a fold of the accepted outcomes |
+//! | [`codec`] | between the domain's types and their stored form |
+//! | [`metrics`] | the names of what is measured |
+//!
+//! Invariants
+//! - Nothing is true until it is accepted: an answer, a follow-up, a line in the view come from outcomes that were
+//!   appended, read back, and extend the chain of their shard ([`shard::acceptance`]).
+//! - A restart is a fold of the journal; nothing else is kept.
+//! - Every command gets exactly one outcome. What a program does not know stops it; it skips nothing.
+//!
+//! This crate must never know what a cutover is: a leg is a command with a mode.
+
+pub mod api;
+pub mod codec;
+pub mod config;
+pub mod ledger;
+pub mod metrics;
+pub mod service;
+pub mod shard;
+pub mod view;
+
+pub use config::Config;
+pub use service::{Bound, Error, bind};

@@ -4,13 +4,18 @@
 //! |---|---|
 //! | [`port`] | the [`Log`] port and its types |
 //! | [`embedded`] | a log in one file (redb) for one process, with group commit |
+//! | `serve` | a log over HTTP, for the processes that own one (feature `serve`) |
+//! | [`metrics`] | the names of what this crate measures |
 //!
 //! Invariants: an append is answered only when it is durable, or as *unknown*; offsets of a partition are
 //! contiguous from 0; a reader sees a record only once it is durable. This crate must never know what a record
 //! means.
 
 pub mod embedded;
+pub mod metrics;
 pub mod port;
+#[cfg(feature = "serve")]
+pub mod serve;
 
-pub use embedded::EmbeddedLog;
+pub use embedded::{Counters, EmbeddedLog, OpenError};
 pub use port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};

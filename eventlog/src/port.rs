@@ -69,7 +69,8 @@ pub enum ReadError {
 
 /// A position in a partition that moves on with the log.
 pub trait Tail: Send {
-    /// The next records, at least one and at most `max`, waiting for them if there are none yet.
+    /// The next records, at least one and at most `max`, waiting for them if there are none yet. Dropping the
+    /// future loses no record.
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>>;
 }
 
@@ -100,10 +101,6 @@ pub trait Log: Send + Sync {
     fn end<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<u64, ReadError>>;
 
     /// Deletes all records below `before`; used by retention and snapshots.
-    fn delete_before<'a>(
-        &'a self,
-        topic: &'a str,
-        partition: u32,
-        before: u64,
-    ) -> BoxFuture<'a, Result<(), ReadError>>;
+    fn delete_before<'a>(&'a self, topic: &'a str, partition: u32, before: u64)
+    -> BoxFuture<'a, Result<(), ReadError>>;
 }

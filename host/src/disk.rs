@@ -1,8 +1,10 @@
 //! Files and directories. Errors name the path, because "permission denied" alone helps nobody.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+pub use std::fs::File;
 
 fn named(path: &Path, what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
@@ -80,6 +82,20 @@ pub fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|error| named(path, "open", error))
 }
 
+/// Opens a file for reading.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| named(path, "open", error))
+}
+
+/// How long a file is; `None` when there is none.
+pub fn length(path: &Path) -> io::Result<Option<u64>> {
+    match fs::metadata(path) {
+        Ok(about) => Ok(Some(about.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(path, "look at", error)),
+    }
+}
+
 /// Shortens a file to `length` bytes: what a torn write left behind is cut off.
 pub fn truncate(path: &Path, length: u64) -> io::Result<()> {
     let cut = || -> io::Result<()> {
@@ -93,6 +109,14 @@ pub fn truncate(path: &Path, length: u64) -> io::Result<()> {
 /// Removes a file; one that is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes an empty directory; one that is not there is no error.
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
         _ => Ok(()),
     }

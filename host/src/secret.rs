@@ -34,6 +34,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Written as `(hidden)`: a printed configuration shows that there is a secret, not which.
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(hidden)")
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum Source {

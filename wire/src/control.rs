@@ -438,3 +438,12 @@ pub struct LogLine {
     /// The stored bytes, in base64.
     pub bytes: String,
 }
+
+impl LogLine {
+    /// The line of a record that the log took at `at_micros`.
+    pub fn of(offset: u64, at_micros: i64, stored: &[u8]) -> Self {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.encode(stored);
+        Self { offset, at: Timestamp(at_micros), bytes }
+    }
+}

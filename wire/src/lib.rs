@@ -13,6 +13,7 @@
 //! | [`decision`] | `cutover.decisions`: findings, reconciliations, settlements |
 //! | [`journal`] | `billing.commands` and `billing.journal`: the engine's inputs and outcomes |
 //! | [`ingest`] | frames between a front and the relay |
+//! | [`leg`] | headers between the relay and the engine: mode, alias, the authority's refusal |
 //! | [`billing`] | JSON of the billing API |
 //! | [`control`] | JSON of the control API |
 //!
@@ -27,6 +28,7 @@ pub mod exchange;
 pub mod ids;
 pub mod ingest;
 pub mod journal;
+pub mod leg;
 pub mod rollout;
 pub mod scalar;
 pub mod shadow;

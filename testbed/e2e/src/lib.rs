@@ -1,1 +1,13 @@
-//! testbed-e2e.
+//! End-to-end runs: the real binary as processes, real traffic, an independent auditor.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`process`] | one `crossfade` process: started, awaited until ready, killed |
+//! | [`system`] | all parts, as one process or as four, in a temporary directory |
+//! | [`replay`] | a real bank's year
+//! | [`checks`] | what has to hold after every run |
+
+pub mod checks;
+pub mod process;
+pub mod replay;
+pub mod system;

@@ -1,1 +1,154 @@
-//! testbed-legacy.
+//! The reference legacy: the synchronous billing service that Crossfade replaces in tests and in the demo.
+//!
+//! It serves part L of the contract with the engine's JSON shapes, from code that shares nothing with the engine,
+//! and can be told to make mistakes, of which it keeps an honest ledger.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`money`], [`shapes`], [`strict`] | amounts, JSON shapes, strict JSON |
+//! | [`request`] | from a body to a command, or to everything that is wrong with it |
+//! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
+//! | [`store`] | the tables on disk |
+//! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
+//! | [`faults`] | which faults are switched on |
+//! | `reads`, `incoming`, `api` | reads; HTTP |
+//!
+//! Invariants:
+//! - What was answered is on disk, and the fault ledger says in the same transaction what was done on purpose.
+//! - One (tenant, deciding account, key) has one effect, except where the fault ledger says otherwise.
+//!
+//! This crate must never know what a front, an engine or a cutover is.
+
+pub mod faults;
+pub mod money;
+pub mod refusal;
+pub mod request;
+pub mod rules;
+pub mod shapes;
+pub mod store;
+pub mod strict;
+
+mod api;
+mod execute;
+mod incoming;
+mod reads;
+mod writer;
+
+use execute::Executor;
+use faults::FaultSwitch;
+use host::net::TcpListener;
+use host::ops::Readiness;
+use host::task::Shutdown;
+use redb::Database;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The section `[legacy]`.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where clients, the front and operators reach it; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where it keeps its file; held by one process.
+    pub data_dir: PathBuf,
+    /// Whether a refusal by a rule consumes its key and stands in the history.
+    pub refusal_keeps_key: bool,
+    /// How much longer a request takes that is slowed down on purpose, in milliseconds.
+    pub slow_ms: u64,
+    /// How long a request is held that is not answered on purpose, in seconds.
+    pub hang_seconds: u64,
+    /// The seed of faults that are switched on without one.
+    pub fault_seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
+            data_dir: PathBuf::from("data/legacy"),
+            refusal_keeps_key: true,
+            // FORMATS, "The reference legacy".
+            slow_ms: 1000,
+            // Longer than every time-out that is meant to notice it.
+            hang_seconds: 120,
+            fault_seed: 1,
+        }
+    }
+}
+
+/// Why the legacy cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory, the listener or the thread cannot be had; the message names it.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The writer's thread broke an invariant of its own; the message is in the log.
+    #[error("the legacy's writer has died")]
+    WriterDied,
+}
+
+/// A legacy that holds its data directory and its listener, and serves nothing yet.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    address: SocketAddr,
+    listener: TcpListener,
+    database: Arc<Database>,
+    // Dropped after the database: the next process finds a closed file.
+    lock: host::disk::DirLock,
+}
+
+/// Opens the data directory and the listener.
+///
+/// # Errors
+/// When the directory cannot be written or belongs to another process, the store cannot be opened, or the address
+/// cannot be listened on.
+pub async fn bind(config: Config) -> Result<Bound, Error> {
+    let lock = host::disk::lock_dir(&config.data_dir)?;
+    let database = store::open(&config.data_dir)?;
+    let listener = host::net::listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    Ok(Bound { config, address, listener, database, lock })
+}
+
+impl Bound {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, and finishes what is in flight.
+    ///
+    /// # Errors
+    /// When the store failed: what was answered before is on disk, and nothing is answered any more.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let Bound { config, address, listener, database, lock } = self;
+        let stop = shutdown.child();
+        let faults = Arc::new(FaultSwitch::new(config.fault_seed));
+        let executor = Executor::new(database.clone(), faults.clone(), config.refusal_keeps_key)?;
+        let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
+        let api = api::Api {
+            writer: writer.clone(),
+            database,
+            faults,
+            slow: Duration::from_millis(config.slow_ms),
+            hang: Duration::from_secs(config.hang_seconds),
+            shutdown: stop.clone(),
+        };
+        tracing::info!(%address, "the legacy serves");
+        host::http::serve_router(listener, api::router(api, Readiness::new()), stop).await;
+        writer.stop().await;
+        let ended = host::task::spawn_blocking(move || thread.join()).await;
+        drop(lock);
+        match ended {
+            Ok(Ok(ended)) => Ok(ended?),
+            Ok(Err(_)) | Err(_) => Err(Error::WriterDied),
+        }
+    }
+}

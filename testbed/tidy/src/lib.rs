@@ -1,1 +1,1 @@
-//! testbed-tidy.
+//! Rules of this repository as tests; see `tests/tidy.rs`.

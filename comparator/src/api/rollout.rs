@@ -1,0 +1,126 @@
+//! `/api/rollout`: where the dial stands, and moving it.
+
+use crate::api::auth::{Operator, Viewer};
+use crate::api::problem::{Body, reason};
+use crate::api::{Answer, Refused};
+use crate::rollout::{Request, moves};
+use crate::service::Parts;
+use axum::Json;
+use axum::extract::State;
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use wire::billing::Problem;
+use wire::control::{Reason, RolloutHistory, RolloutView, SetRollout};
+use wire::rollout::GateReading;
+use wire::words::Permission;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Parts>> {
+    OpenApiRouter::new()
+        .routes(routes!(show))
+        .routes(routes!(history))
+        .routes(routes!(gates))
+        .routes(routes!(set))
+        .routes(routes!(rollback))
+        .routes(routes!(freeze))
+        .routes(routes!(unfreeze))
+}
+
+/// Where the dial stands, with its gates.
+#[utoipa::path(get, path = "/api/rollout", tag = "rollout", security(("token" = [])), responses(
+    (status = 200, body = RolloutView),
+    (status = 503, body = Problem, content_type = "application/problem+json", description = "LogUnavailable"),
+))]
+async fn show(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<RolloutView> {
+    let state = parts.dial.state().await?;
+    Ok(Json(parts.dial.view(&state)))
+}
+
+/// Every change of the dial, oldest first.
+#[utoipa::path(get, path = "/api/rollout/history", tag = "rollout", security(("token" = [])), responses(
+    (status = 200, body = RolloutHistory),
+))]
+async fn history(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<RolloutHistory> {
+    Ok(Json(parts.dial.state().await?.history()))
+}
+
+/// The gates as they stand for the next move up.
+#[utoipa::path(get, path = "/api/rollout/gates", tag = "rollout", security(("token" = [])), responses(
+    (status = 200, body = Vec<GateReading>),
+))]
+async fn gates(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<Vec<GateReading>> {
+    let state = parts.dial.state().await?;
+    Ok(Json(parts.dial.gates(&state, None)))
+}
+
+/// Sets the dial to `passthrough`, `capture`, `shadow`, or a percentage. Up only through open gates, unless an
+/// approver forces them; a move that takes accounts along is handed over in two phases and answered at the end.
+#[utoipa::path(post, path = "/api/rollout/set", tag = "rollout", security(("token" = [])), request_body = SetRollout,
+    responses(
+        (status = 200, body = RolloutView),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "MalformedRequest"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "NotAuthorised"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "GatesNotMet, HandoverLate, NothingToDo, LostRace or Frozen"),
+    ))]
+async fn set(
+    Operator(caller): Operator,
+    State(parts): State<Arc<Parts>>,
+    Body(wanted): Body<SetRollout>,
+) -> Answer<RolloutView> {
+    let by = Request { actor: caller.name.clone(), reason: reason(&wanted.reason)? };
+    let to = moves::parse_target(&wanted.to).map_err(|why| Refused::malformed("/to", "InvalidValue", why))?;
+    if wanted.force {
+        caller.needs(Permission::Approver, "overruling gates")?;
+    }
+    let state = parts.dial.set(by, to, wanted.force).await?;
+    Ok(Json(parts.dial.view(&state)))
+}
+
+/// Back to shadow at 0 %, at once, also while frozen.
+#[utoipa::path(post, path = "/api/rollout/rollback", tag = "rollout", security(("token" = [])), request_body = Reason,
+    responses(
+        (status = 200, body = RolloutView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo"),
+    ))]
+async fn rollback(
+    Operator(caller): Operator,
+    State(parts): State<Arc<Parts>>,
+    Body(given): Body<Reason>,
+) -> Answer<RolloutView> {
+    let by = Request { actor: caller.name, reason: reason(&given.reason)? };
+    let state = parts.dial.rollback(&by).await?;
+    Ok(Json(parts.dial.view(&state)))
+}
+
+/// Forbids moves up.
+#[utoipa::path(post, path = "/api/rollout/freeze", tag = "rollout", security(("token" = [])), request_body = Reason,
+    responses(
+        (status = 200, body = RolloutView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo or LostRace"),
+    ))]
+async fn freeze(
+    Operator(caller): Operator,
+    State(parts): State<Arc<Parts>>,
+    Body(given): Body<Reason>,
+) -> Answer<RolloutView> {
+    let by = Request { actor: caller.name, reason: reason(&given.reason)? };
+    let state = parts.dial.freeze(&by, true).await?;
+    Ok(Json(parts.dial.view(&state)))
+}
+
+/// Allows moves up again.
+#[utoipa::path(post, path = "/api/rollout/unfreeze", tag = "rollout", security(("token" = [])), request_body = Reason,
+    responses(
+        (status = 200, body = RolloutView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo or LostRace"),
+    ))]
+async fn unfreeze(
+    Operator(caller): Operator,
+    State(parts): State<Arc<Parts>>,
+    Body(given): Body<Reason>,
+) -> Answer<RolloutView> {
+    let by = Request { actor: caller.name, reason: reason(&given.reason)? };
+    let state = parts.dial.freeze(&by, false).await?;
+    Ok(Json(parts.dial.view(&state)))
+}

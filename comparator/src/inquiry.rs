@@ -1,0 +1,182 @@
+//! Inquiries: what the index wants to know of both systems' histories is read there, and the answer written down
+//! as a decision, which the index then folds. An answer that cannot be had yet is tried again until it can.
+
+use crate::decisions::Decisions;
+use crate::index::{self, Index, Inquiry};
+use crate::ingest::Ingest;
+use crate::marks::{Marks, NoMark, new_id};
+use crate::rollout::COMPARATOR;
+use crate::systems::{ReadFailed, Systems};
+use host::clock;
+use host::task::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use wire::billing::TransactionResult;
+use wire::decision::{DecisionBody, Finding};
+use wire::words::System;
+
+/// After a failed attempt to answer, growing to the second number.
+const PAUSE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+/// How long marks are asked for before rows of unknown keys are left out of an answer: the exchange that gave the
+/// reason waits all the while, and the next inquiry or reconciliation finds them again. Fronts come back within a
+/// second or two of a restart.
+const MARK_PATIENCE: Duration = Duration::from_secs(10);
+/// Names what an answer without a mark could not explain.
+const UNMARKED: &str = "unmarked";
+
+/// Answers inquiries.
+pub struct Inquirer {
+    ingest: Arc<Ingest>,
+    decisions: Arc<Decisions>,
+    marks: Arc<Marks>,
+    systems: Systems,
+}
+
+/// An answer could not be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system could not be read.
+    #[error(transparent)]
+    Reading(#[from] ReadFailed),
+    /// The log did not take the answer.
+    #[error("cannot write down what was found: {0}")]
+    Writing(String),
+}
+
+/// The rows of both systems, read for one inquiry.
+struct Histories {
+    legacy: Vec<TransactionResult>,
+    engine: Vec<TransactionResult>,
+}
+
+impl Inquirer {
+    /// Answers with what these can tell.
+    pub fn new(ingest: Arc<Ingest>, decisions: Arc<Decisions>, marks: Arc<Marks>, systems: Systems) -> Self {
+        Self { ingest, decisions, marks, systems }
+    }
+
+    /// Answers what comes, several at once: an inquiry holds back later exchanges of its own accounts only.
+    pub async fn run(
+        self: Arc<Self>,
+        mut inquiries: mpsc::UnboundedReceiver<Inquiry>,
+        at_once: usize,
+        shutdown: Shutdown,
+    ) {
+        let places = Arc::new(Semaphore::new(at_once));
+        loop {
+            let inquiry = tokio::select! {
+                inquiry = inquiries.recv() => inquiry,
+                () = shutdown.stopped() => return,
+            };
+            let (Some(inquiry), Ok(place)) = (inquiry, places.clone().acquire_owned().await) else { return };
+            let (inquirer, shutdown) = (self.clone(), shutdown.clone());
+            host::task::spawn(async move {
+                let _place = place;
+                tokio::select! {
+                    () = inquirer.answer_until_done(&inquiry) => {}
+                    () = shutdown.stopped() => {}
+                }
+            });
+        }
+    }
+
+    async fn answer_until_done(&self, inquiry: &Inquiry) {
+        let reason = match &inquiry.exchange {
+            Some(exchange) => format!("exchange {exchange} does not fit"),
+            None => "a reconciliation found a difference".to_owned(),
+        };
+        let [mut pause, longest] = PAUSE;
+        loop {
+            match self.answer(inquiry, None, &reason).await {
+                Ok(_) => return,
+                Err(error) => {
+                    let exchange = inquiry.exchange.as_ref().map(ToString::to_string);
+                    tracing::warn!(exchange, %error, "an inquiry waits for its answer");
+                }
+            }
+            clock::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// Reads both histories, and appends what they say; answers the offset and how much was found. `mark` names
+    /// what belongs to no exchange; without one, the mark that proves its key unknown does.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was appended then, as far as is known.
+    pub async fn answer(
+        &self,
+        inquiry: &Inquiry,
+        mark: Option<&str>,
+        reason: &str,
+    ) -> Result<(u64, Vec<Finding>), Error> {
+        let histories = self.read(inquiry).await?;
+        let findings = self.judge(inquiry, mark, &histories).await;
+        let body = DecisionBody::Inquired {
+            exchange: inquiry.exchange.clone(),
+            accounts: inquiry.accounts.clone(),
+            findings: findings.clone(),
+        };
+        let offset = self.decisions.append(COMPARATOR, reason, body).await.map_err(Error::Writing)?;
+        tracing::info!(
+            offset,
+            exchange = inquiry.exchange.as_ref().map(ToString::to_string),
+            accounts = inquiry.accounts.len(),
+            findings = findings.len(),
+            "an inquiry is answered"
+        );
+        Ok((offset, findings))
+    }
+
+    async fn read(&self, inquiry: &Inquiry) -> Result<Histories, ReadFailed> {
+        let (legacy, engine) =
+            tokio::try_join!(self.read_system(System::Legacy, inquiry), self.read_system(System::Engine, inquiry),)?;
+        Ok(Histories { legacy, engine })
+    }
+
+    /// The rows of all accounts of the inquiry in one system, as far back as it has to know.
+    async fn read_system(&self, system: System, inquiry: &Inquiry) -> Result<Vec<TransactionResult>, ReadFailed> {
+        let mut all = Vec::new();
+        for account in &inquiry.accounts {
+            let mut rows: Vec<TransactionResult> = Vec::new();
+            let mut before: Option<String> = None;
+            loop {
+                let page = self.systems.history(system, account, before.as_deref()).await?;
+                rows.extend(page.transactions);
+                before = page.next;
+                if before.is_none() || inquiry.covered(&rows) {
+                    break;
+                }
+            }
+            all.append(&mut rows);
+        }
+        Ok(all)
+    }
+
+    /// What the histories say, once every front has shipped what it had written while they were read: an exchange
+    /// that was on its way is no write that bypassed the front, and it may have run beside the one that asks.
+    async fn judge(&self, inquiry: &Inquiry, name: Option<&str>, histories: &Histories) -> Vec<Finding> {
+        let Histories { legacy, engine } = histories;
+        let by_index = |mark: &str| {
+            self.ingest.look(|index| index::findings(inquiry, mark, legacy, engine, &|row| index.is_known_key(row)))
+        };
+        let patient_until = clock::now() + MARK_PATIENCE;
+        loop {
+            let error = match self.marks.shared().await {
+                Ok(mark) => return by_index(name.unwrap_or(&mark)),
+                Err(error) => error,
+            };
+            // Fronts that have all ended in order have shipped everything.
+            let nobody_serves = self.ingest.look(Index::gates_inputs).serving.is_empty();
+            if error == NoMark::NobodyConnected && nobody_serves {
+                return by_index(name.unwrap_or(&new_id()));
+            }
+            if clock::now() >= patient_until {
+                tracing::warn!(%error, "an inquiry is answered without a mark: rows of unknown keys are left out");
+                return index::findings(inquiry, name.unwrap_or(UNMARKED), legacy, engine, &|_| true);
+            }
+            clock::sleep(PAUSE[0]).await;
+        }
+    }
+}

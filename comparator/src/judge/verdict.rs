@@ -1,0 +1,487 @@
+//! The verdict on one exchange, once both its legs have ended.
+//!
+//! First comes what is certain: fields and movements. Then levels, where nothing ran beside. What does not fit and no
+//! open discrepancy explains is a reason to ask both histories once ([`Opinion::Inquire`]); what still does not fit
+//! afterwards is a discrepancy of its own.
+
+use super::diff::{Difference, diff, difference, gravest, moved_apart};
+use super::normalize::{Answer, Leg, Transaction};
+use super::overlap::Overlap;
+use super::rules::{self, Rule, SHARED_ACCOUNT};
+use super::{less, plus};
+use wire::scalar::{Money, Timestamp};
+use wire::words::{Cause, Class, Mode, Operation, System};
+
+/// An exchange whose legs have both ended, with all that bears on it.
+#[derive(Debug, Clone)]
+pub struct Case<'a> {
+    /// What it does.
+    pub operation: Operation,
+    /// Whose answer the client had.
+    pub authority: System,
+    /// The mode of the shadow leg.
+    pub mode: Mode,
+    /// The legacy's leg; `Err` says why it cannot be read.
+    pub legacy: Result<Leg, String>,
+    /// The engine's leg; `Err` says why it cannot be read.
+    pub engine: Result<Leg, String>,
+    /// Codes for which the shadow refused earlier offers, or would have refused the forced one.
+    pub state_refusals: Vec<String>,
+    /// Every account it names.
+    pub accounts: Vec<Standing>,
+    /// Discrepancies that touch the transaction it refers to, or other refunds of it.
+    pub family: Vec<String>,
+    /// An earlier exchange with the same key had the effect; the discrepancies that one belongs to.
+    pub repeat_of: Option<Vec<String>>,
+    /// Whether the levels shown are those of its own time (a repeated answer shows older ones).
+    pub levels_current: bool,
+    /// Of a change of an account: pointers to what was asked for.
+    pub requested: Vec<String>,
+    /// Whether the two systems refer to different earlier transactions.
+    pub originals_differ: bool,
+    /// Whether the histories have been asked already.
+    pub inquired: bool,
+    /// Rules in force.
+    pub rules: &'a [Rule],
+    /// The time that decides whether a rule has expired.
+    pub at: Timestamp,
+}
+
+/// How an account stands at the exchange's place in the order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The account.
+    pub account: String,
+    /// Whether it is EXTERNAL or SYSTEM without limits.
+    pub shared: bool,
+    /// What else ran on it.
+    pub overlap: Overlap,
+    /// Legacy less engine per currency, as discrepancies explain it; nothing that is zero.
+    pub totals: Vec<(String, Money)>,
+    /// The discrepancies that explain it.
+    pub roots: Vec<String>,
+    /// Discrepancies by which its status or limits differ.
+    pub state_roots: Vec<String>,
+    /// The last exchange booked `forced` beside others since the last equal level: first suspect.
+    pub forced: Option<String>,
+}
+
+/// What the judge says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opinion {
+    /// The histories of its accounts have to be read first.
+    Inquire,
+    /// The verdict.
+    Judged(Judgement),
+}
+
+/// A verdict with what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub ruling: Ruling,
+    /// Where the systems differ.
+    pub differences: Vec<Difference>,
+    /// What it adds to offsets: of a mismatch as its own, of a carried one to its first root. Account, currency,
+    /// legacy less engine.
+    pub offsets: Vec<(String, String, Money)>,
+    /// What it adds to the offsets of an earlier forced exchange: that one's id, account, currency, amount.
+    pub blamed: Vec<(String, String, String, Money)>,
+    /// Levels that were looked at, by account.
+    pub levels: Vec<(String, Level)>,
+    /// Whether an account's status or limits differ from now on.
+    pub state_differs: bool,
+}
+
+/// The verdict on an exchange with two legs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Both did the same.
+    Match,
+    /// The same after the order was settled.
+    Order {
+        /// Because of a credit from the other cohort on its way.
+        cross_cohort: bool,
+        /// Booked whatever the limits said: the next quiet point has the last word.
+        forced: bool,
+    },
+    /// A root.
+    Mismatch(Cause),
+    /// Explained by these roots.
+    Carried(Vec<String>),
+    /// Hidden by this rule.
+    Ignored(String),
+    /// A leg cannot be read.
+    Unreadable(System),
+}
+
+/// A level that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The offset explains it exactly: everything before is verified.
+    Equal,
+    /// Something ran beside: the next quiet point will tell.
+    Deferred,
+}
+
+/// Judges a case.
+pub fn judge(case: &Case<'_>) -> Opinion {
+    let (legacy, engine) = match (&case.legacy, &case.engine) {
+        (Ok(legacy), Ok(engine)) => (legacy, engine),
+        (Err(why), _) => return unreadable(System::Legacy, why),
+        (_, Err(why)) => return unreadable(System::Engine, why),
+    };
+    let (authority, shadow) = match case.authority {
+        System::Legacy => (legacy, engine),
+        System::Engine => (engine, legacy),
+    };
+    match (&legacy.answer, &engine.answer) {
+        _ if authority.class == Class::Refused => refused(case, legacy, engine, shadow),
+        (Some(first), Some(second)) => applied(case, [legacy, engine], [first, second]),
+        _ => one_sided(case, legacy, engine, shadow),
+    }
+}
+
+fn unreadable(system: System, why: &str) -> Opinion {
+    let difference = match system {
+        System::Legacy => difference("", Cause::Field, why.to_owned(), String::new()),
+        System::Engine => difference("", Cause::Field, String::new(), why.to_owned()),
+    };
+    Opinion::Judged(Judgement { differences: vec![difference], ..Judgement::of(Ruling::Unreadable(system)) })
+}
+
+/// The authority refused it by a rule, the shadow decided it dry.
+fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion {
+    if shadow.class == Class::Refused && legacy.code == engine.code {
+        return Opinion::Judged(Judgement::of(Ruling::Match));
+    }
+    let cause = if shadow.class == Class::Refused { Cause::ErrorCode } else { Cause::Status };
+    let differences = vec![difference("/errorCode", cause, outcome(legacy), outcome(engine))];
+    let mut roots = explained(case, System::Legacy, legacy.code.as_deref());
+    extend(&mut roots, explained(case, System::Engine, engine.code.as_deref()));
+    let overlap = case.overlap();
+    let ruling = if !roots.is_empty() {
+        Ruling::Carried(roots)
+    } else if overlap.any() {
+        Ruling::Order { cross_cohort: !overlap.same_cohort, forced: false }
+    } else if !case.inquired {
+        return Opinion::Inquire;
+    } else {
+        Ruling::Mismatch(cause)
+    };
+    Opinion::Judged(Judgement { differences, ..Judgement::of(ruling) })
+}
+
+/// The authority applied it, the shadow did not.
+fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion {
+    let differences = vec![difference("/status", Cause::Status, outcome(legacy), outcome(engine))];
+    let mut roots = explained(case, case.authority.other(), shadow.code.as_deref());
+    extend(&mut roots, case.repeat_of.clone().unwrap_or_default());
+    let ruling = if !roots.is_empty() {
+        Ruling::Carried(roots)
+    } else if !case.inquired {
+        return Opinion::Inquire;
+    } else if case.overlap().cross_cohort {
+        Ruling::Mismatch(Cause::CrossCohort)
+    } else {
+        Ruling::Mismatch(Cause::Status)
+    };
+    let offsets = if case.repeat_of.is_some() { Vec::new() } else { moved_apart(legacy, engine) };
+    let state_differs = matches!(case.operation, Operation::CreateAccount | Operation::ChangeAccount);
+    Opinion::Judged(Judgement { differences, offsets, state_differs, ..Judgement::of(ruling) })
+}
+
+/// Both applied it.
+fn applied(case: &Case<'_>, legs: [&Leg; 2], answers: [&Answer; 2]) -> Opinion {
+    let beside = case.overlap().any().then_some(case.requested.as_slice());
+    let mut differences = diff(answers[0], answers[1], beside);
+    if case.originals_differ {
+        let field = "/originalTransactionId";
+        differences.push(difference(field, Cause::Field, "one transaction".into(), "another".into()));
+    }
+    // Only fields can be hidden: money that moved apart stays apart, whoever finds that unimportant.
+    let (fields, certain): (Vec<_>, Vec<_>) =
+        differences.into_iter().partition(|difference| difference.cause == Cause::Field);
+    let (fields, mut hidden) = rules::apply(case.rules, case.at, fields);
+    let mut differences = [certain, fields].concat();
+
+    let levels = Levels::of(case, answers);
+    if !levels.unfit.is_empty() && !case.inquired {
+        return Opinion::Inquire;
+    }
+    differences.extend(levels.inconsistent.iter().cloned());
+    if levels.hidden {
+        hidden.push(SHARED_ACCOUNT.to_owned());
+    }
+    let mut judgement = Judgement {
+        offsets: if case.repeat_of.is_some() { Vec::new() } else { moved_apart(legs[0], legs[1]) },
+        levels: levels.seen.clone(),
+        state_differs: !differences.is_empty() && matches!(answers[0], Answer::Account(_)),
+        ..Judgement::of(Ruling::Match)
+    };
+    let suspects: Vec<_> = levels.unfit.iter().filter_map(|unfit| unfit.suspect.clone()).collect();
+    if !levels.unfit.is_empty() && (!differences.is_empty() || suspects.len() < levels.unfit.len()) {
+        let unfit = levels.unfit.iter();
+        differences.extend(unfit.clone().map(|unfit| unfit.difference.clone()));
+        judgement.offsets.extend(unfit.map(|unfit| (unfit.account.clone(), unfit.currency.clone(), unfit.rest)));
+        judgement.ruling = Ruling::Mismatch(gravest(&differences).unwrap_or(Cause::SourceBalance));
+    } else if !levels.unfit.is_empty() {
+        judgement.blamed = levels.unfit.iter().filter_map(Unfit::blame).collect();
+        let mut roots = suspects;
+        extend(&mut roots, levels.roots.clone());
+        judgement.ruling = Ruling::Carried(roots);
+    } else if let Some(cause) = gravest(&differences) {
+        let roots = explained_fields(case, answers, &differences);
+        judgement.ruling = if roots.is_empty() { Ruling::Mismatch(cause) } else { Ruling::Carried(roots) };
+    } else if case.mode == Mode::Forced {
+        match forced(case) {
+            Some(ruling) => judgement.ruling = ruling,
+            None => return Opinion::Inquire,
+        }
+    } else {
+        judgement.ruling = fitting(case, &levels, hidden);
+    }
+    judgement.differences = differences;
+    if matches!(judgement.ruling, Ruling::Carried(_)) {
+        judgement.differences.extend(levels.raw);
+    }
+    Opinion::Judged(judgement)
+}
+
+/// The ruling when nothing differs but levels, and those as they should.
+fn fitting(case: &Case<'_>, levels: &Levels, hidden: Vec<String>) -> Ruling {
+    let mut roots = levels.roots.clone();
+    extend(&mut roots, case.repeat_of.clone().unwrap_or_default());
+    if !roots.is_empty() {
+        Ruling::Carried(roots)
+    } else if !case.state_refusals.is_empty() {
+        Ruling::Order { cross_cohort: false, forced: false }
+    } else if let Some(rule) = hidden.into_iter().next() {
+        Ruling::Ignored(rule)
+    } else {
+        Ruling::Match
+    }
+}
+
+/// The ruling on a leg that fits but had to be forced; `None`: ask the histories first.
+fn forced(case: &Case<'_>) -> Option<Ruling> {
+    let mut roots = Vec::new();
+    for code in &case.state_refusals {
+        extend(&mut roots, explained(case, case.authority.other(), Some(code)));
+    }
+    let overlap = case.overlap();
+    if !roots.is_empty() {
+        Some(Ruling::Carried(roots))
+    } else if overlap.any() {
+        Some(Ruling::Order { cross_cohort: !overlap.same_cohort, forced: true })
+    } else {
+        case.inquired.then_some(Ruling::Mismatch(Cause::Forced))
+    }
+}
+
+/// The discrepancies that explain why `system` refused with `code` what the other one did not.
+fn explained(case: &Case<'_>, system: System, code: Option<&str>) -> Vec<String> {
+    let mut roots = Vec::new();
+    let Some(code) = code else { return roots };
+    if matches!(code, "OriginalNotFound" | "NotRefundable" | "RefundExceedsOriginal") {
+        extend(&mut roots, case.family.clone());
+    }
+    for standing in case.accounts.iter().filter(|standing| !standing.shared) {
+        // Legacy less engine: the system that has less runs out first, the one that has more reaches its limit first.
+        let fits = |total: Money| match (code, system) {
+            ("InsufficientBalance", System::Legacy) => total < Money::ZERO,
+            ("InsufficientBalance", System::Engine) => total > Money::ZERO,
+            ("BalanceLimitExceeded" | "BalanceOverflow", System::Legacy) => total > Money::ZERO,
+            ("BalanceLimitExceeded" | "BalanceOverflow", System::Engine) => total < Money::ZERO,
+            ("AccountNotEmpty", _) => true,
+            _ => false,
+        };
+        if standing.totals.iter().any(|(_, total)| fits(*total)) {
+            extend(&mut roots, standing.roots.clone());
+        }
+        extend(&mut roots, standing.state_roots.clone());
+    }
+    roots
+}
+
+/// The discrepancies that explain why both applied it and show different fields or amounts.
+fn explained_fields(case: &Case<'_>, answers: [&Answer; 2], differences: &[Difference]) -> Vec<String> {
+    let mut roots = case.repeat_of.clone().unwrap_or_default();
+    match answers[0] {
+        // Without an amount a refund takes what is left, and that depends on the refunds before; but each system has
+        // to move what it says.
+        Answer::Transaction(legacy) if legacy.original.is_some() => {
+            let only_amounts = differences.iter().all(|difference| difference.cause == Cause::Amount);
+            let true_to_itself = |answer: &Answer| match answer {
+                Answer::Transaction(shown) => {
+                    shown.sides[0].movement == shown.amount.negated() && shown.sides[1].movement == shown.amount
+                }
+                Answer::Account(_) => false,
+            };
+            if only_amounts && answers.into_iter().all(true_to_itself) {
+                extend(&mut roots, case.family.clone());
+            }
+        }
+        Answer::Transaction(_) => {}
+        Answer::Account(_) => {
+            for standing in &case.accounts {
+                extend(&mut roots, standing.state_roots.clone());
+            }
+        }
+    }
+    roots
+}
+
+fn extend(roots: &mut Vec<String>, more: Vec<String>) {
+    for root in more {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+}
+
+/// What a leg did, in a word.
+fn outcome(leg: &Leg) -> String {
+    leg.code.clone().unwrap_or_else(|| leg.class.as_str().to_owned())
+}
+
+impl Judgement {
+    fn of(ruling: Ruling) -> Self {
+        Self {
+            ruling,
+            differences: Vec::new(),
+            offsets: Vec::new(),
+            blamed: Vec::new(),
+            levels: Vec::new(),
+            state_differs: false,
+        }
+    }
+}
+
+impl Case<'_> {
+    /// With what it overlapped on any account that is not shared.
+    fn overlap(&self) -> Overlap {
+        let standings = self.accounts.iter().filter(|standing| !standing.shared);
+        standings.fold(Overlap::default(), |overlap, standing| overlap.and(standing.overlap))
+    }
+
+    fn standing(&self, account: &str) -> Option<&Standing> {
+        self.accounts.iter().find(|standing| standing.account == account)
+    }
+}
+
+/// The levels that both answers show.
+#[derive(Default)]
+struct Levels {
+    seen: Vec<(String, Level)>,
+    /// Levels that the offset does not explain although nothing ran beside.
+    unfit: Vec<Unfit>,
+    /// Answers that contradict themselves.
+    inconsistent: Vec<Difference>,
+    /// Levels that differ, whether they should or not.
+    raw: Vec<Difference>,
+    /// The discrepancies of the accounts whose levels differ.
+    roots: Vec<String>,
+    /// Whether a level of a shared account differs.
+    hidden: bool,
+}
+
+/// A level that the offset does not explain.
+struct Unfit {
+    account: String,
+    currency: String,
+    rest: Money,
+    difference: Difference,
+    suspect: Option<String>,
+}
+
+impl Unfit {
+    fn blame(&self) -> Option<(String, String, String, Money)> {
+        Some((self.suspect.clone()?, self.account.clone(), self.currency.clone(), self.rest))
+    }
+}
+
+impl Levels {
+    fn of(case: &Case<'_>, answers: [&Answer; 2]) -> Self {
+        let mut levels = Self::default();
+        match answers {
+            [Answer::Transaction(legacy), Answer::Transaction(engine)] => {
+                for (index, (pointer, cause)) in
+                    [("/source", Cause::SourceBalance), ("/destination", Cause::DestinationBalance)].into_iter().enumerate()
+                {
+                    levels.side(case, [legacy, engine], index, pointer, cause);
+                }
+            }
+            [Answer::Account(legacy), Answer::Account(engine)] => {
+                if let (Some(ours), Some(theirs)) = (legacy.balance, engine.balance)
+                    && legacy.id == engine.id
+                {
+                    let shown = ["/balance", &legacy.id, &legacy.currency];
+                    levels.compare(case, shown, Cause::Field, [ours, theirs]);
+                }
+            }
+            _ => {}
+        }
+        levels
+    }
+
+    fn side(&mut self, case: &Case<'_>, legs: [&Transaction; 2], index: usize, pointer: &str, cause: Cause) {
+        let sides = legs.map(|transaction| &transaction.sides[index]);
+        let shared = case.standing(&sides[0].account).is_some_and(|standing| standing.shared);
+        let after = format!("{pointer}/balanceAfter");
+        // A shared account moves under the answer's feet; for any other one the answer has to add up.
+        let expected = sides.map(|side| side.before.map(|before| plus(before, side.movement)));
+        let adds_up = |leg: usize| sides[leg].after.is_none() || expected[leg].is_none() || sides[leg].after == expected[leg];
+        if !shared && !(adds_up(0) && adds_up(1)) {
+            let text = |leg: usize| {
+                let show = |money: Option<Money>| money.map_or_else(|| "-".to_owned(), |money| money.to_string());
+                if adds_up(leg) {
+                    show(sides[leg].after)
+                } else {
+                    format!("{} where {} would add up", show(sides[leg].after), show(expected[leg]))
+                }
+            };
+            self.inconsistent.push(difference(&after, cause, text(0), text(1)));
+        }
+        if let (Some(legacy), Some(engine)) = (sides[0].before, sides[1].before)
+            && sides[0].account == sides[1].account
+        {
+            let shown = [&format!("{pointer}/balanceBefore"), &sides[0].account, &legs[0].currency];
+            self.compare(case, shown.map(String::as_str), cause, [legacy, engine]);
+        }
+    }
+
+    /// Compares one level. `shown`: pointer, account, currency.
+    fn compare(&mut self, case: &Case<'_>, shown: [&str; 3], cause: Cause, [legacy, engine]: [Money; 2]) {
+        let [pointer, account, currency] = shown;
+        let unknown = Standing { account: account.to_owned(), ..Standing::default() };
+        let standing = case.standing(account).unwrap_or(&unknown);
+        let apart = less(legacy, engine);
+        if standing.shared {
+            self.hidden |= !apart.is_zero();
+            return;
+        }
+        let found = difference(pointer, cause, legacy.to_string(), engine.to_string());
+        if !apart.is_zero() {
+            extend(&mut self.roots, standing.roots.clone());
+            self.raw.push(found.clone());
+        }
+        if standing.overlap.any() || !case.levels_current {
+            self.seen.push((account.to_owned(), Level::Deferred));
+            return;
+        }
+        let total = standing.totals.iter().find(|(other, _)| other == currency).map_or(Money::ZERO, |(_, total)| *total);
+        let rest = less(apart, total);
+        if rest.is_zero() {
+            self.seen.push((account.to_owned(), Level::Equal));
+        } else {
+            self.unfit.push(Unfit {
+                account: account.to_owned(),
+                currency: currency.to_owned(),
+                rest,
+                difference: found,
+                suspect: standing.forced.clone(),
+            });
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Gates: what has to be true before the dial goes up. Pure.
+//!
+//! A gate that cannot be read is closed: nothing goes up for want of evidence against it.
+
+use crate::stream::not_listening;
+use wire::rollout::{FrontBoot, GateReading, Setting};
+use wire::words::Stage;
+
+/// No leg's effect is unknown.
+pub const UNKNOWN: &str = "unknown";
+/// No exchange went on without a record.
+pub const GAP: &str = "gap";
+/// Every front that may be serving listens to the dial.
+pub const FRONTS: &str = "fronts";
+/// The shadow legs follow closely.
+pub const DRAINED: &str = "drained";
+
+/// Every gate of this version, in the order in which they are shown.
+pub const ALL: [&str; 4] = [UNKNOWN, GAP, FRONTS, DRAINED];
+
+/// Gaps that are named: somebody settles them one by one, by their ids.
+const MOST_NAMED: usize = 5;
+
+/// What the gates look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// Why the rest cannot be believed yet; `None` once the index has caught up with the log.
+    pub behind: Option<String>,
+    /// Exchanges with a leg whose effect is unknown.
+    pub unknown: u64,
+    /// The ids of gaps nobody has settled: exchanges without a record, holes, unclean boots.
+    pub gaps: Vec<String>,
+    /// Fronts that listen to the dial.
+    pub connected: Vec<FrontBoot>,
+    /// Fronts whose newest boot has not ended, as the log has it.
+    pub serving: Vec<FrontBoot>,
+    /// The age of the oldest shadow leg that is not delivered.
+    pub oldest_undelivered_micros: Option<i64>,
+    /// How old it may be.
+    pub drained_within_ms: u64,
+}
+
+/// Reads all gates for a move from `from` to `to` (`None`: as they would stand for the next move).
+pub fn read(figures: &Figures, from: Setting, to: Option<Setting>) -> Vec<GateReading> {
+    if let Some(why) = &figures.behind {
+        return ALL.iter().map(|gate| reading(gate, false, why.clone())).collect();
+    }
+    vec![
+        reading(UNKNOWN, figures.unknown == 0, format!("{} exchanges with a leg of unknown effect", figures.unknown)),
+        gaps(figures),
+        fronts(figures),
+        drained(figures, from, to),
+    ]
+}
+
+/// The gates that are closed.
+pub fn closed(readings: &[GateReading]) -> Vec<GateReading> {
+    readings.iter().filter(|reading| !reading.open).cloned().collect()
+}
+
+fn reading(gate: &str, open: bool, seen: String) -> GateReading {
+    GateReading { gate: gate.to_owned(), open, seen }
+}
+
+fn gaps(figures: &Figures) -> GateReading {
+    let all = figures.gaps.len();
+    let mut seen = format!("{all} gaps nobody has settled");
+    if all > 0 {
+        let named = figures.gaps.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        seen = format!("{seen}: {named}{}", if all > MOST_NAMED { ", …" } else { "" });
+    }
+    reading(GAP, all == 0, seen)
+}
+
+fn fronts(figures: &Figures) -> GateReading {
+    let deaf: Vec<String> = not_listening(&figures.serving, &figures.connected)
+        .iter()
+        .map(|front| format!("{} (boot {})", front.front, front.boot))
+        .collect();
+    if figures.connected.is_empty() {
+        return reading(FRONTS, false, "no front is connected".to_owned());
+    }
+    if !deaf.is_empty() {
+        return reading(FRONTS, false, format!("not connected: {}", deaf.join(", ")));
+    }
+    reading(FRONTS, true, format!("{} connected", figures.connected.len()))
+}
+
+fn drained(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading {
+    // In capture the legs to the engine are held on purpose, and they go out only once the dial has left it.
+    if from.stage <= Stage::Capture && to.is_none_or(|to| to.stage <= Stage::Shadow) {
+        return reading(DRAINED, true, format!("legs are held in {}; no account moves", from.stage));
+    }
+    match figures.oldest_undelivered_micros {
+        None => reading(DRAINED, true, "every shadow leg is delivered".to_owned()),
+        Some(age) => {
+            let millis = u64::try_from(age / 1_000).unwrap_or(0);
+            let limit = figures.drained_within_ms;
+            reading(
+                DRAINED,
+                millis <= limit,
+                format!("the oldest undelivered shadow leg waits for {millis} ms (at most {limit} ms)"),
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::scalar::Percent;
+
+    fn front(name: &str, boot: u64) -> FrontBoot {
+        FrontBoot { front: name.to_owned(), boot }
+    }
+
+    fn at(stage: Stage, percent: u16) -> Setting {
+        Setting { stage, percent: Percent::whole(percent) }
+    }
+
+    fn fine() -> Figures {
+        Figures {
+            behind: None,
+            unknown: 0,
+            gaps: Vec::new(),
+            connected: vec![front("a", 1)],
+            serving: vec![front("a", 1)],
+            oldest_undelivered_micros: None,
+            drained_within_ms: 100,
+        }
+    }
+
+    fn closed_by(change: impl FnOnce(&mut Figures)) -> Vec<String> {
+        let mut figures = fine();
+        change(&mut figures);
+        let readings = read(&figures, at(Stage::Shadow, 0), Some(at(Stage::Ramp, 1)));
+        assert_eq!(readings.iter().map(|reading| reading.gate.as_str()).collect::<Vec<_>>(), ALL);
+        closed(&readings).into_iter().map(|reading| reading.gate).collect()
+    }
+
+    #[test]
+    fn each_gate_closes_for_its_own_reason() {
+        assert_eq!(closed_by(|_| {}), Vec::<String>::new());
+        assert_eq!(closed_by(|figures| figures.unknown = 1), [UNKNOWN]);
+        assert_eq!(closed_by(|figures| figures.gaps.push("gap:a.1.7".into())), [GAP]);
+        assert_eq!(closed_by(|figures| figures.connected.clear()), [FRONTS]);
+        assert_eq!(closed_by(|figures| figures.serving.push(front("b", 7))), [FRONTS]);
+        assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(101_000)), [DRAINED]);
+        assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(100_999)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn behind_the_log_every_gate_is_closed() {
+        assert_eq!(closed_by(|figures| figures.behind = Some("reading".into())), ALL);
+    }
+
+    #[test]
+    fn a_front_heard_under_a_newer_boot_is_not_missed_under_its_old_one() {
+        assert_eq!(closed_by(|figures| figures.connected = vec![front("a", 2)]), Vec::<String>::new());
+        assert_eq!(
+            closed_by(|figures| figures.serving = vec![front("a", 2)]),
+            [FRONTS],
+            "the old boot's stream says nothing of the new one"
+        );
+    }
+
+    #[test]
+    fn legs_held_in_capture_do_not_keep_the_dial_in_capture() {
+        let figures = Figures { oldest_undelivered_micros: Some(i64::MAX), ..fine() };
+        let open = |from, to| closed(&read(&figures, from, to)).is_empty();
+        assert!(open(at(Stage::Capture, 0), Some(at(Stage::Shadow, 0))));
+        assert!(open(at(Stage::Passthrough, 0), Some(at(Stage::Capture, 0))));
+        assert!(!open(at(Stage::Capture, 0), Some(at(Stage::Ramp, 1))), "held legs are undelivered legs");
+        assert!(!open(at(Stage::Shadow, 0), Some(at(Stage::Ramp, 1))));
+    }
+}

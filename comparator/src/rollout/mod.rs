@@ -1,0 +1,377 @@
+//! The dial: who may move it when, and how a move becomes true.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`gates`] | pure: what has to be true before the dial goes up |
+//! | [`moves`] | pure: what was asked for, up or down, whom it takes along |
+//! | [`state`] | what the topic adds up to, with its history |
+//! | [`handover`] | the two phases of a move that takes accounts along |
+//!
+//! Every change is appended to the chain and answered once it was read back. A change decided on a state that
+//! somebody else has changed meanwhile loses (409), except a rollback: that one insists.
+
+pub mod gates;
+pub mod handover;
+pub mod moves;
+pub mod state;
+
+use crate::chain::{Accepted, Chain, Failure};
+use crate::ingest::Ingest;
+use crate::stream::Fronts;
+use gates::Figures;
+use host::clock;
+use moves::Direction;
+use state::DialState;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::control::{Prepared, RolloutView};
+use wire::rollout::{FrontBoot, GateReading, RolloutBody, RolloutRecord, Setting};
+use wire::scalar::Timestamp;
+
+/// Who a record names when no person asked for it.
+pub const COMPARATOR: &str = "comparator";
+/// How often a change that lost to a step of a handover, or a rollback that lost to anything, is tried again.
+const RETRIES: u32 = 16;
+/// A move up is decided on evidence that includes everything logged before it was asked for; if reading that
+/// takes longer, the gates are closed.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is said once the legacy no longer follows.
+const NO_WAY_BACK: &str = "the cutover is complete: the legacy no longer follows, and there is no way back to it";
+
+/// Who asks for a change, and why.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The name of the token.
+    pub actor: String,
+    /// The reason given.
+    pub reason: String,
+}
+
+/// Why a change of the dial did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Gates are closed.
+    #[error("the gates {} are closed", names(.0))]
+    GatesNotMet(Vec<GateReading>),
+    /// A move was called off because not everybody was ready in time.
+    #[error("the move was called off; late: {}", .0.join(", "))]
+    HandoverLate(Vec<String>),
+    /// The dial stands there already.
+    #[error("{0}")]
+    NothingToDo(String),
+    /// Somebody else moved the dial first.
+    #[error("{0}")]
+    LostRace(String),
+    /// Moves up are frozen.
+    #[error("the dial is frozen: nothing moves up until somebody unfreezes it")]
+    Frozen,
+    /// A front answered for a move that does not wait for it.
+    #[error("version {0} is not waiting for this front")]
+    NotPending(u64),
+    /// The log cannot be read or written.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+fn names(gates: &[GateReading]) -> String {
+    gates.iter().map(|gate| gate.gate.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl From<Failure<Refusal>> for Refusal {
+    fn from(failure: Failure<Refusal>) -> Self {
+        match failure {
+            Failure::Refused(refusal) => refusal,
+            Failure::Lost => Refusal::LostRace("somebody else's change came first: look, and decide again".to_owned()),
+            other => Refusal::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// The dial.
+pub struct Dial {
+    chain: Chain<DialState>,
+    ingest: Arc<Ingest>,
+    fronts: Fronts,
+    handover: Duration,
+    drained_within_ms: u64,
+}
+
+impl Dial {
+    /// The dial of a ledger; `chain` has been read to its end.
+    pub fn new(
+        chain: Chain<DialState>,
+        ingest: Arc<Ingest>,
+        fronts: Fronts,
+        handover: Duration,
+        drained_within_ms: u64,
+    ) -> Self {
+        Self { chain, ingest, fronts, handover, drained_within_ms }
+    }
+
+    /// The chain behind it.
+    pub fn chain(&self) -> &Chain<DialState> {
+        &self.chain
+    }
+
+    /// Where the dial stands, as the log has it now.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn state(&self) -> Result<Arc<DialState>, Refusal> {
+        self.chain.catch_up().await.map_err(|error| Refusal::Unavailable(error.to_string()))
+    }
+
+    /// The gates as they stand for a move to `to`, by what is known at this moment.
+    pub fn gates(&self, state: &DialState, to: Option<Setting>) -> Vec<GateReading> {
+        gates::read(&self.figures(), state.rollout.setting, to)
+    }
+
+    fn figures(&self) -> Figures {
+        let now = Timestamp(clock::unix_micros());
+        self.ingest.figures(now, self.fronts.connected(), self.drained_within_ms)
+    }
+
+    /// Where the dial stands, for people.
+    pub fn view(&self, state: &DialState) -> RolloutView {
+        let gates = self.gates(state, None);
+        let rollout = &state.rollout;
+        RolloutView {
+            version: rollout.version,
+            setting: rollout.setting,
+            frozen: rollout.frozen,
+            pending: rollout.pending.as_ref().map(|pending| pending.to),
+            held_back: rollout.held_back.len() as u64,
+            pins: rollout.pins.len() as u64,
+            since: rollout.since,
+            next_steps: moves::next_steps(rollout, &gates),
+            gates,
+        }
+    }
+
+    /// Sets the dial. Down it goes at once; up when the gates are open, or `force` overrules them.
+    ///
+    /// # Errors
+    /// [`Refusal`]; whether `force` may be used is for the caller to know.
+    pub async fn set(self: &Arc<Self>, by: Request, to: Setting, force: bool) -> Result<Arc<DialState>, Refusal> {
+        let seen = self.state().await?;
+        let moves_accounts = match moves::direction(&seen.rollout, to) {
+            Direction::Down => return self.move_down(&seen, &by, to).await,
+            Direction::Nowhere if seen.rollout.pending.is_none() => {
+                return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
+            }
+            Direction::Nowhere => false,
+            Direction::Up { moves_accounts } => moves_accounts,
+            Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
+        };
+        if let Some(pending) = &seen.rollout.pending {
+            return Err(Refusal::LostRace(format!(
+                "the move to {} is being handed over: wait, or roll back",
+                moves::describe(pending.to)
+            )));
+        }
+        if seen.rollout.frozen {
+            return Err(Refusal::Frozen);
+        }
+        let evidence = self.evidence(&seen, to, force).await?;
+        // A handover needs a front to hold requests. Forced without any, the move is recorded as made in one phase.
+        if moves_accounts && !self.fronts.connected().is_empty() {
+            return self.move_up_in_two_phases(&seen, by, to, force, evidence).await;
+        }
+        let moved = |now: &DialState| {
+            Ok(RolloutBody::Moved {
+                version: now.rollout.last_version + 1,
+                to,
+                forced: force,
+                evidence: evidence.clone(),
+            })
+        };
+        self.change(&seen, &by, moved).await
+    }
+
+    /// The gates with everything that was logged until now; an error when one is closed and nobody forces.
+    async fn evidence(&self, seen: &DialState, to: Setting, force: bool) -> Result<Vec<GateReading>, Refusal> {
+        let settled = self.ingest.settle(EVIDENCE_WITHIN).await;
+        let mut figures = self.figures();
+        if !settled && figures.behind.is_none() {
+            figures.behind = Some("the index does not follow the log closely enough to be asked".to_owned());
+        }
+        let readings = gates::read(&figures, seen.rollout.setting, Some(to));
+        let closed = gates::closed(&readings);
+        if closed.is_empty() || force { Ok(readings) } else { Err(Refusal::GatesNotMet(closed)) }
+    }
+
+    async fn move_down(&self, seen: &DialState, by: &Request, to: Setting) -> Result<Arc<DialState>, Refusal> {
+        let evidence = self.gates(seen, Some(to));
+        let moved = |now: &DialState| {
+            Ok(RolloutBody::Moved {
+                version: now.rollout.last_version + 1,
+                to,
+                forced: false,
+                evidence: evidence.clone(),
+            })
+        };
+        self.change(seen, by, moved).await
+    }
+
+    async fn move_up_in_two_phases(
+        self: &Arc<Self>,
+        seen: &DialState,
+        by: Request,
+        to: Setting,
+        force: bool,
+        evidence: Vec<GateReading>,
+    ) -> Result<Arc<DialState>, Refusal> {
+        // One task from the first phase to the last: a client that hangs up does not leave a handover half-way.
+        let (dial, seen) = (self.clone(), seen.clone());
+        let fronts = self.fronts.connected();
+        let task = host::task::spawn(async move {
+            let prepare = |now: &DialState| {
+                let (evidence, fronts) = (evidence.clone(), fronts.clone());
+                Ok(RolloutBody::Prepare { version: now.rollout.last_version + 1, to, forced: force, evidence, fronts })
+            };
+            let prepared = dial.change(&seen, &by, prepare).await?;
+            handover::run(&dial, prepared.rollout.last_version, &by).await
+        });
+        task.await.unwrap_or_else(|error| Err(Refusal::Unavailable(format!("the handover was interrupted: {error}"))))
+    }
+
+    /// Back to shadow at 0 %, whatever is frozen or under way. Insists when others change the dial meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal::NothingToDo`] when the engine answers nothing and no move is under way.
+    pub async fn rollback(&self, by: &Request) -> Result<Arc<DialState>, Refusal> {
+        self.insist(by, |now| {
+            let rollout = &now.rollout;
+            let lower = match moves::direction(rollout, moves::ROLLBACK) {
+                Direction::Down => moves::ROLLBACK,
+                Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
+                // Nothing moves, but a move that is being handed over is called off by a higher version.
+                _ if rollout.pending.is_some() => rollout.setting,
+                _ => return Err(Refusal::NothingToDo("no account is answered by the engine".to_owned())),
+            };
+            let evidence = self.gates(now, Some(lower));
+            Ok(RolloutBody::Moved { version: rollout.last_version + 1, to: lower, forced: false, evidence })
+        })
+        .await
+    }
+
+    /// Forbids moves up, or allows them again.
+    ///
+    /// # Errors
+    /// [`Refusal::NothingToDo`] when it is so already.
+    pub async fn freeze(&self, by: &Request, frozen: bool) -> Result<Arc<DialState>, Refusal> {
+        let seen = self.state().await?;
+        let body = |now: &DialState| match (now.rollout.frozen, frozen) {
+            (false, true) => Ok(RolloutBody::Freeze),
+            (true, false) => Ok(RolloutBody::Unfreeze),
+            (true, true) => Err(Refusal::NothingToDo("the dial is frozen already".to_owned())),
+            (false, false) => Err(Refusal::NothingToDo("the dial is not frozen".to_owned())),
+        };
+        self.change(&seen, by, body).await
+    }
+
+    /// Records that a front holds the accounts that move.
+    ///
+    /// # Errors
+    /// [`Refusal::NotPending`] when no move waits for this boot of this front.
+    pub async fn prepared(&self, answer: &Prepared) -> Result<(), Refusal> {
+        let front = FrontBoot { front: answer.front.clone(), boot: answer.boot };
+        let by = Request { actor: answer.front.clone(), reason: "holds the accounts that move".to_owned() };
+        let body = |now: &DialState| {
+            let pending = now.rollout.pending.as_ref().filter(|pending| pending.version == answer.version);
+            match pending {
+                Some(pending) if pending.fronts.contains(&front) => {
+                    if pending.prepared.contains_key(&front.front) {
+                        return Err(Refusal::NothingToDo("answered before".to_owned()));
+                    }
+                    Ok(RolloutBody::Prepared {
+                        version: answer.version,
+                        front: front.clone(),
+                        mark: answer.mark,
+                        unknown_accounts: answer.unknown_accounts.clone(),
+                    })
+                }
+                _ => Err(Refusal::NotPending(answer.version)),
+            }
+        };
+        match self.insist(&by, body).await {
+            Ok(_) | Err(Refusal::NothingToDo(_)) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Appends what `body` makes of the newest state, as long as nobody has changed the dial since `seen`.
+    async fn change(
+        &self,
+        seen: &DialState,
+        by: &Request,
+        body: impl Fn(&DialState) -> Result<RolloutBody, Refusal>,
+    ) -> Result<Arc<DialState>, Refusal> {
+        self.insist(by, |now| {
+            if same_ground(seen, now) {
+                body(now)
+            } else {
+                Err(Refusal::LostRace("somebody else changed the dial meanwhile: look, and decide again".to_owned()))
+            }
+        })
+        .await
+    }
+
+    /// Appends what `body` makes of the newest state, again and again while other records come first.
+    async fn insist(
+        &self,
+        by: &Request,
+        body: impl Fn(&DialState) -> Result<RolloutBody, Refusal>,
+    ) -> Result<Arc<DialState>, Refusal> {
+        let mut failure = Failure::Lost;
+        for _ in 0..RETRIES {
+            let record = |now: &DialState| body(now).map(|body| record(now, by, body));
+            match self.chain.append(record).await {
+                Ok(Accepted { offset, state }) => {
+                    announce(offset, &state, by);
+                    return Ok(state);
+                }
+                Err(Failure::Lost) => {}
+                Err(other) => {
+                    failure = other;
+                    break;
+                }
+            }
+        }
+        Err(failure.into())
+    }
+}
+
+fn record(now: &DialState, by: &Request, body: RolloutBody) -> RolloutRecord {
+    RolloutRecord {
+        parent: now.rollout.head,
+        at: Timestamp(clock::unix_micros()),
+        actor: by.actor.clone(),
+        reason: by.reason.clone(),
+        body,
+    }
+}
+
+/// Whether a decision made on `seen` still stands: steps of an older handover do not matter, changes do.
+fn same_ground(seen: &DialState, now: &DialState) -> bool {
+    let ground = |state: &DialState| {
+        let rollout = &state.rollout;
+        (rollout.version, rollout.last_version, rollout.frozen, rollout.pending.as_ref().map(|pending| pending.version))
+    };
+    ground(seen) == ground(now)
+}
+
+fn announce(offset: u64, state: &DialState, by: &Request) {
+    let rollout = &state.rollout;
+    let change = state.changes.iter().rev().find(|change| change.offset == offset);
+    tracing::info!(
+        offset,
+        version = rollout.version,
+        dial = moves::describe(rollout.setting),
+        pending = rollout.pending.as_ref().map(|pending| pending.version),
+        actor = by.actor,
+        change = change.map(|change| state::name(&change.record.body)),
+        "the dial's chain has a new record"
+    );
+}

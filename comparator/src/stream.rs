@@ -1,0 +1,243 @@
+//! The fronts that listen to the dial: one event stream each, which carries the records of `cutover.rollout` as
+//! they stand in the log, and the marks that the front is asked to write into its journal.
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use eventlog::{Log, Tail};
+use futures_util::Stream;
+use host::task::Shutdown;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use wire::control::StreamEvent;
+use wire::rollout::{FrontBoot, TOPIC};
+
+/// Records read at once.
+const PAGE: usize = 256;
+/// A silent stream says that it lives this often, so that either side notices a dead other one.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// The fronts that listen to the dial. Clones share the list.
+#[derive(Clone, Default)]
+pub struct Fronts(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    list: Mutex<List>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct List {
+    /// Numbers streams, so that one which ends late does not take a newer one of the same front with it.
+    streams: u64,
+    listening: BTreeMap<String, Listening>,
+}
+
+struct Listening {
+    stream: u64,
+    boot: u64,
+    marks: mpsc::UnboundedSender<String>,
+}
+
+/// Those of `serving` that do not listen: nobody knows what they are doing. A front that has just restarted listens
+/// under its new boot before the old one's end is in the log.
+pub fn not_listening(serving: &[FrontBoot], connected: &[FrontBoot]) -> Vec<FrontBoot> {
+    let listens =
+        |front: &FrontBoot| connected.iter().any(|other| other.front == front.front && other.boot >= front.boot);
+    serving.iter().filter(|front| !listens(front)).cloned().collect()
+}
+
+/// A newer boot of the same front listens already.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("boot {newer} of front {front} listens already")]
+pub struct StaleBoot {
+    /// The front.
+    pub front: String,
+    /// The boot that listens.
+    pub newer: u64,
+}
+
+impl Fronts {
+    /// Nobody listens.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Those who listen now, in order of their names.
+    pub fn connected(&self) -> Vec<FrontBoot> {
+        let list = self.lock();
+        list.listening.iter().map(|(front, on)| FrontBoot { front: front.clone(), boot: on.boot }).collect()
+    }
+
+    /// Is told whenever somebody begins or ceases to listen.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    /// Asks everybody who listens for a mark; answers whom.
+    pub fn ask_for_mark(&self, id: &str) -> Vec<FrontBoot> {
+        let list = self.lock();
+        let asked = list.listening.iter().filter(|(_, on)| on.marks.send(id.to_owned()).is_ok());
+        asked.map(|(front, on)| FrontBoot { front: front.clone(), boot: on.boot }).collect()
+    }
+
+    /// Enters a front; an older stream of the same front ends with it.
+    ///
+    /// # Errors
+    /// [`StaleBoot`], when a process of that name that started later is there already.
+    pub fn enter(&self, front: FrontBoot) -> Result<Seat, StaleBoot> {
+        let mut list = self.lock();
+        if let Some(other) = list.listening.get(&front.front).filter(|other| other.boot > front.boot) {
+            return Err(StaleBoot { front: front.front, newer: other.boot });
+        }
+        list.streams += 1;
+        let stream = list.streams;
+        let (marks, asked) = mpsc::unbounded_channel();
+        list.listening.insert(front.front.clone(), Listening { stream, boot: front.boot, marks });
+        drop(list);
+        self.0.changed.send_replace(());
+        tracing::info!(front = front.front, boot = front.boot, "a front listens to the dial");
+        Ok(Seat { fronts: self.clone(), front, stream, asked })
+    }
+
+    fn leave(&self, front: &FrontBoot, stream: u64) {
+        let mut list = self.lock();
+        if list.listening.get(&front.front).is_some_and(|on| on.stream == stream) {
+            list.listening.remove(&front.front);
+            drop(list);
+            self.0.changed.send_replace(());
+            tracing::warn!(front = front.front, boot = front.boot, "a front no longer listens to the dial");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A front's place among those who listen, until dropped.
+pub struct Seat {
+    fronts: Fronts,
+    front: FrontBoot,
+    stream: u64,
+    asked: mpsc::UnboundedReceiver<String>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.fronts.leave(&self.front, self.stream);
+    }
+}
+
+/// The events for one front: every record from `from` on, then what comes.
+pub fn events(
+    log: Arc<dyn Log>,
+    from: u64,
+    seat: Seat,
+    shutdown: Shutdown,
+) -> Sse<axum::response::sse::KeepAliveStream<impl Stream<Item = Result<Event, Infallible>>>> {
+    let feed = Feed { log, next: from, seat, shutdown, ready: VecDeque::new(), caught_up: false };
+    let stream = futures_util::stream::unfold(feed, |mut feed| async move {
+        let event = feed.next_event().await?;
+        // The type is plain data, for which JSON has no way to fail.
+        let data = serde_json::to_string(&event).expect("a stream event is plain data");
+        Some((Ok(Event::default().data(data)), feed))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+struct Feed {
+    log: Arc<dyn Log>,
+    next: u64,
+    seat: Seat,
+    shutdown: Shutdown,
+    ready: VecDeque<StreamEvent>,
+    caught_up: bool,
+}
+
+impl Feed {
+    /// The next event; `None` when the stream is to end: shutting down, replaced by a newer stream, or the log
+    /// cannot be read. The front comes back with the offset it has got to.
+    async fn next_event(&mut self) -> Option<StreamEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            match self.log.read(TOPIC, crate::chain::PARTITION, self.next, PAGE).await {
+                Ok(records) if !records.is_empty() => {
+                    self.take(records);
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(topic = TOPIC, %error, "cannot read the topic for a front");
+                    return None;
+                }
+            }
+            if !self.caught_up {
+                self.caught_up = true;
+                return Some(StreamEvent::CaughtUp);
+            }
+            let mut tail: Box<dyn Tail> = self.log.tail(TOPIC, crate::chain::PARTITION, self.next);
+            tokio::select! {
+                // What is there now is read at the top of the loop.
+                outcome = tail.next(1) => if let Err(error) = outcome {
+                    tracing::error!(topic = TOPIC, %error, "cannot follow the topic for a front");
+                    return None;
+                },
+                mark = self.seat.asked.recv() => return mark.map(|id| StreamEvent::Mark { id }),
+                () = self.shutdown.stopped() => return None,
+            }
+        }
+    }
+
+    fn take(&mut self, records: Vec<eventlog::Record>) {
+        use base64::Engine as _;
+        for record in records {
+            self.next = record.offset + 1;
+            let bytes = base64::engine::general_purpose::STANDARD.encode(&record.value);
+            self.ready.push_back(StreamEvent::Record { offset: record.offset, bytes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn front(boot: u64) -> FrontBoot {
+        FrontBoot { front: "a".into(), boot }
+    }
+
+    #[test]
+    fn a_newer_stream_of_a_front_takes_the_place_of_the_older_one() {
+        let fronts = Fronts::new();
+        let mut old = fronts.enter(front(1)).unwrap();
+        let again = fronts.enter(front(1)).unwrap();
+        assert!(old.asked.try_recv() == Err(mpsc::error::TryRecvError::Disconnected), "the old stream ends");
+        drop(old);
+        assert_eq!(fronts.connected(), [front(1)], "its end does not take the newer one with it");
+        drop(again);
+        assert_eq!(fronts.connected(), []);
+    }
+
+    #[test]
+    fn an_older_boot_is_turned_away() {
+        let fronts = Fronts::new();
+        let _seat = fronts.enter(front(3)).unwrap();
+        assert_eq!(fronts.enter(front(2)).err(), Some(StaleBoot { front: "a".into(), newer: 3 }));
+        assert_eq!(fronts.connected(), [front(3)]);
+    }
+
+    #[test]
+    fn a_mark_goes_to_everybody_who_listens() {
+        let fronts = Fronts::new();
+        let mut seat = fronts.enter(front(1)).unwrap();
+        assert_eq!(fronts.ask_for_mark("m"), [front(1)]);
+        assert_eq!(seat.asked.try_recv().as_deref(), Ok("m"));
+        drop(seat);
+        assert_eq!(fronts.ask_for_mark("m"), []);
+    }
+}

@@ -1,0 +1,346 @@
+//! The command line, as clap understands it. What the commands do stands in [`crate::commands`].
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Moves live billing traffic from a legacy service to an event-sourced engine, without the clients noticing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crossfade",
+    version,
+    after_help = "Exit codes: 0 done, 1 error, 2 usage, 3 gate not met or mismatches found, 4 refused, 5 timed out.",
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Settings that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Settings that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The configuration file.
+    #[arg(long, global = true, env = "CROSSFADE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Tables for people or JSON for programs.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// The comparator's control API.
+    #[arg(long, global = true, env = "CROSSFADE_COMPARATOR", value_name = "URL")]
+    pub comparator: Option<String>,
+    /// The engine's billing API.
+    #[arg(long, global = true, env = "CROSSFADE_ENGINE", value_name = "URL")]
+    pub engine: Option<String>,
+    /// The engine's control listener.
+    #[arg(long, global = true, env = "CROSSFADE_ENGINE_CONTROL", value_name = "URL")]
+    pub engine_control: Option<String>,
+    /// A file with the token for the control API (or the token itself in CROSSFADE_TOKEN).
+    #[arg(long, global = true, env = "CROSSFADE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Seconds to wait for an answer.
+    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// How results are written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole cutover on this machine: all parts over TCP, in one process, traffic included
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+    /// Run every part that the configuration has a section for, in one process
+    Up,
+    /// Run the front: the reverse proxy that clients talk to
+    Front,
+    /// Run the relay: takes the fronts' records and delivers the shadow legs
+    Relay(RelayArgs),
+    /// Run the engine: the event-sourced ledger
+    Engine,
+    /// Run the comparator (with an embedded log it lives in the relay's process: `relay --with comparator`)
+    Comparator,
+    /// Run the reference legacy, for trials
+    #[cfg(feature = "demo")]
+    Legacy,
+    /// Show where the cutover stands, on one page
+    Status(StatusArgs),
+    /// Show and move the dial
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Look at exchanges and their verdicts
+    #[command(subcommand)]
+    Exchanges(ExchangesCommand),
+    /// Look at discrepancies and settle them
+    #[command(subcommand)]
+    Discrepancies(DiscrepanciesCommand),
+    /// Compare the balances of all accounts
+    #[command(subcommand)]
+    Reconcile(ReconcileCommand),
+    /// Look at an account in the engine
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Look at a transaction in the engine
+    #[command(subcommand)]
+    Transaction(TransactionCommand),
+    /// Read a topic of the log as JSON
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Verify the hash chains of the log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Check or print the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Settings of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// End after one round of the dial instead of going on until interrupted
+    #[arg(long)]
+    pub once: bool,
+    /// Switch this fault on in the legacy half-way (see `crossfade legacy`)
+    #[arg(long, value_name = "NAME")]
+    pub fault: Option<String>,
+    /// Seed of the traffic
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Exchanges to send at least
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    pub exchanges: u64,
+    /// Keep the data in this directory instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// Settings of `relay`.
+#[derive(Debug, Clone, Args)]
+pub struct RelayArgs {
+    /// Run the comparator in the same process; the embedded log requires it
+    #[arg(long = "with", value_name = "PART")]
+    pub with: Option<With>,
+}
+
+/// What a relay may bring along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum With {
+    /// The comparator.
+    Comparator,
+}
+
+/// Settings of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Show it again every second until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Why something is changed: recorded for ever.
+#[derive(Debug, Clone, Args)]
+pub struct ReasonArgs {
+    /// Why (recorded)
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// `crossfade rollout …`
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Show where the dial stands, the gates, and what can be done next
+    Show,
+    /// Move the dial: passthrough, capture, shadow, or a percentage
+    Set {
+        /// passthrough, capture, shadow, or a percentage such as 37 or 0.5
+        to: String,
+        #[command(flatten)]
+        reason: ReasonArgs,
+        /// Overrule closed gates (approvers only; recorded)
+        #[arg(long)]
+        force: bool,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Go back to shadow at 0 % at once
+    Rollback {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Allow no move up until unfrozen
+    Freeze {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Allow moves up again
+    Unfreeze {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Show the gates as they stand
+    Gates,
+    /// Show every change with who, why and the evidence
+    History,
+}
+
+/// `crossfade exchanges …`
+#[derive(Debug, Subcommand)]
+pub enum ExchangesCommand {
+    /// List exchanges, newest first
+    List {
+        /// Only those with this verdict
+        #[arg(long)]
+        verdict: Option<String>,
+        /// Only those of this account
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those since this time (RFC 3339)
+        #[arg(long)]
+        since: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show one exchange with both legs
+    Show {
+        /// Its number, front.boot.sequence
+        id: String,
+    },
+}
+
+/// `crossfade discrepancies …`
+#[derive(Debug, Subcommand)]
+pub enum DiscrepanciesCommand {
+    /// List discrepancies, oldest first
+    List {
+        /// Settled ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one discrepancy
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Accept a discrepancy or a gap as it is
+    Settle {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Open a settled one again
+    Reopen {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+}
+
+/// `crossfade reconcile …`
+#[derive(Debug, Subcommand)]
+pub enum ReconcileCommand {
+    /// Compare all balances now
+    Run {
+        #[command(flatten)]
+        reason: ReasonArgs,
+    },
+    /// Show a reconciliation, the last one by default
+    Show {
+        /// Its id
+        id: Option<String>,
+    },
+}
+
+/// `crossfade account …`
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Show an account
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Show its audit trail
+    Events {
+        /// Its id
+        id: String,
+        /// From this version on
+        #[arg(long, default_value_t = 1)]
+        from_version: u64,
+    },
+    /// Show its balance, now or as it was
+    Balance {
+        /// Its id
+        id: String,
+        /// At this time (RFC 3339)
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+}
+
+/// `crossfade transaction …`
+#[derive(Debug, Subcommand)]
+pub enum TransactionCommand {
+    /// Show a transaction, by either system's id
+    Show {
+        /// Its id
+        id: String,
+    },
+}
+
+/// `crossfade log …`
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Print the records of a topic, one JSON object a line
+    Tail {
+        /// For example billing.journal or cutover.exchanges
+        topic: String,
+        /// The partition
+        #[arg(long, default_value_t = 0)]
+        partition: u32,
+        /// From this offset on
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Go on as the log grows
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+/// `crossfade audit …`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Recompute the chains of rollout, decisions and shadows; with --ledger also the engine's journal
+    Verify {
+        /// Also every shard of the engine's journal
+        #[arg(long)]
+        ledger: bool,
+    },
+}
+
+/// `crossfade config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration is usable
+    Check,
+    /// Print the configuration in force, secrets hidden
+    Print,
+}

@@ -1,0 +1,72 @@
+//! What each verb does: ask a part, show the answer, choose the exit code.
+
+mod account;
+mod audit;
+mod discrepancies;
+mod exchanges;
+pub(crate) mod log;
+pub(crate) mod reconcile;
+mod rollout;
+pub(crate) mod status;
+
+use crate::cli::{Cli, Command, ConfigCommand, Output};
+use crate::client::{Exit, Parts};
+use crate::{compose, config, render};
+use std::process::ExitCode;
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// Anything that kept it from its result; a [`crate::client::Failure`] inside says with which exit code.
+pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    let output = global.output;
+    match cli.command {
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => crate::demo::run(args, output).await,
+        Command::Up => compose::up(config::load(&global)?).await,
+        Command::Front => compose::front(config::load(&global)?).await,
+        Command::Relay(args) => compose::relay(config::load(&global)?, args.with.is_some()).await,
+        Command::Engine => compose::engine(config::load(&global)?).await,
+        Command::Comparator => compose::comparator_alone(),
+        #[cfg(feature = "demo")]
+        Command::Legacy => compose::legacy(config::load(&global)?).await,
+        Command::Status(args) => status::run(&Parts::new(&global)?, args, output).await,
+        Command::Rollout(command) => rollout::run(&Parts::new(&global)?, command, output).await,
+        Command::Exchanges(command) => exchanges::run(&Parts::new(&global)?, command, output).await,
+        Command::Discrepancies(command) => discrepancies::run(&Parts::new(&global)?, command, output).await,
+        Command::Reconcile(command) => reconcile::run(&Parts::new(&global)?, command, output).await,
+        Command::Account(command) => account::run(&Parts::new(&global)?, command, output).await,
+        Command::Transaction(command) => account::transaction(&Parts::new(&global)?, command, output).await,
+        Command::Log(command) => log::run(&Parts::new(&global)?, command).await,
+        Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
+        Command::Config(command) => configuration(&global, &command, output),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn configuration(global: &crate::cli::Global, command: &ConfigCommand, output: Output) -> anyhow::Result<Exit> {
+    let file = config::load(global)?;
+    match (command, output) {
+        (ConfigCommand::Check, Output::Table) => render::line("the configuration is usable")?,
+        (ConfigCommand::Check, Output::Json) => render::line("{\"usable\": true}")?,
+        (ConfigCommand::Print, Output::Table) => render::line(toml::to_string(&file)?.trim_end())?,
+        (ConfigCommand::Print, Output::Json) => render::line(&serde_json::to_string_pretty(&file)?)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    let mut command = <Cli as clap::CommandFactory>::command();
+    clap_complete::generate(shell, &mut command, "crossfade", &mut script);
+    render::line(String::from_utf8(script)?.trim_end())?;
+    Ok(Exit::Done)
+}
+
+/// The exit code as the operating system takes it.
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

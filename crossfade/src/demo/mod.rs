@@ -1,0 +1,165 @@
+//! `crossfade demo`: the whole cutover on one machine, with traffic, in fast motion.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`site`] | configuration, tokens and free ports in one directory |
+//! | [`journey`] | the dial's way, and who turns it |
+//! | [`watch`] | the live line, once a second |
+//! | [`report`] | what came of it |
+//! | [`latency`] | percentiles of both systems from the records |
+//!
+//! The demo is a user like any other: it starts the parts from a configuration file, sends its traffic to the
+//! front, and turns the dial through the control API. Only the fault asked for on the command line goes straight
+//! to the legacy, and nobody else is told.
+
+pub mod journey;
+pub mod latency;
+pub mod report;
+pub mod site;
+pub mod watch;
+
+use crate::cli::{DemoArgs, Global, Output};
+use crate::client::{Exit, Parts};
+use crate::{compose, config, render};
+use anyhow::Context;
+use host::task::Shutdown;
+use journey::Journey;
+use site::{Changes, Site};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testbed_auditor::{Expectations, Observer};
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+
+/// Requests a second: what two cores carry with all parts, both systems and the traffic on them.
+const RATE: f64 = 650.0;
+/// Requests a second once the journey is over and the demo only goes on to be looked at.
+const IDLE_RATE: f64 = 50.0;
+/// Starting includes opening three stores.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the demo to its end, or until interrupted.
+///
+/// # Errors
+/// When a part cannot start or stops, or the control API does not answer.
+pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
+    let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
+    let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let site = Site::create(&folder, &Changes::default()).await?;
+    let global = global_of(&site, output);
+    let shutdown = Shutdown::new();
+    let running = compose::start_all(config::load(&global)?, &shutdown).await?;
+    let parts = Parts::new(&global)?;
+    let demo = async {
+        until_ready(&site).await?;
+        let exit = played(&args, &site, &parts, output, &shutdown).await?;
+        shutdown.stop();
+        anyhow::Ok(exit)
+    };
+    tokio::select! {
+        exit = demo => {
+            let exit = exit?;
+            running.join(&shutdown).await?;
+            Ok(exit)
+        }
+        () = host::task::interrupted() => {
+            eprint_line("interrupted: stopping");
+            shutdown.stop();
+            running.join(&shutdown).await?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Opens the accounts, goes the whole way, and reports.
+async fn played(
+    args: &DemoArgs,
+    site: &Site,
+    parts: &Parts,
+    output: Output,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Exit> {
+    let auditor = Arc::new(Mutex::new(Observer::new(Expectations { refusal_keeps_key: true, authority_moves: true })));
+    let options = Options {
+        base_url: site.front(),
+        pace: Pace::Open { per_second: RATE },
+        max_requests: args.exchanges,
+        ..Options::default()
+    };
+    let workload = Workload::new(Config { seed: args.seed, ..Config::default() });
+    let runner = Runner::new(options.clone(), workload, Arc::clone(&auditor));
+    say(site);
+    let journey = Journey::new(site, args)?;
+    journey.begin().await?;
+    runner.create_accounts().await?;
+
+    let traffic = shutdown.child();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        host::task::spawn(async move { runner.run(&traffic).await })
+    };
+    let watching = watch::start(parts.clone(), Arc::clone(&runner), shutdown.child());
+    journey.go(&runner.counters()).await?;
+    let sent = sending.await.context("the traffic stopped")?;
+    let report = report::make(args, site, parts, &sent, &auditor).await?;
+    watching.stop();
+    render::show(output, &report, report::page)?;
+    if !args.once {
+        eprint_line("The demo goes on with a little traffic until interrupted (Ctrl-C).");
+        let pace = Pace::Open { per_second: IDLE_RATE };
+        let prefix = "idle".to_owned();
+        let workload = Workload::new(Config { seed: args.seed, prefix, ..Config::default() });
+        let idle = Runner::new(Options { pace, max_requests: u64::MAX, ..options }, workload, auditor);
+        idle.create_accounts().await?;
+        idle.run(&shutdown.child()).await;
+    }
+    Ok(report.exit())
+}
+
+fn global_of(site: &Site, output: Output) -> Global {
+    Global {
+        config: Some(site.config.clone()),
+        output,
+        comparator: None,
+        engine: None,
+        engine_control: None,
+        token_file: None,
+        timeout: 30,
+    }
+}
+
+/// Waits until every part says that it is ready.
+async fn until_ready(site: &Site) -> anyhow::Result<()> {
+    let client = host::http::Client::new(Duration::from_secs(1), 1 << 20);
+    let ports = &site.ports;
+    let deadline = host::clock::now() + READY_DEADLINE;
+    for (part, port) in [
+        ("legacy", ports.legacy),
+        ("engine", ports.engine),
+        ("relay", ports.relay),
+        ("comparator", ports.comparator),
+        ("front", ports.front_admin),
+    ] {
+        let url = format!("http://127.0.0.1:{port}/readyz");
+        loop {
+            match client.get(&url, None, Duration::from_secs(1)).await {
+                Ok(answer) if answer.status.is_success() => break,
+                _ if host::clock::now() > deadline => anyhow::bail!("the {part} did not get ready in time"),
+                _ => host::clock::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn say(site: &Site) {
+    eprint_line(&format!("Everything runs on this machine, in {}.", site.folder.display()));
+    eprint_line(&format!("Look around meanwhile: crossfade status -w --config {}", site.config.display()));
+}
+
+/// One line to standard error, where progress goes.
+pub(crate) fn eprint_line(line: &str) {
+    use std::io::Write as _;
+    // Nobody reads along: no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

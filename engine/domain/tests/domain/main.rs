@@ -1,0 +1,12 @@
+//! Tests of the domain, one module per question. All of them drive shards through [`cluster`], which checks after
+//! every single outcome what has to hold always.
+
+mod accounts;
+mod cluster;
+mod compensation;
+mod histories;
+mod keys;
+mod modes;
+mod rejections;
+mod repeats;
+mod speed;

@@ -1,0 +1,95 @@
+//! `/internal/*` on the control listener: for the relay and the command line, with the service token.
+
+use super::Api;
+use super::caller::{Caller, Trust};
+use super::findings::{Findings, Flaw};
+use super::incoming::Incoming;
+use super::problem::Refusal;
+use crate::ledger::Submitted;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::routing::post;
+use engine_domain::{Body, TransactionId, command};
+use eventlog::serve::{Served, log_router};
+use host::ops::Readiness;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::control::PostAliases;
+
+/// The control listener's routes.
+pub fn router(api: Arc<Api>, log: Served, readiness: Readiness) -> Router {
+    let trust = api.trust.clone();
+    let internal = Router::new()
+        .route("/internal/aliases", post(take_aliases))
+        .with_state(api)
+        .merge(log_router(log))
+        .route_layer(middleware::from_fn(move |request: Request, next: Next| {
+            let trusted = is_service(&trust, &request);
+            async move { if trusted { Ok(next.run(request).await) } else { Err(unauthorised()) } }
+        }));
+    super::with_layers(internal.merge(host::ops::router(readiness)))
+}
+
+fn is_service(trust: &Trust, request: &Request) -> bool {
+    let token = host::http::bearer(request.headers());
+    token.zip(trust.service_token.as_ref()).is_some_and(|(token, secret)| secret.matches(token))
+}
+
+fn unauthorised() -> Refusal {
+    let detail = "this is for the parts of Crossfade: send the service token as Authorization: Bearer";
+    Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized", detail)
+}
+
+/// Takes ids of the other system; 204 once all are in the log and decided. Taking them again changes nothing.
+async fn take_aliases(State(api): State<Arc<Api>>, request: Incoming) -> Result<StatusCode, Refusal> {
+    let mut findings = Findings::new();
+    let caller = Caller::of(&request.head.headers, request.head.correlation_id, &api.trust, &mut findings);
+    let asked = read_aliases(&request.body, &mut findings);
+    let asked = findings.conclude(asked)?;
+    let mut by_shard: BTreeMap<u32, Vec<command::Alias>> = BTreeMap::new();
+    for alias in asked {
+        by_shard.entry(alias.transaction.shard(api.ledger.shards())).or_default().push(alias);
+    }
+    let deadline = host::clock::now() + api.answer_wait;
+    let submissions = by_shard.into_values().map(|aliases| {
+        let command = api.command(caller.clone(), Body::Aliases(aliases));
+        api.ledger.submit(command, deadline)
+    });
+    for submitted in futures_util::future::join_all(submissions).await {
+        match submitted {
+            Submitted::Answered(_) => (),
+            Submitted::Pending => return Err(not_taken("not decided in time")),
+            Submitted::NotAppended(why) => return Err(not_taken(&why)),
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn read_aliases(body: &[u8], findings: &mut Findings) -> Option<Vec<command::Alias>> {
+    let posted: PostAliases = match serde_json::from_slice(body) {
+        Ok(posted) => posted,
+        Err(error) => {
+            findings.note(Flaw::MalformedJson, "", format!("the body is no list of aliases: {error}"));
+            return None;
+        }
+    };
+    let mut aliases = Vec::with_capacity(posted.aliases.len());
+    for (index, alias) in posted.aliases.into_iter().enumerate() {
+        match TransactionId::parse(&alias.engine) {
+            Some(transaction) => aliases.push(command::Alias { transaction, alias: alias.legacy.into() }),
+            None => findings.note(
+                Flaw::InvalidValue,
+                format!("/aliases/{index}/engine"),
+                "this is no id that the engine made",
+            ),
+        }
+    }
+    Some(aliases)
+}
+
+fn not_taken(why: &str) -> Refusal {
+    tracing::warn!(why, "aliases were not taken");
+    Refusal::unavailable("NotAppended", "not all aliases are taken: send them again, which is harmless")
+}

@@ -1,0 +1,272 @@
+//! Transactions: asked for, read.
+
+use super::Api;
+use super::caller::Caller;
+use super::fields::shortened;
+use super::findings::Findings;
+use super::incoming::{Head, Incoming, Segment};
+use super::openapi::{Conflict, Limit, NotFound, ReadProblems, Stale, Tenant, WriteHeaders, WriteProblems};
+use super::problem::Refusal;
+use super::query::Query;
+use super::requests::{self, Move, Refund};
+use super::submit::{Write, json};
+use crate::view::ByKey;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use engine_domain::command::{self, MoveKind};
+use engine_domain::transaction::Original;
+use engine_domain::{AccountId, Body, Text};
+use std::sync::Arc;
+use wire::billing::{Processing, TransactionPage, TransactionResult};
+
+/// From EXTERNAL or SYSTEM to USER.
+#[utoipa::path(
+    post, path = "/transactions/topup", tag = "transactions", operation_id = "topup", request_body = Move,
+    params(WriteHeaders),
+    responses(
+        (status = 200, description = "completed", body = TransactionResult),
+        (status = 202, description = "not decided yet", body = Processing),
+        WriteProblems, NotFound,
+    ),
+)]
+pub async fn topup(State(api): State<Arc<Api>>, request: Incoming) -> Result<Response, Refusal> {
+    move_money(&api, MoveKind::Topup, request).await
+}
+
+/// From USER to EXTERNAL or SYSTEM.
+#[utoipa::path(
+    post, path = "/transactions/withdraw", tag = "transactions", operation_id = "withdraw", request_body = Move,
+    params(WriteHeaders),
+    responses(
+        (status = 200, description = "completed", body = TransactionResult),
+        (status = 202, description = "not decided yet", body = Processing),
+        WriteProblems, NotFound,
+    ),
+)]
+pub async fn withdraw(State(api): State<Arc<Api>>, request: Incoming) -> Result<Response, Refusal> {
+    move_money(&api, MoveKind::Withdraw, request).await
+}
+
+/// From USER to any account.
+#[utoipa::path(
+    post, path = "/transactions/transfer", tag = "transactions", operation_id = "transfer", request_body = Move,
+    params(WriteHeaders),
+    responses(
+        (status = 200, description = "completed", body = TransactionResult),
+        (status = 202, description = "not decided yet", body = Processing),
+        WriteProblems, NotFound,
+    ),
+)]
+pub async fn transfer(State(api): State<Arc<Api>>, request: Incoming) -> Result<Response, Refusal> {
+    move_money(&api, MoveKind::Transfer, request).await
+}
+
+async fn move_money(api: &Api, kind: MoveKind, request: Incoming) -> Result<Response, Refusal> {
+    let Incoming { head, body } = request;
+    let mut findings = Findings::new();
+    let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
+    let asked = requests::read_keyed::<Move>(&body, &head.headers, &mut findings);
+    let (asked, key) = findings.conclude(asked)?;
+    let asked = command::Move {
+        kind,
+        key: Text::clone(&key),
+        source: asked.source_account_id,
+        destination: asked.destination_account_id,
+        amount: asked.amount,
+        currency: asked.currency,
+        reference: asked.reference,
+        metadata: asked.metadata,
+    };
+    let write = Write {
+        location: status_location(&key, asked.deciding_account().as_str()),
+        tracking_id: key,
+        command: api.command(caller, Body::Move(asked)),
+        original_amount: None,
+        account: None,
+    };
+    api.answer(&head, write).await
+}
+
+/// Back along an earlier transaction, in whole or in part.
+#[utoipa::path(
+    post, path = "/transactions/refund", tag = "transactions", operation_id = "refund", request_body = Refund,
+    params(WriteHeaders),
+    responses(
+        (status = 200, description = "completed", body = TransactionResult),
+        (status = 202, description = "not decided yet", body = Processing),
+        WriteProblems, NotFound,
+    ),
+)]
+pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Response, Refusal> {
+    let Incoming { head, body } = request;
+    let mut findings = Findings::new();
+    let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
+    let asked = requests::read_keyed::<Refund>(&body, &head.headers, &mut findings);
+    let (asked, key) = findings.conclude(asked)?;
+    let (original, deciding_account) = match api.original(&asked.transaction_id).await? {
+        Some((original, deciding)) => (Some(original), deciding.as_str().into()),
+        None => (None, Text::clone(&asked.transaction_id)),
+    };
+    let original_amount = api.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount);
+    let write = Write {
+        location: status_location(&key, &deciding_account),
+        tracking_id: Text::clone(&key),
+        command: api.command(
+            caller,
+            Body::Refund(command::Refund {
+                key,
+                named: asked.transaction_id,
+                original,
+                deciding_account,
+                amount: asked.amount,
+                reason: asked.reason,
+            }),
+        ),
+        original_amount,
+        account: None,
+    };
+    api.answer(&head, write).await
+}
+
+/// A transaction, by the id of either system.
+#[utoipa::path(
+    get, path = "/transactions/{id}", tag = "transactions", operation_id = "getTransaction",
+    params(("id" = String, Path, description = "the engine's id of it, or the legacy's")),
+    responses(
+        (status = 200, description = "the transaction", body = TransactionResult),
+        ReadProblems, NotFound,
+    ),
+)]
+pub async fn get(State(api): State<Arc<Api>>, Segment(id): Segment) -> Result<Response, Refusal> {
+    let _timer = api.timer("transaction");
+    match api.transaction(&id).await? {
+        Some(found) => Ok(json(StatusCode::OK, &found)),
+        None => Err(not_found(&format!("there is no transaction of the id `{}`: check it", shortened(&id)))),
+    }
+}
+
+/// The result of a request, by its idempotency key.
+#[utoipa::path(
+    get, path = "/transactions/status/{trackingId}", tag = "transactions", operation_id = "getStatus",
+    params(
+        ("trackingId" = String, Path, description = "the idempotency key"),
+        ("account" = Option<String>, Query, description = "the deciding account, where the key was used for several"),
+        Tenant,
+    ),
+    responses(
+        (status = 200, description = "the transaction", body = TransactionResult),
+        ReadProblems, NotFound, Conflict,
+    ),
+)]
+pub async fn status(State(api): State<Arc<Api>>, Segment(key): Segment, head: Head) -> Result<Response, Refusal> {
+    let _timer = api.timer("transaction-status");
+    let mut findings = Findings::new();
+    let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
+    let account = Query::of(&head.uri, &mut findings).text("account");
+    findings.conclude(Some(()))?;
+    let shards = match &account {
+        Some(account) => vec![api.ledger.shard_of(account)],
+        None => api.all_shards(),
+    };
+    // Absent has to mean absent: who asks may send the request again, or book it elsewhere.
+    api.settle(&shards).await?;
+    match api.ledger.view().by_key(&caller.tenant, &key, account.as_deref()) {
+        ByKey::One(found) => Ok(json(StatusCode::OK, &found)),
+        ByKey::Absent => {
+            Err(not_found(&format!("no transaction has the key `{}` here: check key and tenant", shortened(&key))))
+        }
+        ByKey::Ambiguous => {
+            let detail = format!(
+                "the key `{}` was used for several accounts: name the deciding one by ?account=",
+                shortened(&key)
+            );
+            Err(Refusal::new(StatusCode::CONFLICT, "AmbiguousKey", detail))
+        }
+    }
+}
+
+/// All transactions, oldest first.
+#[utoipa::path(
+    get, path = "/transactions", tag = "transactions", operation_id = "listTransactions",
+    params(
+        ("since" = Option<String>, Query, description = "not before this time (RFC 3339)"),
+        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        Limit,
+        Stale,
+    ),
+    responses(
+        (status = 200, description = "a page", body = TransactionPage),
+        ReadProblems,
+    ),
+)]
+pub async fn list(State(api): State<Arc<Api>>, head: Head) -> Result<Response, Refusal> {
+    let _timer = api.timer("transactions");
+    let mut findings = Findings::new();
+    let mut query = Query::of(&head.uri, &mut findings);
+    let (since, after) = (query.time("since"), api.cursor(&mut query, "after"));
+    let (limit, stale) = (query.limit(), query.flag("stale"));
+    findings.conclude(Some(()))?;
+    if !stale {
+        api.include(&api.all_shards()).await?;
+    }
+    Ok(json(StatusCode::OK, &api.ledger.view().transactions(since, after.as_ref(), limit)))
+}
+
+impl Api {
+    /// A transaction by either id, with everything answered before; `None` means that there is none.
+    async fn transaction(&self, id: &str) -> Result<Option<TransactionResult>, Refusal> {
+        let shards = self.shards_of_transaction(id);
+        self.include(&shards).await?;
+        if let Some(found) = self.ledger.view().transaction(id) {
+            return Ok(Some(found));
+        }
+        self.settle(&shards).await?;
+        Ok(self.ledger.view().transaction(id))
+    }
+
+    /// What a refund refers to, by either id, and the account that decides on the refund; `None` means that there
+    /// is no such transaction, or none that ever named accounts.
+    async fn original(&self, named: &str) -> Result<Option<(Original, AccountId)>, Refusal> {
+        let view = self.ledger.view();
+        if view.original(named).is_none() {
+            self.settle(&self.shards_of_transaction(named)).await?;
+        }
+        // Whether the debited account is limited decides where the refund is decided: its shard has to be seen too.
+        if let Some((original, _)) = view.original(named)
+            && view.is_limited(&original.destination).is_none()
+        {
+            self.include(&[self.ledger.shard_of(original.destination.as_str())]).await?;
+        }
+        Ok(view.original(named))
+    }
+
+    fn shards_of_transaction(&self, id: &str) -> Vec<u32> {
+        match self.ledger.shard_of_transaction(id) {
+            Some(shard) => vec![shard],
+            None => self.all_shards(),
+        }
+    }
+}
+
+/// Where the result of a key can be asked for.
+fn status_location(key: &str, account: &str) -> String {
+    format!("/transactions/status/{}?account={}", percent_encoded(key), percent_encoded(account))
+}
+
+/// Text as one segment of a path or one value of a query.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn not_found(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "TransactionNotFound", detail)
+}

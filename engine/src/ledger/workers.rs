@@ -1,0 +1,213 @@
+//! The tasks behind a ledger: per shard an owner, a sender of follow-ups and a follower of the view.
+
+use super::Settings;
+use super::waiters::Waiters;
+use crate::metrics;
+use crate::shard::follow_up;
+use crate::shard::health::Health;
+use crate::shard::owner::{Owner, Stopped};
+use crate::shard::reader::{Read, Reader};
+use crate::view::follow::Follower;
+use crate::view::{Progress, View};
+use engine_domain::{Currency, Money, Shard, evolve};
+use eventlog::{Log, ReadError};
+use futures_util::future::join_all;
+use host::task::Shutdown;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use wire::journal::JOURNAL;
+
+/// Journal records read together while folding.
+const FOLDED_TOGETHER: usize = 1024;
+/// How often the gauges over all shards are set.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
+
+/// A ledger could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Not one record of a journal belongs to this ledger.
+    #[error(
+        "the journal of shard {shard} holds {records} records of another ledger, or of one with another number of \
+         shards than {shards}: check `ledger` and `shards` in the configuration, or use another data directory"
+    )]
+    OtherLedger {
+        /// The shard.
+        shard: u32,
+        /// Records in its journal.
+        records: u64,
+        /// Shards of this ledger.
+        shards: u32,
+    },
+}
+
+/// What runs for one shard.
+pub(super) struct Worker {
+    owner: Owner,
+    follow_ups: mpsc::UnboundedReceiver<engine_domain::outcome::FollowUp>,
+    follower: Follower,
+}
+
+/// Folds the journals of all shards side by side, and makes the workers of those that can go on.
+pub(super) async fn fold(
+    log: &Arc<dyn Log>,
+    settings: &Settings,
+    view: &View,
+    waiters: &[Arc<Waiters>],
+    health: &Arc<Health>,
+) -> Result<Vec<Worker>, OpenError> {
+    let folds = (0..settings.shards).map(|number| {
+        let reader = Reader::new(&settings.ledger, number, settings.shards);
+        let shard = Shard::new(number, settings.shards);
+        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view.clone()))
+    });
+    let mut workers = Vec::new();
+    for (number, folded) in (0..settings.shards).zip(join_all(folds).await) {
+        let (shard, reader) = match folded {
+            Ok(Ok(folded)) => folded,
+            Ok(Err(Stopped::Read(error))) => return Err(error.into()),
+            Ok(Err(stopped @ Stopped::Unreadable(_) | stopped @ Stopped::Newer { .. })) => {
+                health.stopped(number, stopped.to_string());
+                continue;
+            }
+            Err(panic) => {
+                health.stopped(number, format!("its history contradicts itself: {panic}"));
+                continue;
+            }
+        };
+        if reader.next() > 0 && reader.chain().next_source() == 0 {
+            return Err(OpenError::OtherLedger { shard: number, records: reader.next(), shards: settings.shards });
+        }
+        let (sender, follow_ups) = mpsc::unbounded_channel();
+        let follower = Follower {
+            shard: number,
+            log: Arc::clone(log),
+            reader: reader.clone(),
+            view: view.clone(),
+            waiters: Arc::clone(&waiters[number as usize]),
+        };
+        let owner = Owner {
+            log: Arc::clone(log),
+            shard,
+            reader,
+            follow_ups: sender,
+            health: Arc::clone(health),
+            ask_again: settings.ask_again,
+            lost_rounds: 0,
+        };
+        workers.push(Worker { owner, follow_ups, follower });
+    }
+    Ok(workers)
+}
+
+/// One fold for both: the owner's state and the view.
+async fn fold_shard(
+    log: Arc<dyn Log>,
+    mut shard: Shard,
+    mut reader: Reader,
+    view: View,
+) -> Result<(Shard, Reader), Stopped> {
+    loop {
+        let records = log.read(JOURNAL, shard.number(), reader.next(), FOLDED_TOGETHER).await?;
+        if records.is_empty() {
+            return Ok((shard, reader));
+        }
+        let mut accepted = Vec::with_capacity(records.len());
+        let mut unreadable = None;
+        for record in &records {
+            match reader.take(record) {
+                Ok(Read::Accepted(outcome)) => {
+                    outcome.events.iter().for_each(|event| evolve(&mut shard, event));
+                    accepted.push((record.offset, outcome));
+                }
+                Ok(Read::Ignored) => {}
+                Err(error) => {
+                    unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        view.fold(shard.number(), accepted);
+        view.advance(shard.number(), Progress::of(&reader));
+        if let Some(error) = unreadable {
+            return Err(error.into());
+        }
+        // One shard's history is not to keep the others from being read.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs the workers until `shutdown` and until all have stopped.
+pub(super) async fn run(
+    workers: Vec<Worker>,
+    log: &Arc<dyn Log>,
+    view: &View,
+    health: &Arc<Health>,
+    shutdown: Shutdown,
+) {
+    let shards = workers.into_iter().map(|Worker { owner, follow_ups, follower }| {
+        let number = follower.shard;
+        // A shard whose one half stops must not go on with the other.
+        let shutdown = shutdown.child();
+        let health = Arc::clone(health);
+        let sender = host::task::spawn(follow_up::send(Arc::clone(log), number, follow_ups, shutdown.clone()));
+        let halves =
+            [host::task::spawn(owner.run(shutdown.clone())), host::task::spawn(follower.run(shutdown.clone()))];
+        let halves = halves.map(|half| {
+            let (shutdown, health) = (shutdown.clone(), Arc::clone(&health));
+            async move {
+                match half.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(stopped)) => health.stopped(number, stopped.to_string()),
+                    Err(panic) => health.stopped(number, format!("a broken invariant: {panic}")),
+                }
+                shutdown.stop();
+            }
+        });
+        async move {
+            join_all(halves).await;
+            if let Err(panic) = sender.await {
+                tracing::error!(shard = number, %panic, "the sender of follow-ups ended badly");
+            }
+        }
+    });
+    let measures = measure(view, shutdown.clone());
+    futures_util::future::join(join_all(shards), measures).await;
+}
+
+/// Sets the gauges over all shards, and says aloud when money is not conserved.
+async fn measure(view: &View, shutdown: Shutdown) {
+    let mut ticks = host::clock::interval(MEASURED_EVERY);
+    let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            () = shutdown.stopped() => return,
+            _ = ticks.tick() => {}
+        }
+        let mut errors: BTreeMap<Currency, Money> = BTreeMap::new();
+        for sum in view.conservation() {
+            let error = if sum.sum < Money::ZERO { sum.sum.negated() } else { sum.sum };
+            if !error.is_zero() {
+                tracing::error!(shard = sum.shard, currency = %sum.currency, sum = %sum.sum, "money is not conserved");
+            }
+            let total = errors.entry(sum.currency).or_default();
+            *total = total.plus(error);
+        }
+        for (currency, error) in errors {
+            // Only whether it is zero counts; a gauge is no place for exact money.
+            let error: f64 = error.to_string().parse().unwrap_or(f64::NAN);
+            ::metrics::gauge!(metrics::CONSERVATION_ERROR, "currency" => currency.to_string()).set(error);
+        }
+        kinds.values_mut().for_each(|count| *count = 0);
+        for saga in view.open_sagas() {
+            *kinds.entry(saga.kind).or_default() += 1;
+        }
+        for (kind, count) in &kinds {
+            ::metrics::gauge!(metrics::SAGAS_OPEN, "type" => *kind).set(*count as f64);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The names of what the engine measures, in their exported spelling.
+
+/// Commands by what they ask and what became of them (counter: `type`, `result`).
+pub const COMMANDS_TOTAL: &str = "crossfade_commands_total";
+/// Seconds from submitting a command to its answer (histogram: `type`).
+pub const COMMAND_DURATION_SECONDS: &str = "crossfade_command_duration_seconds";
+/// Journal records that do not count: written by a zombie, twice, or on a lost predecessor (counter).
+pub const REJECTED_OUTCOMES_TOTAL: &str = "crossfade_rejected_outcomes_total";
+/// Transactions by what became of them (counter: `type`, `status`, `currency`).
+pub const TRANSACTIONS_TOTAL: &str = "crossfade_transactions_total";
+/// Sagas that wait for another shard (gauge: `type`).
+pub const SAGAS_OPEN: &str = "crossfade_sagas_open";
+/// Sum over all shards of the absolute sum of their balances: anything but 0 is money out of nothing (gauge:
+/// `currency`).
+pub const CONSERVATION_ERROR: &str = "crossfade_conservation_error";
+/// Records of a topic that were not consumed yet (gauge: `topic`, `partition`).
+pub const CONSUMER_LAG_RECORDS: &str = "crossfade_consumer_lag_records";
+/// Seconds that a query took, waiting for the view included (histogram: `query`).
+pub const QUERY_DURATION_SECONDS: &str = "crossfade_query_duration_seconds";
+
+/// Every metric of this crate with its help text.
+pub const ALL: [(&str, &str); 8] = [
+    (COMMANDS_TOTAL, "Commands by what they ask and what became of them."),
+    (COMMAND_DURATION_SECONDS, "Seconds from submitting a command to its answer."),
+    (REJECTED_OUTCOMES_TOTAL, "Journal records that do not extend the accepted chain."),
+    (TRANSACTIONS_TOTAL, "Transactions by what became of them."),
+    (SAGAS_OPEN, "Sagas that wait for another shard."),
+    (CONSERVATION_ERROR, "Sum over all shards of the absolute sum of their balances; anything but 0 is an error."),
+    (CONSUMER_LAG_RECORDS, "Records of a topic that were not consumed yet."),
+    (QUERY_DURATION_SECONDS, "Seconds that a query took, waiting for the view included."),
+];
+
+/// Gives every metric its help text.
+pub fn describe() {
+    for (name, help) in ALL {
+        if name.ends_with("_total") {
+            metrics::describe_counter!(name, help);
+        } else if name.ends_with("_seconds") {
+            metrics::describe_histogram!(name, help);
+        } else {
+            metrics::describe_gauge!(name, help);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Reads a journal partition and passes on what counts.
+
+use super::acceptance::{Acceptance, Chain};
+use crate::codec;
+use engine_domain::{Outcome, Timestamp};
+use eventlog::Record;
+use wire::journal;
+use wire::scalar::Digest;
+
+/// A place in a journal partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    shard: u32,
+    chain: Chain,
+    /// The offset of the next record.
+    next: u64,
+    /// The time of the last accepted outcome.
+    at: Timestamp,
+}
+
+/// What a record is.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// An outcome that counts.
+    Accepted(Box<Outcome>),
+    /// Nothing that counts.
+    Ignored,
+}
+
+/// A record that cannot be judged: reading on would skip what may count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the journal of shard {shard} cannot be read at offset {offset}: {reason}")]
+pub struct Unreadable {
+    /// The shard.
+    pub shard: u32,
+    /// The offset.
+    pub offset: u64,
+    /// Why.
+    pub reason: codec::Error,
+}
+
+impl Reader {
+    /// At the beginning.
+    pub(crate) fn new(ledger: &str, shard: u32, shards: u32) -> Self {
+        let chain = Chain::genesis(ledger, shard, shards);
+        Self { shard, chain, next: 0, at: Timestamp(i64::MIN) }
+    }
+
+    /// The end of the accepted chain.
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The offset of the next record.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The time of the last accepted outcome.
+    pub(crate) fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// [`Unreadable`], after which this reader must not go on.
+    pub(crate) fn take(&mut self, record: &Record) -> Result<Read, Unreadable> {
+        let unreadable = |reason| Unreadable { shard: self.shard, offset: record.offset, reason };
+        let stored: journal::Outcome =
+            wire::stored::decode(&record.value).map_err(|error| unreadable(codec::Error::Decode(error)))?;
+        match self.chain.judge(stored.parent, stored.source_offset) {
+            Acceptance::Accepted => {
+                let outcome = codec::outcome_from_wire(stored).map_err(unreadable)?;
+                self.next = record.offset + 1;
+                self.accept(Digest::of(&record.value), outcome.at);
+                Ok(Read::Accepted(Box::new(outcome)))
+            }
+            Acceptance::OtherParent | Acceptance::OtherSource => {
+                self.next = record.offset + 1;
+                Ok(Read::Ignored)
+            }
+        }
+    }
+
+    /// Takes the next record, which is known to extend the chain: it is, byte for byte, an outcome that was made to
+    /// extend it.
+    pub(crate) fn take_known(&mut self, record: &Record, hash: Digest, at: Timestamp) {
+        self.next = record.offset + 1;
+        self.accept(hash, at);
+    }
+
+    fn accept(&mut self, hash: Digest, at: Timestamp) {
+        self.chain = self.chain.extended(hash);
+        self.at = at;
+    }
+}

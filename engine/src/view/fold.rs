@@ -1,0 +1,231 @@
+//! The view of one shard: a fold of its accepted outcomes.
+
+use super::rows::{AccountRow, State, TransactionRow};
+use engine_domain::ids::AccountAggregate;
+use engine_domain::saga::{Awaited, Saga, Taken, Work};
+use engine_domain::{AccountId, Currency, Event, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+
+/// What one shard's outcomes add up to.
+#[derive(Debug, Default)]
+pub(super) struct ShardView {
+    pub(super) accounts: HashMap<AccountId, AccountRow>,
+    /// The ids of `accounts`, in order.
+    pub(super) ids: BTreeSet<Text>,
+    /// In the order in which they were asked for; a number is an index here.
+    pub(super) transactions: Vec<TransactionRow>,
+    by_id: HashMap<TransactionId, usize>,
+    by_alias: HashMap<Text, usize>,
+    by_key: HashMap<u64, Numbers>,
+    key_hasher: RandomState,
+    /// Transactions decided on this shard that name an account, whatever shard that one is on.
+    histories: HashMap<AccountId, Vec<usize>>,
+    /// Sum of all balances; zero after every outcome.
+    pub(super) sums: BTreeMap<Currency, Money>,
+    pub(super) sagas: BTreeMap<SagaId, OpenedSaga>,
+    /// The newest outcome: its time, and the command it decided.
+    pub(super) at: Timestamp,
+    pub(super) last_source: Option<u64>,
+}
+
+/// A saga that is under way.
+#[derive(Debug)]
+pub(super) struct OpenedSaga {
+    pub(super) saga: Saga,
+    pub(super) since: Timestamp,
+}
+
+impl OpenedSaga {
+    /// What it does, as metrics name it.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.saga.work {
+            Work::Transaction(movement) => movement.kind.as_str(),
+            Work::OpenStripes { .. } => "open-stripes",
+            Work::SetStripes { .. } => "set-stripes",
+        }
+    }
+}
+
+/// Transactions under one key: nearly always one.
+#[derive(Debug)]
+enum Numbers {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Numbers {
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Numbers::One(number) => std::slice::from_ref(number),
+            Numbers::Several(numbers) => numbers,
+        }
+    }
+
+    fn push(&mut self, number: usize) {
+        match self {
+            Numbers::One(first) => *self = Numbers::Several(vec![*first, number]),
+            Numbers::Several(numbers) => numbers.push(number),
+        }
+    }
+}
+
+impl ShardView {
+    /// Takes the accepted outcome that stands at `offset` in the journal.
+    pub(super) fn fold(&mut self, outcome: Outcome, offset: u64) {
+        let at = outcome.at;
+        let position = Position { shard: outcome.shard, offset: outcome.source_offset };
+        for event in outcome.events {
+            match event {
+                Event::AccountCreated(created) => {
+                    let id = created.aggregate.id.clone();
+                    let mut row = AccountRow::of(&created, at);
+                    row.note(at, offset);
+                    self.ids.insert(id.as_str().into());
+                    self.accounts.insert(id, row);
+                }
+                Event::AccountStatusChanged(event) => {
+                    self.touch(&event.aggregate, event.version, at, offset, |row| row.state.status = event.to);
+                }
+                Event::AccountLimitsChanged(event) => {
+                    self.touch(&event.aggregate, event.version, at, offset, |row| row.state.limits = event.to);
+                }
+                Event::BalanceChanged(event) => {
+                    let mut moved = Money::ZERO;
+                    self.touch(&event.aggregate, event.version, at, offset, |row| {
+                        // Against what this view holds, not against what the event says was there before.
+                        moved = event.balance_after.minus(row.state.balance);
+                        row.state.balance = event.balance_after;
+                        row.state.reserved = event.reserved_after;
+                    });
+                    let sum = self.sums.entry(event.currency).or_default();
+                    *sum = sum.plus(moved);
+                }
+                Event::FundsReserved(event) => {
+                    let reserved = event.reserved_after;
+                    self.touch(&event.aggregate, event.version, at, offset, |row| row.state.reserved = reserved);
+                }
+                Event::ReservationReleased(event) => {
+                    let reserved = event.reserved_after;
+                    self.touch(&event.aggregate, event.version, at, offset, |row| row.state.reserved = reserved);
+                }
+                Event::TransactionRequested(requested) => {
+                    self.request(TransactionRow::of(*requested, outcome.correlation_id.clone(), at, position));
+                }
+                Event::TransactionCompleted(completed) => {
+                    if let Some(row) = self.transaction_mut(completed.transaction) {
+                        row.complete(*completed);
+                    }
+                }
+                Event::TransactionFailed(failed) => {
+                    let (id, kept) = (failed.transaction, failed.kept);
+                    if let Some(row) = self.transaction_mut(id) {
+                        row.fail(failed);
+                    }
+                    if !kept {
+                        self.by_id.remove(&id);
+                    }
+                }
+                Event::AliasLearnt(learnt) => {
+                    if let Some(&number) = self.by_id.get(&learnt.transaction) {
+                        self.transactions[number].alias = Some(learnt.alias.clone());
+                        self.by_alias.insert(learnt.alias, number);
+                    }
+                }
+                Event::SagaStarted(saga) => {
+                    self.sagas.insert(saga.id, OpenedSaga { saga: *saga, since: at });
+                }
+                Event::SagaStepCompleted(step) => self.step(step.saga, step.version, step.taken, step.awaited),
+                Event::SagaStepFailed(step) => self.step(step.saga, step.version, step.taken, step.awaited),
+                Event::SagaCompleted(ended) | Event::SagaCompensated(ended) => {
+                    self.sagas.remove(&ended.saga);
+                }
+                // What is held of an original for a refund decides; nobody asks the view for it. Steps for sagas of
+                // other shards show in the accounts that they touched.
+                Event::RefundHeld(_) | Event::RefundHoldReleased(_) | Event::SagaStepTaken(_) => {}
+            }
+        }
+        self.at = at;
+        self.last_source = Some(outcome.source_offset);
+    }
+
+    /// Changes an account's row and notes how it stands now.
+    fn touch(
+        &mut self,
+        aggregate: &AccountAggregate,
+        version: u64,
+        at: Timestamp,
+        offset: u64,
+        change: impl FnOnce(&mut AccountRow),
+    ) {
+        if let Some(row) = self.accounts.get_mut(&aggregate.id) {
+            change(row);
+            row.state.version = version;
+            row.note(at, offset);
+        }
+    }
+
+    fn request(&mut self, mut row: TransactionRow) {
+        let number = self.transactions.len();
+        self.by_id.insert(row.id, number);
+        if let Some(alias) = &row.alias {
+            self.by_alias.insert(alias.clone(), number);
+        }
+        let key = self.key_hasher.hash_one((&*row.tenant, &*row.key));
+        self.by_key.entry(key).and_modify(|numbers| numbers.push(number)).or_insert(Numbers::One(number));
+        for side in [&mut row.source, &mut row.destination] {
+            let Some(account) = side else { continue };
+            // The row shares the id's text with the index instead of keeping its own.
+            if let Some((known, _)) = self.histories.get_key_value(account) {
+                *account = known.clone();
+            }
+        }
+        for (index, account) in [&row.source, &row.destination].into_iter().enumerate() {
+            let Some(account) = account else { continue };
+            // A request with one account on both sides is refused, and in its history once.
+            if index == 0 || row.source.as_ref() != Some(account) {
+                self.histories.entry(account.clone()).or_default().push(number);
+            }
+        }
+        self.transactions.push(row);
+    }
+
+    fn step(&mut self, saga: SagaId, version: u64, taken: Taken, awaited: Option<Awaited>) {
+        if let Some(opened) = self.sagas.get_mut(&saga) {
+            opened.saga.version = version;
+            opened.saga.taken.push(taken);
+            if let Some(awaited) = awaited {
+                opened.saga.awaited = awaited;
+            }
+        }
+    }
+
+    fn transaction_mut(&mut self, id: TransactionId) -> Option<&mut TransactionRow> {
+        self.by_id.get(&id).map(|&number| &mut self.transactions[number])
+    }
+
+    /// The transaction of this id.
+    pub(super) fn by_id(&self, id: TransactionId) -> Option<&TransactionRow> {
+        self.by_id.get(&id).map(|&number| &self.transactions[number])
+    }
+
+    /// The transaction that the other system knows by this id.
+    pub(super) fn by_alias(&self, alias: &str) -> Option<&TransactionRow> {
+        let row = &self.transactions[*self.by_alias.get(alias)?];
+        (!matches!(row.state, State::Forgotten)).then_some(row)
+    }
+
+    /// The transactions under this key, each of another deciding account.
+    pub(super) fn by_key<'a>(&'a self, tenant: &'a str, key: &'a str) -> impl Iterator<Item = &'a TransactionRow> {
+        let numbers = self.by_key.get(&self.key_hasher.hash_one((tenant, key))).map_or(&[][..], Numbers::as_slice);
+        numbers
+            .iter()
+            .map(|&number| &self.transactions[number])
+            .filter(move |row| *row.tenant == *tenant && *row.key == *key && !matches!(row.state, State::Forgotten))
+    }
+
+    /// The numbers of the transactions decided here that name an account, oldest first.
+    pub(super) fn history(&self, account: &AccountId) -> &[usize] {
+        self.histories.get(account).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,124 @@
+//! The operators' listener: metrics, health, and the emergency override.
+
+use super::Front;
+use super::follow::Order;
+use super::overrule::Override;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use host::clock;
+use host::http::bearer;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use wire::billing::Problem;
+use wire::control::Reason;
+use wire::rollout::Setting;
+use wire::scalar::Timestamp;
+
+/// Longer reasons are refused.
+const MAX_REASON: usize = 500;
+
+/// What the routes share.
+#[derive(Clone)]
+struct Admin {
+    front: Arc<Front>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What every route of the override answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OverrideView {
+    /// The override in force.
+    #[serde(rename = "override")]
+    current: Option<Override>,
+    /// The version of the dial as it was last heard.
+    version: u64,
+    /// What this front goes by.
+    #[serde(flatten)]
+    setting: Setting,
+    /// A move that is prepared, and neither made nor called off.
+    preparing: Option<Setting>,
+    /// What can be done next.
+    next_steps: Vec<&'static str>,
+}
+
+/// The routes of the operators' listener.
+pub(super) fn router(front: Arc<Front>, orders: mpsc::Sender<Order>) -> Router {
+    let readiness = front.readiness.clone();
+    Router::new()
+        .route("/override", get(show).post(set).delete(clear))
+        .with_state(Admin { front, orders })
+        .merge(host::ops::router(readiness))
+}
+
+async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Err(refused) = authorise(&admin, &headers) {
+        return refused;
+    }
+    view(&admin)
+}
+
+async fn set(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Err(refused) = authorise(&admin, &headers) {
+        return refused;
+    }
+    let reason = match serde_json::from_slice::<Reason>(&body) {
+        Ok(Reason { reason }) if (1..=MAX_REASON).contains(&reason.chars().count()) => reason,
+        Ok(_) => return problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed")),
+        Err(error) => return problem(400, "MalformedRequest", format!("the body is not {{\"reason\": …}}: {error}")),
+    };
+    let since = Timestamp(clock::unix_micros());
+    order(&admin, Some(Override { reason, since })).await
+}
+
+async fn clear(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if let Err(refused) = authorise(&admin, &headers) {
+        return refused;
+    }
+    order(&admin, None).await
+}
+
+async fn order(admin: &Admin, current: Option<Override>) -> Response {
+    let (done, kept) = oneshot::channel();
+    let sent = admin.orders.send(Order::Override(current, done)).await;
+    match (sent, kept.await) {
+        (Ok(()), Ok(Ok(()))) => view(admin),
+        (Ok(()), Ok(Err(error))) => {
+            problem(500, "NotKept", format!("it is in force, but will not survive a restart of this front: {error}"))
+        }
+        (_, Err(_)) | (Err(_), _) => problem(503, "Stopping", "the front is stopping".to_owned()),
+    }
+}
+
+fn authorise(admin: &Admin, headers: &HeaderMap) -> Result<(), Response> {
+    match bearer(headers) {
+        Some(token) if admin.front.admin_token.matches(token) => Ok(()),
+        _ => Err(problem(401, "Unauthorized", "a valid bearer token is needed".to_owned())),
+    }
+}
+
+fn view(admin: &Admin) -> Response {
+    let current = admin.front.overrule();
+    let stand = admin.front.dial.stand();
+    let (rollout, preparing) = (&stand.view.rollout, stand.view.preparing());
+    let next_steps = match current {
+        Some(_) => vec![
+            "roll the dial back at the comparator, so that every front and the record agree",
+            "then take the override back: DELETE /override",
+        ],
+        None => vec!["override to 0 % in an emergency: POST /override"],
+    };
+    let (version, setting) = (rollout.version, rollout.setting);
+    axum::Json(OverrideView { current, version, setting, preparing, next_steps }).into_response()
+}
+
+fn problem(status: u16, code: &str, detail: String) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = axum::Json(Problem::new(status.as_u16(), code, detail));
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}

@@ -1,0 +1,70 @@
+//! The emergency override: everything at 0 %, whatever the dial says, until somebody takes it back.
+
+use host::disk;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+use wire::scalar::Timestamp;
+
+/// The file, beside the journal.
+const FILE: &str = "override.json";
+
+/// An override in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The override in force, if there is one. A file that cannot be read counts as one: it was there for a reason.
+///
+/// # Errors
+/// When the file is there but the disk does not give it out.
+pub fn read(dir: &Path) -> io::Result<Option<Override>> {
+    let Some(bytes) = disk::read(&dir.join(FILE))? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::error!(%error, file = FILE, "the override's file cannot be read: the override stays in force");
+        Override { reason: "(unreadable)".to_owned(), since: Timestamp::default() }
+    })))
+}
+
+/// Keeps the override over a restart, or no longer.
+///
+/// # Errors
+/// When the disk does not take it.
+pub fn write(dir: &Path, current: Option<&Override>) -> io::Result<()> {
+    let path = dir.join(FILE);
+    match current {
+        Some(current) => {
+            // A string and a time always have a JSON form.
+            let bytes = serde_json::to_vec(current).expect("an override has a JSON form");
+            disk::replace(&path, &bytes)
+        }
+        None => {
+            disk::remove(&path)?;
+            disk::sync_parent(&path)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lasts_until_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).unwrap(), None);
+        let current = Override { reason: "smoke".into(), since: Timestamp(5) };
+        write(dir.path(), Some(&current)).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Some(current));
+        std::fs::write(dir.path().join(FILE), b"{").unwrap();
+        assert!(read(dir.path()).unwrap().is_some(), "a damaged file does not lift it");
+        write(dir.path(), None).unwrap();
+        write(dir.path(), None).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! The counter of boots. A boot's number is on disk before the boot does anything, so it is never used twice.
+
+use super::Error;
+use host::disk;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Counts the boots; also, in a boot's own directory, says who wrote it.
+pub(super) const FILE: &str = "boot";
+
+/// One start of a front.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// The front.
+    pub front: String,
+    /// The how-manieth start in this directory.
+    pub boot: u64,
+    /// Drawn when it began: tells it from another process that uses the same name and number.
+    pub instance: u64,
+}
+
+impl Boot {
+    /// The boot whose directory this is; `None` when the directory was never begun, or was shipped whole.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be read.
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(FILE);
+        let Some(bytes) = disk::read(&path)? else { return Ok(None) };
+        match serde_json::from_slice(&bytes) {
+            Ok(boot) => Ok(Some(boot)),
+            Err(error) => Err(Error::BootFile { path, problem: error.to_string() }),
+        }
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
+        // A struct of one string and two numbers always has a JSON form.
+        let bytes = serde_json::to_vec(self).expect("a boot has a JSON form");
+        Ok(disk::replace(&dir.join(FILE), &bytes)?)
+    }
+}
+
+/// Counts one up and makes the new boot's directory.
+///
+/// # Errors
+/// When the directory cannot be written, or the counter makes no sense.
+pub(super) fn begin(dir: &Path, front: &str, instance: u64) -> Result<(Boot, PathBuf), Error> {
+    let counted = Boot::read(dir)?.map_or(0, |last| last.boot);
+    // A counter that was lost alone (restored from a backup, say) is made good by the directories.
+    let seen = directories(dir)?.last().map_or(0, |(boot, _)| *boot);
+    let boot = Boot { front: front.to_owned(), boot: counted.max(seen) + 1, instance };
+    boot.write(dir)?;
+    let own = dir.join(format!("boot-{}", boot.boot));
+    disk::create_dir(&own)?;
+    disk::sync_parent(&own)?;
+    boot.write(&own)?;
+    Ok((boot, own))
+}
+
+/// The directories of all boots, in order of their numbers.
+pub(super) fn directories(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("boot-")?.parse::<u64>().ok();
+    let mut boots: Vec<_> =
+        disk::list(dir)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
+    boots.sort();
+    Ok(boots)
+}
+
+/// The file that begins with record `first`.
+pub(super) fn segment(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.journal"))
+}
+
+/// The first record of each file of a boot, in order.
+pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
+    let first = |path: &Path| path.file_name()?.to_str()?.strip_suffix(".journal")?.parse::<u64>().ok();
+    // Names are padded with zeros, so the order of names is the order of numbers.
+    Ok(disk::list(dir)?.iter().filter_map(|path| first(path)).collect())
+}
+
+/// Removes a boot's directory. The file that says who wrote it goes first: without it the rest has been shipped.
+///
+/// # Errors
+/// When something cannot be removed; what is left is removed at the next start.
+pub(super) fn remove(dir: &Path) -> Result<(), Error> {
+    disk::remove(&dir.join(FILE))?;
+    disk::remove(&dir.join(FILE).with_extension("draft"))?;
+    for first in segments(dir)? {
+        disk::remove(&segment(dir, first))?;
+    }
+    Ok(disk::remove_dir(dir)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boots_count_up_and_a_half_written_counter_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, _) = begin(dir.path(), "front-a", 7).unwrap();
+        assert_eq!(first, Boot { front: "front-a".into(), boot: 1, instance: 7 });
+        std::fs::write(dir.path().join("boot.draft"), b"{\"front\":\"fro").unwrap();
+        let (second, own) = begin(dir.path(), "front-a", 8).unwrap();
+        assert_eq!((second.boot, second.instance), (2, 8));
+        assert_eq!(Boot::read(&own).unwrap(), Some(second));
+    }
+
+    #[test]
+    fn a_lost_counter_is_made_good_by_the_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..11 {
+            begin(dir.path(), "a", 1).unwrap();
+        }
+        std::fs::remove_file(dir.path().join("boot")).unwrap();
+        assert_eq!(begin(dir.path(), "a", 1).unwrap().0.boot, 12);
+    }
+
+    #[test]
+    fn a_damaged_counter_stops_the_front() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("boot"), b"").unwrap();
+        let error = begin(dir.path(), "a", 1).unwrap_err();
+        assert!(matches!(error, Error::BootFile { .. }), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Fronts: how far each has shipped.
+//!
+//! A front's heartbeat says that everything it wrote before a time was sent. It counts once the relay has folded
+//! what the log held when the heartbeat arrived, so that "shipped past" means "seen here".
+
+use std::collections::{BTreeMap, VecDeque};
+use wire::scalar::Timestamp;
+
+/// The fronts seen in the log and on the wire.
+#[derive(Debug, Default)]
+pub(crate) struct Fronts {
+    fronts: BTreeMap<String, Front>,
+}
+
+#[derive(Debug, Default)]
+struct Front {
+    /// The boot of its newest record.
+    boot: u64,
+    /// The last sequence of that boot that was folded.
+    sequence: u64,
+    /// Whether that boot has said that nothing of it follows.
+    ended: bool,
+    /// Everything written before this point, by its own clock, was folded.
+    shipped: Timestamp,
+    /// Heartbeats that count once the log was folded up to an offset.
+    pending: VecDeque<(Timestamp, u64)>,
+    /// How it stands with its connection.
+    link: Link,
+}
+
+#[derive(Debug, Default)]
+enum Link {
+    /// Known from the log only.
+    #[default]
+    Silent,
+    /// Connected.
+    Up,
+    /// Lost at this point.
+    Lost(Timestamp),
+}
+
+impl Fronts {
+    /// Whether a record is the next one, or a later one, of its front; anything else is a repeat.
+    pub fn take(&mut self, front: &str, boot: u64, sequence: u64) -> bool {
+        let seen = self.entry(front);
+        if (boot, sequence) <= (seen.boot, seen.sequence) {
+            return false;
+        }
+        if boot > seen.boot {
+            seen.ended = false;
+        }
+        (seen.boot, seen.sequence) = (boot, sequence);
+        true
+    }
+
+    /// The boot of a front's newest record; 0 when there is none.
+    pub fn boot(&self, front: &str) -> u64 {
+        self.fronts.get(front).map_or(0, |seen| seen.boot)
+    }
+
+    /// Nothing of the front's newest boot follows.
+    pub fn ended(&mut self, front: &str) {
+        self.entry(front).ended = true;
+    }
+
+    /// The fold has reached the present: fronts that have not ended may be on their way back.
+    pub fn begin(&mut self, now: Timestamp) {
+        for seen in self.fronts.values_mut().filter(|seen| !seen.ended) {
+            if matches!(seen.link, Link::Silent) {
+                seen.link = Link::Lost(now);
+            }
+        }
+    }
+
+    /// A front has connected.
+    pub fn connected(&mut self, front: &str) {
+        self.entry(front).link = Link::Up;
+    }
+
+    /// A front's connection is gone.
+    pub fn lost(&mut self, front: &str, now: Timestamp) {
+        let seen = self.entry(front);
+        seen.link = if seen.ended { Link::Silent } else { Link::Lost(now) };
+    }
+
+    /// A front has shipped everything it wrote before `at`, and the log's end was `end` then.
+    pub fn heartbeat(&mut self, front: &str, at: Timestamp, end: u64, folded: u64) {
+        let seen = self.entry(front);
+        match seen.pending.back_mut() {
+            Some(last) if last.1 == end => last.0 = at,
+            _ => seen.pending.push_back((at, end)),
+        }
+        seen.settle(folded);
+    }
+
+    /// The log was folded up to an offset.
+    pub fn folded(&mut self, folded: u64) {
+        for seen in self.fronts.values_mut().filter(|seen| !seen.pending.is_empty()) {
+            seen.settle(folded);
+        }
+    }
+
+    /// Whether every front that is connected, or was until less than `grace_micros` ago, has shipped past `point`.
+    pub fn shipped_past(&self, point: Timestamp, now: Timestamp, grace_micros: i64) -> bool {
+        self.fronts.values().all(|seen| match seen.link {
+            Link::Silent => true,
+            Link::Up => seen.shipped > point,
+            Link::Lost(since) => seen.shipped > point || now.since_micros(since) > grace_micros,
+        })
+    }
+
+    /// Whether a front's record of this boot and sequence, or a later one, was folded.
+    pub fn reached(&self, front: &str, boot: u64, sequence: u64) -> bool {
+        self.fronts.get(front).is_some_and(|seen| (seen.boot, seen.sequence) >= (boot, sequence)) || sequence == 0
+    }
+
+    /// How far a front has shipped, by its own clock.
+    pub fn shipped(&self, front: &str) -> Timestamp {
+        self.fronts.get(front).map_or(Timestamp::default(), |seen| seen.shipped)
+    }
+
+    fn entry(&mut self, front: &str) -> &mut Front {
+        if !self.fronts.contains_key(front) {
+            self.fronts.insert(front.to_owned(), Front::default());
+        }
+        self.fronts.get_mut(front).expect("it was inserted if it was absent")
+    }
+}
+
+impl Front {
+    fn settle(&mut self, folded: u64) {
+        while let Some(&(at, end)) = self.pending.front() {
+            if end > folded {
+                break;
+            }
+            self.shipped = self.shipped.max(at);
+            self.pending.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: i64 = 100;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp(micros)
+    }
+
+    #[test]
+    fn repeats_are_told_from_news() {
+        let mut fronts = Fronts::default();
+        assert!(fronts.take("a", 1, 1));
+        assert!(!fronts.take("a", 1, 1));
+        assert!(fronts.take("a", 1, 3), "a hole is news, too");
+        assert!(!fronts.take("a", 1, 2));
+        assert!(fronts.take("a", 2, 1));
+        assert!(!fronts.take("a", 1, 9));
+        assert!(fronts.take("b", 1, 1));
+        assert!(fronts.reached("a", 2, 1) && fronts.reached("a", 1, 9) && !fronts.reached("a", 2, 2));
+        assert!(fronts.reached("c", 1, 0), "nothing was written, so nothing is missing");
+    }
+
+    #[test]
+    fn a_heartbeat_counts_when_the_log_was_folded_that_far() {
+        let mut fronts = Fronts::default();
+        fronts.connected("a");
+        assert!(!fronts.shipped_past(at(10), at(0), GRACE));
+        fronts.heartbeat("a", at(20), 5, 3);
+        assert!(!fronts.shipped_past(at(10), at(0), GRACE));
+        fronts.heartbeat("a", at(30), 9, 4);
+        fronts.folded(5);
+        assert!(fronts.shipped_past(at(19), at(0), GRACE) && !fronts.shipped_past(at(20), at(0), GRACE));
+        fronts.folded(9);
+        assert!(fronts.shipped_past(at(29), at(0), GRACE));
+    }
+
+    #[test]
+    fn every_front_counts_that_may_still_ship() {
+        let mut fronts = Fronts::default();
+        assert!(fronts.shipped_past(at(10), at(0), GRACE), "there is none");
+        fronts.connected("a");
+        fronts.connected("b");
+        fronts.heartbeat("a", at(20), 0, 0);
+        assert!(!fronts.shipped_past(at(10), at(0), GRACE), "b has not");
+        fronts.lost("b", at(50));
+        assert!(!fronts.shipped_past(at(10), at(150), GRACE), "b may come back");
+        assert!(fronts.shipped_past(at(10), at(151), GRACE), "b is gone");
+        fronts.connected("b");
+        assert!(!fronts.shipped_past(at(10), at(152), GRACE), "b is back");
+    }
+
+    #[test]
+    fn after_a_restart_fronts_that_have_not_ended_are_waited_for() {
+        let mut fronts = Fronts::default();
+        fronts.take("a", 1, 7);
+        fronts.take("b", 1, 7);
+        fronts.ended("b");
+        fronts.begin(at(1_000));
+        assert!(!fronts.shipped_past(at(10), at(1_050), GRACE), "a may come back");
+        assert!(fronts.shipped_past(at(10), at(1_101), GRACE));
+    }
+}

@@ -1,0 +1,138 @@
+//! Handovers: when everything that was decided on accounts which move is delivered.
+//!
+//! Everything decided under an older version counts, so it does not matter whether its records are folded before
+//! or after the move. Accounts that a front named as unknown stay behind and are not waited for.
+
+use super::exchanges::{Exchange, ExchangeId};
+use super::{Action, Delivery};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wire::rollout::{Rollout, RolloutBody, RolloutRecord, Setting};
+use wire::scalar::Timestamp;
+use wire::words::Stage;
+
+/// Who writes into the rollout here.
+const ACTOR: &str = "relay";
+/// After an append that failed, or of which nobody knows whether it did, before the next attempt.
+const PAUSE_MICROS: i64 = 20_000;
+
+/// A move of the dial that takes accounts along.
+#[derive(Debug)]
+pub(super) struct Handover {
+    /// The version that it makes.
+    pub version: u64,
+    /// The rollout before it.
+    before: Rollout,
+    to: Setting,
+    /// When it was asked for.
+    at: Timestamp,
+    /// Whether fronts hold and answer before it holds.
+    two_phase: bool,
+    /// What is not delivered of accounts that move, with the account.
+    undelivered: BTreeMap<ExchangeId, Arc<str>>,
+    request: Request,
+}
+
+/// How far the answer was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// Not yet, and not before this point.
+    After(Timestamp),
+    /// It was handed over.
+    UnderWay,
+    /// It stands at this offset, and was not read back.
+    Written(u64),
+}
+
+impl Handover {
+    /// The move to `to` of what stood at `before`.
+    pub(super) fn new(version: u64, before: Rollout, to: Setting, at: Timestamp, two_phase: bool) -> Self {
+        let request = Request::After(Timestamp(i64::MIN));
+        Self { version, before, to, at, two_phase, undelivered: BTreeMap::new(), request }
+    }
+
+    /// Whether any account changes its authority.
+    pub(super) fn moves_any(&self) -> bool {
+        !self.before.held_back.is_empty() || cohort(self.before.setting) != cohort(self.to)
+    }
+
+    /// An exchange is known that is not concluded.
+    pub(super) fn began(&mut self, id: ExchangeId, exchange: &Exchange) {
+        if let Some(account) = &exchange.account
+            && exchange.intent.version < self.version
+            && self.before.moves(self.to, account)
+        {
+            self.undelivered.insert(id, Arc::clone(account));
+        }
+    }
+
+    /// An exchange is concluded.
+    pub(super) fn concluded(&mut self, id: ExchangeId) {
+        self.undelivered.remove(&id);
+    }
+
+    /// The rollout was read up to and with this offset, and the answer was not accepted there.
+    pub(super) fn read_back(&mut self, offset: u64) {
+        if matches!(self.request, Request::Written(written) if written <= offset) {
+            self.request = Request::After(Timestamp(i64::MIN));
+        }
+    }
+}
+
+/// The share of the buckets that the engine answers, in hundredths of a percent.
+fn cohort(setting: Setting) -> u16 {
+    match setting.stage {
+        Stage::Passthrough | Stage::Capture | Stage::Shadow => 0,
+        Stage::Ramp => setting.percent.hundredths(),
+        Stage::Engine | Stage::Complete => wire::ids::BUCKETS,
+    }
+}
+
+impl Delivery {
+    /// Says `drained` as soon as it is true.
+    pub(super) fn answer_handover(&mut self, now: Timestamp) {
+        let Some(handover) = &self.handover else { return };
+        let due = matches!(handover.request, Request::After(at) if at <= now);
+        if !due || !self.is_drained(handover, now) {
+            return;
+        }
+        let record = RolloutRecord {
+            parent: self.rollout.head,
+            at: now,
+            actor: ACTOR.to_owned(),
+            reason: "everything decided on accounts that move is delivered".to_owned(),
+            body: RolloutBody::Drained { version: handover.version },
+        };
+        self.outbox.push(Action::Drained(record));
+        if let Some(handover) = &mut self.handover {
+            handover.request = Request::UnderWay;
+        }
+    }
+
+    fn is_drained(&self, handover: &Handover, now: Timestamp) -> bool {
+        if !handover.two_phase {
+            return handover.undelivered.is_empty() && self.fronts.shipped_past(handover.at, now, 0);
+        }
+        let Some(pending) = self.rollout.pending.as_ref().filter(|pending| pending.version == handover.version) else {
+            return false;
+        };
+        let shipped = pending.fronts.iter().all(|front| {
+            let mark = pending.prepared.get(&front.front);
+            mark.is_some_and(|mark| self.fronts.reached(&front.front, front.boot, *mark))
+        });
+        shipped && handover.undelivered.values().all(|account| pending.unknown_accounts.contains(&**account))
+    }
+
+    /// What came of an [`Action::Drained`]: the offset it got, or `None` when it failed or nobody knows.
+    pub fn drained_written(&mut self, version: u64, offset: Option<u64>, now: Timestamp) {
+        let Some(handover) = self.handover.as_mut().filter(|handover| handover.version == version) else { return };
+        if handover.request == Request::UnderWay {
+            handover.request = match offset {
+                // It was folded before this was reported, and did not extend the chain.
+                Some(offset) if offset < self.rollout_folded => Request::After(now),
+                Some(offset) => Request::Written(offset),
+                None => Request::After(Timestamp(now.0.saturating_add(PAUSE_MICROS))),
+            };
+        }
+    }
+}

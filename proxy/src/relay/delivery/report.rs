@@ -1,0 +1,191 @@
+//! What came of actions.
+
+use super::accounts::Facts;
+use super::answer::{Answer, Consequence, consequence};
+use super::exchanges::{Exchange, ExchangeId, Phase, Step};
+use super::reading::Reading;
+use super::resolve::{Finding, asked_by};
+use super::{Action, Delivery};
+use std::sync::Arc;
+use wire::scalar::{Body, Timestamp};
+use wire::shadow::{LegResult, Resolution, ShadowBody};
+use wire::words::{Class, System};
+
+/// How often in a row an authority must have nothing of an exchange before that is believed.
+const ABSENT_TIMES: u32 = 2;
+/// Between two attempts to learn what an account is.
+const LEARN_AGAIN_MICROS: i64 = 1_000_000;
+/// Between two attempts to tell the engine aliases.
+const POST_AGAIN_MICROS: i64 = 200_000;
+
+impl Delivery {
+    /// What came back from a leg that was sent.
+    pub fn answered(&mut self, id: ExchangeId, attempt: u32, answer: Answer, now: Timestamp) {
+        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
+        let Step::Sent(tries) = leg.step else { return };
+        if leg.attempt != attempt {
+            return;
+        }
+        match answer {
+            Answer::NotSent => self.pause(id, tries, now),
+            Answer::Unanswered { duration_micros } => {
+                let nothing = Answer::Whole {
+                    status: 0,
+                    headers: Vec::new(),
+                    body: Body::default(),
+                    replayed: false,
+                    duration_micros,
+                };
+                self.note_unanswered(id, nothing);
+                self.pause(id, tries, now);
+            }
+            Answer::Whole { status, ref body, .. } => {
+                let code = Reading::of(&body.0).code;
+                match consequence(leg.target, leg.mode, status, code.as_deref()) {
+                    Consequence::Again => self.pause(id, tries, now),
+                    Consequence::UnknownThenAgain => {
+                        self.note_unanswered(id, answer);
+                        self.pause(id, tries, now);
+                    }
+                    Consequence::OutOfOrder => self.report(id, answer, Class::Refused, false),
+                    Consequence::Final(class) => self.report(id, answer, class, true),
+                }
+            }
+        }
+    }
+
+    /// Sends the leg again after a while.
+    fn pause(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
+        let pause = self.rules.retry_min_micros.saturating_mul(1_i64 << tries.min(20)).min(self.rules.retry_max_micros);
+        self.timers.insert((Timestamp(now.0.saturating_add(pause)), id));
+        if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
+            leg.step = Step::Pausing(tries.saturating_add(1));
+        }
+    }
+
+    /// Writes down, once per offer, that nobody knows what it did.
+    fn note_unanswered(&mut self, id: ExchangeId, answer: Answer) {
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        if !std::mem::replace(&mut leg.unanswered, true) {
+            self.hand_over(id, answer, Class::Unknown, false);
+        }
+    }
+
+    /// Hands over the leg's result, or its refusal for the time being.
+    fn report(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
+        if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
+            leg.step = Step::Reported;
+        }
+        self.hand_over(id, answer, class, last);
+    }
+
+    fn hand_over(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
+        let Answer::Whole { status, headers, body, replayed, duration_micros } = answer else { return };
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let Some(leg) = exchange.leg() else { return };
+        self.outbox.push(Action::Append(ShadowBody::Result(LegResult {
+            exchange: exchange.number.clone(),
+            system: leg.target,
+            mode: leg.mode,
+            attempt: leg.attempt,
+            class,
+            status,
+            headers,
+            body,
+            duration_micros,
+            replayed,
+            last,
+        })));
+    }
+
+    /// What an authority said of an unknown exchange.
+    pub fn found(&mut self, id: ExchangeId, finding: Finding, now: Timestamp) {
+        self.asking = self.asking.saturating_sub(1);
+        let longest = |system| match system {
+            System::Legacy => self.rules.legacy_longest_request_micros,
+            System::Engine => self.rules.engine_request_timeout_micros,
+        };
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let system = exchange.intent.authority;
+        let counts_from = Timestamp(exchange.began.at.0.saturating_add(longest(system)));
+        let Phase::Unknown(inquiry) = &mut exchange.phase else { return };
+        inquiry.asking = false;
+        inquiry.tries = inquiry.tries.saturating_add(1);
+        let again = Timestamp(now.0.saturating_add(self.rules.ask_again_micros));
+        let (class, status, body) = match finding {
+            Finding::Decided(class, status, body) => (class, status, body),
+            Finding::NotYet => {
+                inquiry.absent = 0;
+                self.timers.insert((again, id));
+                return;
+            }
+            // It may still be running there.
+            Finding::Absent if now < counts_from => {
+                self.timers.insert((again.min(counts_from), id));
+                return;
+            }
+            Finding::Absent => {
+                inquiry.absent += 1;
+                if inquiry.absent < ABSENT_TIMES {
+                    self.timers.insert((again, id));
+                    return;
+                }
+                (Class::NotExecuted, 0, Body::default())
+            }
+        };
+        inquiry.answered = true;
+        self.outbox.push(Action::Append(ShadowBody::Resolved(Resolution {
+            exchange: exchange.number.clone(),
+            system,
+            class,
+            status,
+            body,
+            by: asked_by(exchange.intent.operation),
+        })));
+    }
+
+    /// What an account turned out to be; `None` when nobody could say.
+    pub fn learnt(&mut self, account: &Arc<str>, facts: Option<Facts>, now: Timestamp) {
+        match facts {
+            None => self.accounts.not_learnt(account, Timestamp(now.0.saturating_add(LEARN_AGAIN_MICROS))),
+            Some(facts) => {
+                if self.accounts.learn(account, facts) {
+                    let released = self.lanes.learnt(account, facts.limited);
+                    self.release(released);
+                }
+            }
+        }
+    }
+
+    /// Whether the engine took the aliases.
+    pub fn posted(&mut self, taken: bool, now: Timestamp) {
+        let ids = self.posting.take().unwrap_or_default();
+        if taken {
+            ids.iter().for_each(|id| {
+                self.unposted.remove(id);
+            });
+        } else {
+            self.post_after = Timestamp(now.0.saturating_add(POST_AGAIN_MICROS));
+        }
+    }
+
+    /// A front has connected.
+    pub fn front_connected(&mut self, front: &str) {
+        self.fronts.connected(front);
+    }
+
+    /// A front's connection is gone.
+    pub fn front_lost(&mut self, front: &str, now: Timestamp) {
+        self.fronts.lost(front, now);
+    }
+
+    /// A front has shipped everything it wrote before `at`; the end of `cutover.exchanges` was `end` then.
+    pub fn heartbeat(&mut self, front: &str, at: Timestamp, end: u64) {
+        self.fronts.heartbeat(front, at, end, self.folded);
+    }
+
+    /// Old records end here: from now on the state follows the present.
+    pub fn begin_present(&mut self, now: Timestamp) {
+        self.fronts.begin(now);
+    }
+}

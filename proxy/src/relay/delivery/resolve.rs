@@ -1,0 +1,277 @@
+//! Unknown results: what to ask the authority, and what its answer says.
+//!
+//! A transaction is asked for by its key, a request about an account by the account: present, or with the fields
+//! as asked, means that it was applied. "Not there" is reported as it is; when that counts is the caller's affair,
+//! for the request may still be running.
+
+use super::exchanges::ExchangeId;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use wire::billing::{Problem, TransactionResult};
+use wire::exchange::Intent;
+use wire::scalar::{Body, Money};
+use wire::shadow::ResolvedBy;
+use wire::words::{Class, Operation, REFUSAL_CODES, System};
+
+/// A question to the authority of an unknown exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The exchange.
+    pub id: ExchangeId,
+    /// Who is asked.
+    pub system: System,
+    /// Path and query.
+    pub path: String,
+    /// The tenant that scopes the key.
+    pub tenant: String,
+    /// The request that it is about.
+    pub intent: Arc<Intent>,
+}
+
+/// What an answer says of the exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It was decided: the class, and what the client would have had.
+    Decided(Class, u16, Body),
+    /// The authority has nothing of it.
+    Absent,
+    /// Nothing can be said yet.
+    NotYet,
+}
+
+/// How an exchange is asked for.
+pub(crate) fn asked_by(operation: Operation) -> ResolvedBy {
+    match operation {
+        Operation::CreateAccount | Operation::ChangeAccount => ResolvedBy::Account,
+        Operation::Topup | Operation::Withdraw | Operation::Transfer | Operation::Refund => ResolvedBy::Key,
+    }
+}
+
+/// The question for an exchange; `None` when there is nothing to ask by, so that a person has to find out.
+pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>) -> Option<Question> {
+    let path = match asked_by(intent.operation) {
+        ResolvedBy::Account => format!("/accounts/{}", percent_encoded(intent.account.as_deref()?)),
+        ResolvedBy::Key | ResolvedBy::Person { .. } => {
+            let key = percent_encoded(intent.key.as_deref()?);
+            match intent.account.as_deref() {
+                Some(account) => format!("/transactions/status/{key}?account={}", percent_encoded(account)),
+                None => format!("/transactions/status/{key}"),
+            }
+        }
+    };
+    let (system, tenant) = (intent.authority, intent.tenant.clone());
+    Some(Question { id, system, path, tenant, intent: Arc::clone(intent) })
+}
+
+/// Everything but the unreserved characters of RFC 3986 as `%XX`: a key may hold any printable character.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// What an answer to the question of `intent` says.
+pub(crate) fn finding(intent: &Intent, status: u16, body: &[u8]) -> Finding {
+    match asked_by(intent.operation) {
+        ResolvedBy::Account => account_finding(intent, status, body),
+        ResolvedBy::Key | ResolvedBy::Person { .. } => key_finding(status, body),
+    }
+}
+
+fn code_of(document: &Value) -> &str {
+    document.get("code").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn key_finding(status: u16, body: &[u8]) -> Finding {
+    let Ok(document) = serde_json::from_slice::<Value>(body) else { return Finding::NotYet };
+    match status {
+        404 if code_of(&document) == "TransactionNotFound" => Finding::Absent,
+        200 => match document.get("status").and_then(Value::as_str) {
+            Some("completed") => Finding::Decided(Class::Applied, 200, Body(body.to_vec())),
+            Some("failed") => refused(&document),
+            // `processing`, and whatever else is no end.
+            _ => Finding::NotYet,
+        },
+        _ => Finding::NotYet,
+    }
+}
+
+/// A failed transaction as the problem that the client would have had.
+fn refused(document: &Value) -> Finding {
+    let Some(code) = document.get("errorCode").and_then(Value::as_str).filter(|code| REFUSAL_CODES.contains(code))
+    else {
+        return Finding::NotYet;
+    };
+    let status = status_of(code);
+    let mut problem = Problem::new(status, code, format!("refused: {code}"));
+    problem.correlation_id = document.get("correlationId").and_then(Value::as_str).map(str::to_owned);
+    problem.result = serde_json::from_value::<TransactionResult>(document.clone()).ok();
+    match serde_json::to_vec(&problem) {
+        Ok(body) => Finding::Decided(Class::Refused, status, Body(body)),
+        Err(_) => Finding::NotYet,
+    }
+}
+
+/// The status of a refusal (FORMATS, "Refusals and their status").
+fn status_of(code: &str) -> u16 {
+    match code {
+        "AccountNotFound" | "OriginalNotFound" => 404,
+        "AccountExists" => 409,
+        _ => 422,
+    }
+}
+
+fn account_finding(intent: &Intent, status: u16, body: &[u8]) -> Finding {
+    let Ok(document) = serde_json::from_slice::<Value>(body) else { return Finding::NotYet };
+    let creates = intent.operation == Operation::CreateAccount;
+    match status {
+        404 if code_of(&document) == "AccountNotFound" => Finding::Absent,
+        200 => {
+            let asked = serde_json::from_slice::<Map<String, Value>>(&intent.body.0).unwrap_or_default();
+            match (creates, as_asked(&asked, &document, creates)) {
+                (true, true) => Finding::Decided(Class::Applied, 201, Body(body.to_vec())),
+                (false, true) => Finding::Decided(Class::Applied, 200, Body(body.to_vec())),
+                // It is there, but somebody else made it.
+                (true, false) => account_exists(intent),
+                (false, false) => Finding::Absent,
+            }
+        }
+        _ => Finding::NotYet,
+    }
+}
+
+fn account_exists(intent: &Intent) -> Finding {
+    let account = intent.account.as_deref().unwrap_or_default();
+    let problem = Problem::new(409, "AccountExists", format!("the account {account} exists already"));
+    match serde_json::to_vec(&problem) {
+        Ok(body) => Finding::Decided(Class::Refused, 409, Body(body)),
+        Err(_) => Finding::NotYet,
+    }
+}
+
+/// Whether an account has every field as the request asked for it. Of a new account only what no later request
+/// can have changed is looked at.
+fn as_asked(asked: &Map<String, Value>, account: &Value, creates: bool) -> bool {
+    let fields: &[&str] = match creates {
+        true => &["ownerId", "ownerType", "accountType", "currency"],
+        false => &["status", "minBalance", "maxBalance"],
+    };
+    fields.iter().all(|field| match asked.get(*field) {
+        None => true,
+        Some(wanted) => same_value(wanted, account.get(*field).unwrap_or(&Value::Null)),
+    })
+}
+
+/// Equal texts, or equal amounts: `10.0` is `10`.
+fn same_value(wanted: &Value, found: &Value) -> bool {
+    if wanted == found {
+        return true;
+    }
+    let money = |value: &Value| value.as_str().and_then(|text| text.parse::<Money>().ok());
+    matches!((money(wanted), money(found)), (Some(wanted), Some(found)) if wanted == found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::given;
+    use super::*;
+
+    fn intent(operation: Operation, body: &str) -> Intent {
+        given::intent(operation, System::Legacy, &["alice"], body)
+    }
+
+    fn applied(status: u16, body: &str) -> Finding {
+        Finding::Decided(Class::Applied, status, Body(body.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_transaction_is_found_by_its_key() {
+        let topup = intent(Operation::Topup, "{}");
+        let completed = r#"{"transactionId":"t","status":"completed"}"#;
+        for (status, body, expected) in [
+            (200, completed, applied(200, completed)),
+            (200, r#"{"status":"processing"}"#, Finding::NotYet),
+            (200, r#"{"status":"authorized"}"#, Finding::NotYet),
+            (200, r#"{"status":"failed"}"#, Finding::NotYet),
+            (200, r#"{"status":"failed","errorCode":"Moody"}"#, Finding::NotYet),
+            (200, "<html>", Finding::NotYet),
+            (404, r#"{"code":"TransactionNotFound"}"#, Finding::Absent),
+            (404, r#"{"code":"NoSuchRoute"}"#, Finding::NotYet),
+            (404, "", Finding::NotYet),
+            (409, r#"{"code":"AmbiguousKey"}"#, Finding::NotYet),
+            (500, r#"{"code":"TransactionNotFound"}"#, Finding::NotYet),
+            (503, "", Finding::NotYet),
+        ] {
+            assert_eq!(finding(&topup, status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_failed_transaction_becomes_the_refusal_that_the_client_would_have_had() {
+        let body = given::failed_result("t9", "alice", "bank", "InsufficientBalance");
+        let Finding::Decided(Class::Refused, 422, problem) =
+            finding(&intent(Operation::Withdraw, "{}"), 200, body.as_bytes())
+        else {
+            panic!("it was refused")
+        };
+        let problem: Problem = serde_json::from_slice(&problem.0).expect("it is a problem");
+        assert_eq!((problem.status, problem.code.as_str()), (422, "InsufficientBalance"));
+        assert_eq!(problem.result.map(|result| result.transaction_id).as_deref(), Some("t9"));
+        let missing = r#"{"status":"failed","errorCode":"AccountNotFound"}"#;
+        assert!(matches!(
+            finding(&intent(Operation::Withdraw, "{}"), 200, missing.as_bytes()),
+            Finding::Decided(Class::Refused, 404, _)
+        ));
+    }
+
+    #[test]
+    fn a_new_account_was_applied_if_it_is_there_as_asked() {
+        let asked = r#"{"accountId":"alice","ownerId":"o","ownerType":"p","accountType":"USER","currency":"EUR"}"#;
+        let create = intent(Operation::CreateAccount, asked);
+        let there = r#"{"accountId":"alice","ownerId":"o","ownerType":"p","accountType":"USER","currency":"EUR","status":"FROZEN"}"#;
+        assert_eq!(finding(&create, 200, there.as_bytes()), applied(201, there));
+        let other = there.replace("EUR", "USD");
+        assert!(matches!(finding(&create, 200, other.as_bytes()), Finding::Decided(Class::Refused, 409, _)));
+        assert_eq!(finding(&create, 404, br#"{"code":"AccountNotFound"}"#), Finding::Absent);
+        assert_eq!(finding(&create, 502, b""), Finding::NotYet);
+    }
+
+    #[test]
+    fn a_change_was_applied_if_the_fields_are_as_asked() {
+        for (asked, account, expected) in [
+            (r#"{"status":"FROZEN"}"#, r#"{"status":"FROZEN"}"#, true),
+            (r#"{"status":"FROZEN"}"#, r#"{"status":"ACTIVE"}"#, false),
+            (r#"{"minBalance":"10.0"}"#, r#"{"minBalance":"10"}"#, true),
+            (r#"{"minBalance":null}"#, r#"{"status":"ACTIVE"}"#, true),
+            (r#"{"minBalance":null}"#, r#"{"minBalance":"1"}"#, false),
+            (r#"{"minBalance":"1","maxBalance":"2"}"#, r#"{"minBalance":"1","maxBalance":"3"}"#, false),
+        ] {
+            let found = finding(&intent(Operation::ChangeAccount, asked), 200, account.as_bytes());
+            assert_eq!(found == applied(200, account), expected, "{asked} {account}");
+            assert!(expected || found == Finding::Absent);
+        }
+    }
+
+    #[test]
+    fn questions_name_key_account_and_tenant() {
+        let mut topup = intent(Operation::Topup, "{}");
+        topup.key = Some("a/b c?%".to_owned());
+        topup.tenant = "shop".to_owned();
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone())).expect("there is a key");
+        assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25?account=alice");
+        assert_eq!((asked.system, asked.tenant.as_str()), (System::Legacy, "shop"));
+        topup.account = None;
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone())).expect("there is a key");
+        assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25");
+        topup.key = None;
+        assert_eq!(question(ExchangeId(3), &Arc::new(topup)), None);
+        let create = intent(Operation::CreateAccount, "{}");
+        assert_eq!(question(ExchangeId(3), &Arc::new(create)).expect("there is an account").path, "/accounts/alice");
+    }
+}

@@ -1,0 +1,247 @@
+//! Stories of results that nobody knows, of fronts that die, and of restarts.
+
+use super::super::Facts;
+use super::super::answer::Answer;
+use super::super::resolve::Finding;
+use super::given;
+use super::story::Story;
+use wire::exchange::{ExchangeBody, ExchangeRecord};
+use wire::scalar::{Body, Timestamp};
+use wire::words::System::{Engine, Legacy};
+use wire::words::{Class, Operation};
+
+fn story() -> Story {
+    let mut story = Story::new();
+    story.delivery.learnt(&"bank".into(), Some(Facts { limited: false }), Timestamp(story.now));
+    story
+}
+
+fn applied(id: &str, account: &str) -> Finding {
+    Finding::Decided(Class::Applied, 200, Body(given::applied(id, "bank", account, None).into_bytes()))
+}
+
+fn unknown(story: &mut Story, key: &str, intent: wire::exchange::Intent) -> u64 {
+    let exchange = story.intent(key, intent);
+    story.result(exchange, Class::Unknown, 0, "");
+    exchange
+}
+
+#[test]
+fn an_unknown_blocks_the_accounts_it_names_and_no_others() {
+    let mut story = story();
+    let before = story.applied("k0", given::topup(Legacy, "alice"));
+    let lost = unknown(&mut story, "k1", given::topup(Legacy, "alice"));
+    let behind = story.applied("k2", given::withdraw(Legacy, "alice"));
+    let other = story.applied("k3", given::topup(Legacy, "bob"));
+    story.settle();
+    assert_eq!(story.under_way(), [before, other]);
+    story.ok(before);
+    assert_eq!(story.under_way(), [other], "what came after the unknown waits");
+    assert_eq!(story.delivery.unknown(Legacy), 1);
+    story.find(applied("L-1", "alice"));
+    assert_eq!(story.delivery.unknown(Legacy), 0);
+    assert_eq!(story.under_way(), [other, behind], "its place is that of the resolution");
+    story.ok(behind);
+    assert_eq!(story.under_way(), [other, lost]);
+}
+
+#[test]
+fn an_unknown_blocks_only_legs_to_the_other_system() {
+    let mut story = story();
+    unknown(&mut story, "k1", given::topup(Legacy, "alice"));
+    let to_legacy = story.applied("k2", given::topup(Engine, "alice"));
+    story.settle();
+    assert_eq!(story.under_way(), [to_legacy], "the legacy's own unknown is in the legacy");
+}
+
+#[test]
+fn absent_counts_twice_and_only_after_the_longest_request() {
+    for (authority, longest) in [(Legacy, 10_000), (Engine, 5_000)] {
+        let mut story = story();
+        let began = story.now;
+        let lost = unknown(&mut story, "k1", given::topup(authority, "alice"));
+        story.settle();
+        let mut asked = 0;
+        while story.now < began + longest {
+            asked += 1;
+            story.find(Finding::Absent);
+            assert!(story.asked.is_empty(), "not at once");
+            story.wait(story.rules.ask_again_micros);
+            assert_eq!(story.written(), [format!("asking {lost}")]);
+        }
+        assert!(asked > 10);
+        story.find(Finding::Absent);
+        assert_eq!(story.written().len(), 1, "once is not enough");
+        story.wait(story.rules.ask_again_micros);
+        story.find(Finding::Absent);
+        assert_eq!(story.written()[1..], [format!("resolved {lost} not-executed"), format!("skipped {lost} not-executed")]);
+        assert_eq!(story.delivery.exchanges.len(), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_says_nothing_begins_the_count_anew() {
+    let mut story = story();
+    unknown(&mut story, "k1", given::topup(Legacy, "alice"));
+    story.wait(20_000);
+    for finding in [Finding::Absent, Finding::NotYet, Finding::Absent] {
+        story.find(finding);
+        story.wait(story.rules.ask_again_micros);
+    }
+    assert_eq!(story.written(), ["asking 1"]);
+}
+
+#[test]
+fn what_was_refused_is_told_to_the_engine_and_not_to_a_legacy() {
+    for (authority, expected) in [(Legacy, "sending 1 shadow-refused 1"), (Engine, "skipped 1 refused")] {
+        let mut story = story();
+        unknown(&mut story, "k1", given::withdraw(authority, "alice"));
+        story.settle();
+        let body = Body(given::refused("InsufficientBalance").into_bytes());
+        story.find(Finding::Decided(Class::Refused, 422, body));
+        assert_eq!(story.written(), ["asking 1", "resolved 1 refused", expected]);
+    }
+}
+
+#[test]
+fn a_retry_of_an_unknown_has_one_leg_with_it() {
+    let mut story = story();
+    let lost = unknown(&mut story, "k1", given::topup(Legacy, "alice"));
+    let retry = story.intent("k1", given::topup(Legacy, "alice"));
+    story.replayed(retry, Class::Applied, 200, &given::applied("L-1", "bank", "alice", None));
+    story.settle();
+    assert!(story.sent.is_empty());
+    story.find(applied("L-1", "alice"));
+    assert_eq!(story.under_way(), [lost]);
+    assert!(story.written().contains(&format!("skipped {retry} repeat")));
+}
+
+#[test]
+fn what_nobody_can_be_asked_about_needs_a_person_once() {
+    let mut story = story();
+    let mut intent = given::topup(Legacy, "alice");
+    intent.key = None;
+    let exchange = story.write(ExchangeBody::Intent(intent));
+    story.result(exchange, Class::Unknown, 0, "");
+    story.wait(1_000_000);
+    story.wait(1_000_000);
+    assert_eq!((story.persons, story.asked.len(), story.delivery.unknown(Legacy)), (1, 0, 1));
+}
+
+#[test]
+fn only_so_many_questions_are_asked_at_a_time() {
+    let mut story = story();
+    for index in 0..20 {
+        unknown(&mut story, &format!("k{index}"), given::topup(Legacy, &format!("a{index}")));
+    }
+    story.settle();
+    assert_eq!(story.asked.len(), story.rules.questions);
+    story.find(Finding::NotYet);
+    assert_eq!(story.asked.len(), story.rules.questions);
+}
+
+#[test]
+fn the_end_of_a_boot_makes_what_was_running_unknown() {
+    for ended in [true, false] {
+        let mut story = story();
+        let lost = story.intent("k1", given::topup(Legacy, "alice"));
+        let done = story.applied("k2", given::topup(Legacy, "bob"));
+        if ended {
+            story.write(ExchangeBody::Ended { clean: false });
+        } else {
+            // The next boot's first record says as much.
+            let mark = ExchangeBody::Mark { id: "m".to_owned() };
+            let record = ExchangeRecord { boot: 2, ..given::record(1, Timestamp(story.now), mark) };
+            story.exchanges.push((story.now + 1, record));
+        }
+        story.settle();
+        assert_eq!(story.under_way(), [done]);
+        assert_eq!(story.written(), [format!("asking {lost}"), format!("sending {done} shadow 1")]);
+        assert_eq!(story.asked.len(), 1);
+    }
+}
+
+#[test]
+fn an_intent_whose_result_was_never_shipped_is_unknown_in_the_end() {
+    let mut story = story();
+    story.delivery.front_connected(given::FRONT);
+    let lost = story.intent("k1", given::topup(Legacy, "alice"));
+    story.settle();
+    story.wait(70_000_000);
+    assert!(story.written().is_empty(), "the front has not shipped past it");
+    story.heartbeat(story.now);
+    story.wait(2_000_000);
+    assert_eq!(story.written(), [format!("asking {lost}")]);
+    // The result turns up after all.
+    story.result(lost, Class::Applied, 200, &given::applied("L-1", "bank", "alice", None));
+    story.settle();
+    assert_eq!(story.under_way(), [lost]);
+    story.find(applied("L-1", "alice"));
+    story.ok(lost);
+    assert_eq!(story.delivery.exchanges.len(), 0);
+}
+
+#[test]
+fn accounts_are_asked_for_by_their_id() {
+    let mut story = story();
+    unknown(&mut story, "k1", given::intent(Operation::CreateAccount, Legacy, &["alice"], "{}"));
+    story.settle();
+    assert_eq!(story.asked[0].path, "/accounts/alice");
+}
+
+#[test]
+fn a_restart_repeats_what_was_under_way_and_nothing_that_was_concluded() {
+    let mut story = story();
+    let done = story.applied("k1", given::topup(Legacy, "alice"));
+    let under_way = story.applied("k2", given::topup(Legacy, "bob"));
+    let waiting = story.applied("k3", given::topup(Legacy, "bob"));
+    let lost = unknown(&mut story, "k4", given::topup(Legacy, "carol"));
+    story.settle();
+    story.ok(done);
+    let written = story.written();
+    story.restart();
+    assert_eq!(story.under_way(), [under_way]);
+    assert_eq!(story.asked.len(), 1);
+    assert_eq!(story.written(), written, "nothing is announced twice");
+    story.ok(under_way);
+    story.ok(waiting);
+    story.find(applied("L-4", "carol"));
+    story.ok(lost);
+    assert_eq!(story.delivery.exchanges.len(), 0);
+    story.restart();
+    assert!(story.sent.is_empty() && story.asked.is_empty());
+}
+
+#[test]
+fn a_restart_remembers_refusals_and_unanswered_legs() {
+    let mut story = story();
+    let withdraw = story.applied("k1", given::withdraw(Legacy, "alice"));
+    let slow = story.applied("k2", given::topup(Legacy, "bob"));
+    story.settle();
+    story.answer_with(withdraw, 422, &given::refused("InsufficientBalance"));
+    story.answer(slow, Answer::Unanswered { duration_micros: 1 });
+    story.restart();
+    story.delivery.learnt(&"bank".into(), Some(Facts { limited: false }), Timestamp(story.now));
+    assert_eq!(story.under_way(), [slow]);
+    story.answer(slow, Answer::Unanswered { duration_micros: 1 });
+    assert_eq!(story.results(slow).len(), 1, "it was written down before");
+    let topup = story.applied("k3", given::topup(Legacy, "alice"));
+    story.settle();
+    assert!(story.under_way().contains(&topup), "the refused one is outside its lane");
+    story.ok(topup);
+    assert_eq!(story.leg(withdraw).map(|leg| leg.attempt), Some(2));
+}
+
+#[test]
+fn a_restart_waits_for_fronts_before_it_forces() {
+    let mut story = story();
+    let withdraw = story.applied("k1", given::withdraw(Legacy, "alice"));
+    story.settle();
+    story.answer_with(withdraw, 422, &given::refused("InsufficientBalance"));
+    story.now += 10_000_000;
+    story.restart();
+    story.wait(20_000);
+    assert!(story.sent.is_empty(), "the front may come back with what explains it");
+    story.wait(story.rules.front_grace_micros + 20_000);
+    assert_eq!(story.under_way(), [withdraw]);
+}

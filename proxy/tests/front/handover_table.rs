@@ -1,0 +1,346 @@
+//! The handover as values: records and time in, who goes on where out.
+
+use crate::support::chain::{Chain, abort, at, commit, foreign, moved, prepare};
+use crate::support::{LEDGER, account};
+use proxy::front::handover::{Admission, Effect, Exposed, Handover};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wire::rollout::{FrontBoot, Rollout, RolloutBody, Setting};
+use wire::scalar::Digest;
+use wire::words::{Stage, System};
+
+const PATIENCE: Duration = Duration::from_millis(250);
+
+fn me() -> FrontBoot {
+    FrontBoot { front: "front-a".into(), boot: 3 }
+}
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A handover that has heard a chain from its beginning.
+struct Bench {
+    chain: Chain,
+    handover: Handover,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let handover = Handover::new(me(), PATIENCE, Rollout::genesis(LEDGER), false, None, ms(0));
+        Self { chain: Chain::new(LEDGER), handover }
+    }
+
+    /// One that stands at a percentage, with nothing under way.
+    fn standing_at(percent: u16) -> Self {
+        let mut bench = Self::new();
+        let effects = bench.hear(moved(1, at(percent)), 0);
+        bench.hear(RolloutBody::Drained { version: 1 }, 0);
+        for effect in effects {
+            let Effect::Settle { id } = effect else { panic!("{effect:?}") };
+            bench.handover.settled(id);
+        }
+        assert_eq!(bench.handover.wake_at(), None);
+        bench
+    }
+
+    fn hear(&mut self, body: RolloutBody, now: u64) -> Vec<Effect> {
+        self.hear_exposed(body, &Exposed::default(), now)
+    }
+
+    fn hear_exposed(&mut self, body: RolloutBody, exposed: &Exposed, now: u64) -> Vec<Effect> {
+        let bytes = self.chain.next(body);
+        self.handover.fold(&bytes, exposed, ms(now)).unwrap()
+    }
+
+    fn admit(&self, account: &str) -> Admission {
+        self.handover.view().admit(account)
+    }
+}
+
+fn go(authority: System) -> Admission {
+    Admission::Go { authority, overtaken: false, silent: false }
+}
+
+fn overtaken(authority: System) -> Admission {
+    Admission::Go { authority, overtaken: true, silent: false }
+}
+
+fn silent(authority: System) -> Admission {
+    Admission::Go { authority, overtaken: false, silent: true }
+}
+
+/// Stays at the engine, moves between 10 % and 25 %, stays at the legacy.
+fn three() -> [String; 3] {
+    [account(0, 10), account(10, 25), account(25, 100)]
+}
+
+fn running(accounts: &[&str]) -> Exposed {
+    let running = accounts.iter().map(|account| (*account).to_owned()).collect();
+    Exposed { running, ..Exposed::default() }
+}
+
+#[test]
+fn up_holds_what_moves_and_releases_it_to_the_new_authority() {
+    let [early, moving, late] = three();
+    let mut bench = Bench::standing_at(10);
+    let to = at(25);
+    assert_eq!(bench.hear(prepare(2, to, &[me()]), 1_000), [Effect::Answer { version: 2, to }]);
+    assert_eq!(bench.admit(&early), go(System::Engine));
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    assert_eq!(bench.admit(&late), go(System::Legacy));
+    bench.handover.answered(2);
+    assert_eq!(bench.hear(RolloutBody::Drained { version: 2 }, 1_050), []);
+    assert_eq!(bench.admit(&moving), Admission::Hold, "drained is not committed");
+    assert_eq!(bench.hear(commit(2, &[]), 1_060), []);
+    assert_eq!(bench.admit(&moving), go(System::Engine));
+    assert_eq!(bench.handover.wake_at(), None);
+}
+
+#[test]
+fn an_account_held_back_stays_where_it_was() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.handover.answered(2);
+    let effects = bench.hear_exposed(commit(2, &[&moving]), &running(&[&moving]), 10);
+    assert_eq!(effects, []);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn an_abort_releases_to_the_old_authority() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.hear(abort(1), 5);
+    assert_eq!(bench.admit(&moving), Admission::Hold, "another version's abort");
+    bench.hear(abort(2), 10);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    assert_eq!(bench.handover.wake_at(), None);
+    assert_eq!(bench.hear(commit(2, &[]), 20), [], "what was called off cannot be made");
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn silence_releases_to_the_old_authority_after_twice_the_time() {
+    let [_, moving, late] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 1_000);
+    assert_eq!(bench.handover.wake_at(), Some(ms(1_500)));
+    bench.handover.tick(ms(1_499));
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    bench.handover.tick(ms(1_500));
+    assert_eq!(bench.admit(&moving), silent(System::Legacy));
+    assert_eq!(bench.admit(&late), go(System::Legacy));
+    assert_eq!(bench.handover.wake_at(), None);
+    bench.hear(abort(2), 3_000);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn a_commit_after_silence_makes_those_that_went_on_overtaken() {
+    let [_, moving, _] = three();
+    let other = crate::support::accounts(10, 25).nth(1).unwrap();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.handover.answered(2);
+    bench.handover.tick(ms(500));
+    let exposed = Exposed { silent: BTreeSet::from([moving.clone()]), requests: 4, ..Exposed::default() };
+    let effects = bench.hear_exposed(commit(2, &[]), &exposed, 600);
+    let [Effect::Overtook { requests: 4 }, Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(bench.admit(&other), go(System::Engine), "it was not asked for in between");
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    assert_eq!(bench.handover.scope(id).unwrap().moved_from(&moving), Some(System::Legacy));
+    bench.handover.tick(ms(850));
+    assert_eq!(bench.admit(&moving), overtaken(System::Engine));
+    bench.handover.settled(id);
+    assert_eq!(bench.admit(&moving), overtaken(System::Engine), "that it was delivered, nobody says");
+    bench.hear(moved(3, at(25)), 900);
+    assert_eq!(bench.admit(&moving), go(System::Engine), "the next version begins anew");
+}
+
+#[test]
+fn a_commit_before_the_answer_holds_what_still_runs_at_the_old_authority() {
+    let [early, moving, _] = three();
+    let other = crate::support::accounts(10, 25).nth(1).unwrap();
+    let mut bench = Bench::standing_at(10);
+    // Prepared without asking this front: it was not connected then.
+    assert_eq!(bench.hear(prepare(2, at(25), &[]), 0), []);
+    assert_eq!(bench.admit(&moving), Admission::Hold, "held all the same");
+    let effects = bench.hear_exposed(commit(2, &[]), &running(&[&moving, &early]), 10);
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((bench.admit(&moving), bench.admit(&other)), (Admission::Hold, go(System::Engine)));
+    bench.handover.settled(id);
+    assert_eq!(bench.admit(&moving), overtaken(System::Engine));
+}
+
+#[test]
+fn down_switches_at_once_and_waits_for_everything_decided_before() {
+    let [early, moving, late] = three();
+    for settled_first in [false, true] {
+        let mut bench = Bench::standing_at(25);
+        let effects = bench.hear(moved(2, at(10)), 1_000);
+        let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(bench.admit(&early), go(System::Engine));
+        assert_eq!(bench.admit(&moving), Admission::Hold);
+        assert_eq!(bench.admit(&late), go(System::Legacy));
+        let scope = bench.handover.scope(id).unwrap();
+        assert_eq!(scope.moved_from(&moving), Some(System::Engine));
+        assert_eq!((scope.moved_from(&early), scope.moved_from(&late)), (None, None));
+        if settled_first {
+            bench.handover.settled(id);
+            assert_eq!(bench.admit(&moving), Admission::Hold);
+            bench.hear(RolloutBody::Drained { version: 2 }, 1_010);
+        } else {
+            bench.hear(RolloutBody::Drained { version: 2 }, 1_010);
+            assert_eq!(bench.admit(&moving), Admission::Hold);
+            bench.handover.settled(id);
+        }
+        assert_eq!(bench.admit(&moving), go(System::Legacy));
+        assert_eq!(bench.handover.wake_at(), None);
+    }
+}
+
+#[test]
+fn down_goes_on_after_the_handovers_time_and_is_overtaken_until_drained() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(25);
+    let effects = bench.hear(moved(2, at(10)), 1_000);
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(bench.handover.wake_at(), Some(ms(1_250)));
+    bench.handover.tick(ms(1_249));
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    bench.handover.tick(ms(1_250));
+    assert_eq!(bench.admit(&moving), overtaken(System::Legacy));
+    bench.handover.settled(id);
+    bench.hear(RolloutBody::Drained { version: 1 }, 1_300);
+    assert_eq!(bench.admit(&moving), overtaken(System::Legacy), "another version's");
+    bench.hear(RolloutBody::Drained { version: 2 }, 1_400);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn down_during_a_prepare_calls_it_off() {
+    let [early, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    assert_eq!(bench.hear(moved(3, at(0)), 50).len(), 1);
+    assert_eq!(bench.admit(&moving), go(System::Legacy), "it never moved");
+    assert_eq!(bench.admit(&early), Admission::Hold, "it has to come back");
+    assert_eq!(bench.hear(commit(2, &[]), 60), []);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn two_moves_down_in_a_row_each_wait_for_their_own_accounts() {
+    let [early, moving, _] = three();
+    let mut bench = Bench::standing_at(25);
+    let first = bench.hear(moved(2, at(10)), 0);
+    let second = bench.hear(moved(3, at(0)), 10);
+    assert_eq!((bench.admit(&early), bench.admit(&moving)), (Admission::Hold, Admission::Hold));
+    for effect in first.into_iter().chain(second) {
+        let Effect::Settle { id } = effect else { panic!("{effect:?}") };
+        bench.handover.settled(id);
+    }
+    bench.hear(RolloutBody::Drained { version: 2 }, 20);
+    assert_eq!((bench.admit(&early), bench.admit(&moving)), (Admission::Hold, go(System::Legacy)));
+    bench.hear(RolloutBody::Drained { version: 3 }, 30);
+    assert_eq!(bench.admit(&early), go(System::Legacy));
+}
+
+#[test]
+fn what_moves_no_account_holds_nobody() {
+    let mut bench = Bench::new();
+    let capture = Setting { stage: Stage::Capture, ..at(0) };
+    for (version, to) in [(1, at(0)), (2, capture), (3, at(0))] {
+        assert_eq!(bench.hear(moved(version, to), 0), []);
+    }
+    bench.hear(RolloutBody::Freeze, 0);
+    bench.hear(RolloutBody::Unfreeze, 0);
+    assert_eq!(bench.admit(&account(0, 1)), go(System::Legacy));
+    assert_eq!(bench.handover.wake_at(), None);
+}
+
+#[test]
+fn a_pin_moves_its_account_alone() {
+    let [early, _, late] = three();
+    let mut bench = Bench::standing_at(10);
+    let pin = |account: &str, system| RolloutBody::Pin { version: 2, account: account.into(), system: Some(system) };
+    assert_eq!(bench.hear(pin(&early, System::Engine), 0), [], "it is there already");
+    let effects = bench.hear(pin(&late, System::Engine), 0);
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((bench.admit(&early), bench.admit(&late)), (go(System::Engine), Admission::Hold));
+    bench.handover.settled(id);
+    assert_eq!(bench.admit(&late), overtaken(System::Engine));
+}
+
+#[test]
+fn a_record_of_another_chain_changes_nothing_and_an_unreadable_one_stops() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    let foreign = foreign(Digest::of(b"elsewhere"), moved(2, at(100)));
+    assert_eq!(bench.handover.fold(&foreign, &Exposed::default(), ms(0)), Ok(Vec::new()));
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    assert!(bench.handover.fold(b"nonsense", &Exposed::default(), ms(0)).is_err());
+    bench.hear(moved(2, at(10)), 0);
+    assert_eq!(bench.handover.rollout().version, 2, "the chain itself goes on");
+}
+
+#[test]
+fn the_override_outranks_every_version_until_it_is_taken_back() {
+    let [early, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    let effects = bench.handover.set_override(true, ms(0));
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((bench.admit(&early), bench.admit(&moving)), (Admission::Hold, go(System::Legacy)));
+    bench.handover.settled(id);
+    assert_eq!(bench.admit(&early), overtaken(System::Legacy));
+    // The comparator goes on without it: this front neither answers nor holds.
+    assert_eq!(bench.hear(prepare(2, at(25), &[me()]), 100), []);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    bench.hear(commit(2, &[]), 200);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    assert_eq!(bench.handover.view().rollout.setting, at(0));
+    assert_eq!(bench.handover.set_override(true, ms(300)), [], "it is in force already");
+    assert_eq!(bench.handover.set_override(false, ms(400)).len(), 1);
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    bench.handover.tick(ms(650));
+    assert_eq!(bench.admit(&moving), overtaken(System::Engine));
+    bench.hear(moved(3, at(25)), 700);
+    assert_eq!(bench.admit(&moving), go(System::Engine));
+}
+
+#[test]
+fn the_override_also_overrules_pins_to_the_engine() {
+    let late = account(50, 100);
+    let mut rollout = Rollout::genesis(LEDGER);
+    rollout.pins.insert(late.clone(), System::Engine);
+    let handover = Handover::new(me(), PATIENCE, rollout, true, None, ms(0));
+    assert_eq!(handover.view().admit(&late), go(System::Legacy));
+    assert_eq!(handover.view().rollout.setting.stage, Stage::Capture, "it never goes up");
+}
+
+#[test]
+fn a_restarted_front_takes_up_what_was_under_way() {
+    let [_, moving, late] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    let pending = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, None, ms(0));
+    assert_eq!((pending.view().admit(&moving), pending.resume()), (Admission::Hold, vec![]));
+    assert_eq!(pending.view().admit(&late), go(System::Legacy));
+    assert_eq!(pending.wake_at(), Some(ms(500)));
+
+    bench.hear(moved(3, at(0)), 10);
+    let awaited = bench.handover.awaited().map(|(version, from)| (version, from.clone()));
+    assert_eq!(awaited.as_ref().map(|(version, from)| (*version, from.setting)), Some((3, at(10))));
+    let drained = RolloutBody::Drained { version: 3 };
+    let mut handover = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, awaited, ms(0));
+    let early = account(0, 10);
+    assert_eq!(handover.view().admit(&early), Admission::Hold);
+    let [Effect::Settle { id }] = handover.resume()[..] else { panic!("nothing to settle") };
+    handover.settled(id);
+    handover.fold(&bench.chain.next(drained), &Exposed::default(), ms(10)).unwrap();
+    assert_eq!(handover.view().admit(&early), go(System::Legacy));
+    assert!(handover.awaited().is_none());
+}

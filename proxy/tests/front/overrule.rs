@@ -1,0 +1,79 @@
+//! The emergency override at the operators' listener.
+
+use crate::support::chain::{at, moved};
+use crate::support::{Front, TOKEN, World, account, eventually, intent, topup};
+use http::{Method, StatusCode};
+use proxy::front::Config;
+use serde_json::Value;
+use wire::rollout::RolloutBody;
+use wire::words::{Stage, System};
+
+async fn topup_system(front: &Front, account: &str, key: &str) -> String {
+    let answer = front.post("/transactions/topup", &topup(account, key)).await;
+    answer.json::<Value>().unwrap()["system"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_sends_everything_to_the_legacy_until_it_is_taken_back() {
+    let world = World::new().await;
+    world.comparator.append(moved(1, at(50)));
+    world.comparator.append(RolloutBody::Drained { version: 1 });
+    let config = Config { handover_ms: 100, ..world.config() };
+    let front = Front::start(config.clone()).await;
+    let engine = account(0, 50);
+    assert_eq!(topup_system(&front, &engine, "before").await, "engine");
+    // The comparator is away: that is what it is for.
+    world.comparator.up(false);
+    let body = r#"{"reason":"the engine burns"}"#;
+    let answer = front.admin(Method::POST, "/override", Some(TOKEN), body).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let view: Value = answer.json().unwrap();
+    assert_eq!((&view["override"]["reason"], &view["percent"]), (&"the engine burns".into(), &"0".into()));
+    assert_eq!(topup_system(&front, &engine, "during").await, "legacy");
+    eventually("it is recorded", || world.ingest.count() == 4).await;
+    let records = world.ingest.records();
+    let during = records.iter().filter_map(intent).find(|intent| intent.key.as_deref() == Some("during")).unwrap();
+    assert_eq!((during.authority, during.stage, during.version), (System::Legacy, Stage::Shadow, 1));
+    assert!(during.overtaken, "nobody says that what the engine decided has been delivered");
+    front.stop().await;
+
+    let front = Front::start(Config { start_wait_ms: 50, ..config }).await;
+    assert_eq!(topup_system(&front, &engine, "after a restart").await, "legacy");
+    world.comparator.up(true);
+    let answer = front.admin(Method::DELETE, "/override", Some(TOKEN), "").await;
+    assert_eq!(answer.json::<Value>().unwrap()["override"], Value::Null);
+    assert_eq!(topup_system(&front, &engine, "afterwards").await, "engine");
+    front.stop().await;
+    let front = world.front().await;
+    assert_eq!(topup_system(&front, &engine, "and after another restart").await, "engine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_needs_a_token_and_a_reason() {
+    let world = World::new().await;
+    let admin_token = Some(host::secret::Secret::new("admin"));
+    let front = Front::start(Config { admin_token, ..world.config() }).await;
+    let good = r#"{"reason":"x"}"#;
+    let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(501));
+    for (method, token, body, status) in [
+        (Method::POST, None, good, 401),
+        (Method::POST, Some(TOKEN), good, 401),
+        (Method::DELETE, Some("wrong"), "", 401),
+        (Method::GET, None, "", 401),
+        (Method::POST, Some("admin"), "", 400),
+        (Method::POST, Some("admin"), "{}", 400),
+        (Method::POST, Some("admin"), r#"{"reason":""}"#, 400),
+        (Method::POST, Some("admin"), r#"{"reason":"x","percent":5}"#, 400),
+        (Method::POST, Some("admin"), &long, 400),
+        (Method::GET, Some("admin"), "", 200),
+    ] {
+        let answer = front.admin(method.clone(), "/override", token, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {token:?} {body}");
+    }
+    let answer = front.admin(Method::GET, "/override", Some("admin"), "").await;
+    assert_eq!(answer.json::<Value>().unwrap()["override"], Value::Null, "none of them set it");
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(front.admin(Method::GET, path, None, "").await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(front.get("/override").await.status, StatusCode::NOT_FOUND, "clients do not see it");
+}

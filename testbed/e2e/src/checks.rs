@@ -1,0 +1,68 @@
+//! What has to hold after every run.
+
+use crate::system::System;
+use anyhow::ensure;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use testbed_auditor::{Expectations, Money, Observer};
+use testbed_loadgen::system::System as Read;
+
+/// An auditor shared with the traffic that it watches.
+pub type Auditor = Arc<Mutex<Observer>>;
+
+/// An auditor of a run in which the dial may move.
+pub fn auditor(authority_moves: bool) -> Auditor {
+    Arc::new(Mutex::new(Observer::new(Expectations { refusal_keeps_key: true, authority_moves })))
+}
+
+fn lock(auditor: &Auditor) -> MutexGuard<'_, Observer> {
+    auditor.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The balances of both systems, which have to be equal to the last decimal; the engine's in-transit accounts,
+/// which have to be empty, are left out.
+pub async fn equal_balances(system: &System) -> anyhow::Result<BTreeMap<String, Money>> {
+    let legacy = Read::new(system.site.legacy()).balances().await?;
+    let mut engine = Read::new(system.site.engine()).balances().await?;
+    for (id, balance) in engine.extract_if(.., |id, _| id.starts_with("in-transit:")) {
+        ensure!(balance == Money::ZERO, "{id} has {balance} although no transaction is under way");
+    }
+    ensure!(legacy == engine, "balances differ: {}", differences(&legacy, &engine));
+    Ok(engine)
+}
+
+/// Both systems and the auditor agree on every balance. Says how many accounts there are.
+pub async fn all_balances_agree(system: &System, auditor: &Auditor) -> anyhow::Result<usize> {
+    Read::new(system.site.front()).resolve(auditor).await?;
+    let balances = equal_balances(system).await?;
+    none(lock(auditor).verify(&balances))?;
+    Ok(balances.len())
+}
+
+/// Every effect told to a client stands once in the list of each system, and nothing else does.
+pub async fn every_effect_once(system: &System, auditor: &Auditor) -> anyhow::Result<()> {
+    Read::new(system.site.front()).resolve(auditor).await?;
+    for (name, base) in [("legacy", system.site.legacy()), ("engine", system.site.engine())] {
+        let rows = Read::new(base).transactions().await?;
+        lock(auditor).verify_list(name, &rows);
+    }
+    none(lock(auditor).violations())
+}
+
+fn none(violations: &[testbed_auditor::Violation]) -> anyhow::Result<()> {
+    let first: Vec<_> = violations.iter().take(5).map(ToString::to_string).collect();
+    ensure!(violations.is_empty(), "{} violations, the first: {}", violations.len(), first.join("; "));
+    Ok(())
+}
+
+fn differences(legacy: &BTreeMap<String, Money>, engine: &BTreeMap<String, Money>) -> String {
+    let shown = |money: Option<&Money>| money.map_or_else(|| "none".to_owned(), ToString::to_string);
+    legacy
+        .keys()
+        .chain(engine.keys().filter(|id| !legacy.contains_key(*id)))
+        .filter(|id| legacy.get(*id) != engine.get(*id))
+        .take(5)
+        .map(|id| format!("{id}: legacy {}, engine {}", shown(legacy.get(id)), shown(engine.get(id))))
+        .collect::<Vec<_>>()
+        .join("; ")
+}

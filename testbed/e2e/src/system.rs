@@ -1,0 +1,206 @@
+//! All parts as real processes, in a temporary directory, and the control API to talk to them.
+
+use crate::process::Process;
+use anyhow::{Context, bail, ensure};
+use crossfade::demo::site::{Changes, Site};
+use host::http::{Answer, Client};
+use http::Method;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use wire::control::{Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, RunReconciliation, SetRollout, Summary};
+use wire::decision::Reconciliation;
+
+/// Which processes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `crossfade up`: everything in one.
+    One,
+    /// Legacy, engine, relay with comparator, front.
+    Four,
+}
+
+impl Layout {
+    /// The processes by name, those first that others talk to.
+    pub const fn processes(self) -> &'static [&'static str] {
+        match self {
+            Layout::One => &["up"],
+            Layout::Four => &["legacy", "engine", "relay", "front"],
+        }
+    }
+}
+
+/// A running system.
+pub struct System {
+    /// Its directory, ports and tokens.
+    pub site: Site,
+    layout: Layout,
+    binary: PathBuf,
+    processes: BTreeMap<&'static str, Process>,
+    client: Client,
+    // Removed last, when no process writes into it any more.
+    folder: tempfile::TempDir,
+}
+
+/// An answer of the control API takes no longer; a reconciliation may.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl System {
+    /// Starts all processes of `layout` and waits until they are ready.
+    pub async fn start(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
+        let site = Site::create(folder.path(), changes).await?;
+        let client = Client::new(Duration::from_secs(2), 256 << 20);
+        let mut system =
+            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, folder };
+        for name in layout.processes() {
+            system.start_process(name).await?;
+        }
+        Ok(system)
+    }
+
+    /// Starts one process, and waits until it is ready.
+    pub async fn start_process(&mut self, name: &'static str) -> anyhow::Result<()> {
+        let config = self.site.config.to_string_lossy().into_owned();
+        let mut arguments = vec![name, "--config", &config];
+        if name == "relay" {
+            arguments.extend(["--with", "comparator"]);
+        }
+        let mut process = Process::start(&self.binary, name, &arguments, self.folder.path())?;
+        let ports = self.site.ports;
+        let ready: &[u16] = match name {
+            "legacy" => &[ports.legacy],
+            "engine" => &[ports.engine],
+            "relay" => &[ports.relay, ports.comparator],
+            "front" => &[ports.front_admin],
+            _ => &[ports.legacy, ports.engine, ports.relay, ports.comparator, ports.front_admin],
+        };
+        for port in ready {
+            let url = format!("http://127.0.0.1:{port}/readyz");
+            let client = self.client.clone();
+            process
+                .until_ready(async || {
+                    let answer = client.get(&url, None, Duration::from_secs(1)).await;
+                    answer.is_ok_and(|answer| answer.status.is_success())
+                })
+                .await
+                .with_context(|| format!("waiting for {url}"))?;
+        }
+        self.processes.insert(name, process);
+        Ok(())
+    }
+
+    /// `kill -9` of one process.
+    pub fn kill(&mut self, name: &'static str) -> anyhow::Result<()> {
+        self.processes.remove(name).with_context(|| format!("{name} does not run"))?.kill()
+    }
+
+    /// Stops everything in order, the front first, so that every boot ends clean.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        for name in self.layout.processes().iter().rev() {
+            if let Some(mut process) = self.processes.remove(name) {
+                process.stop().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the dial as approver, trying again while a gate is closed.
+    pub async fn dial(&self, to: &str, force: bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let set = SetRollout { to: to.to_owned(), reason: "end-to-end test".to_owned(), force };
+        loop {
+            let answer = self.control_post("/api/rollout/set", &set).await?;
+            match answer.status.as_u16() {
+                200 => return Ok(()),
+                409 if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                status => bail!("set {to}: {status} {}", String::from_utf8_lossy(&answer.body)),
+            }
+        }
+    }
+
+    async fn control_post(&self, path: &str, body: &impl serde::Serialize) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.site.comparator());
+        Ok(self.client.post(&url, Some(&self.site.token("approver")?), body, CONTROL_TIMEOUT).await?)
+    }
+
+    /// Asks the control API.
+    pub async fn control<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let url = format!("{}{path}", self.site.comparator());
+        let answer = self.client.get(&url, Some(&self.site.token("viewer")?), CONTROL_TIMEOUT).await?;
+        ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        Ok(answer.json()?)
+    }
+
+    /// The summary.
+    pub async fn summary(&self) -> anyhow::Result<Summary> {
+        self.control("/api/summary").await
+    }
+
+    /// Open discrepancies.
+    pub async fn discrepancies(&self) -> anyhow::Result<Vec<Discrepancy>> {
+        Ok(self.control::<DiscrepancyPage>("/api/discrepancies?status=open").await?.discrepancies)
+    }
+
+    /// Every exchange, newest first.
+    pub async fn exchanges(&self) -> anyhow::Result<Vec<ExchangeView>> {
+        let mut all = Vec::new();
+        let mut before = String::new();
+        loop {
+            let page: ExchangePage = self.control(&format!("/api/exchanges?limit=1000{before}")).await?;
+            all.extend(page.exchanges);
+            match page.next {
+                Some(next) => before = format!("&before={next}"),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Compares all balances.
+    pub async fn reconcile(&self) -> anyhow::Result<Reconciliation> {
+        let run = RunReconciliation { reason: "end-to-end test".to_owned() };
+        let answer = self.control_post("/api/reconciliations", &run).await?;
+        ensure!(answer.status.is_success(), "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        Ok(answer.json()?)
+    }
+
+    /// Waits until the comparator has caught up and judged everything.
+    pub async fn until_judged(&self, patience: Duration) -> anyhow::Result<Summary> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let summary = self.summary().await?;
+            if summary.caught_up && summary.open == 0 && summary.unknown == 0 {
+                return Ok(summary);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} exchanges are not judged and {} unknown after {patience:?}",
+                summary.open,
+                summary.unknown
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Switches faults on in the legacy; an empty list switches them off.
+    pub async fn faults(&self, kinds: &[&str], rate: f64) -> anyhow::Result<()> {
+        let faults: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind, "rate": rate })).collect();
+        let body = json!({ "faults": faults }).to_string();
+        let request =
+            host::http::request(Method::PUT, &format!("{}/faults", self.site.legacy()), None, body.into())?;
+        let answer = self.client.send(request, Duration::from_secs(5)).await?;
+        ensure!(answer.status.is_success(), "{}", String::from_utf8_lossy(&answer.body));
+        Ok(())
+    }
+
+    /// What the legacy did wrong on purpose: (key, kind).
+    pub async fn fault_log(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let url = format!("{}/faults/log", self.site.legacy());
+        let log: Value = self.client.get(&url, None, CONTROL_TIMEOUT).await?.json()?;
+        let rows = log["faults"].as_array().context("the fault ledger is no list")?;
+        let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        Ok(rows.iter().map(|row| (text(row, "key"), text(row, "kind"))).collect())
+    }
+}

@@ -1,0 +1,46 @@
+//! The demo as a person starts it: clean it ends with 0, with a fault it ends with 3 and says what is wrong.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+
+fn demo(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(["demo", "--once", "-o", "json"]).args(arguments).output().unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn a_clean_demo_ends_with_0() {
+    let output = demo(&[]);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert!(report["requests"].as_u64() >= Some(20_000), "{report:#}");
+    assert_eq!(report["discrepancies"].as_array().map(Vec::len), Some(0));
+    assert_eq!(report["summary"]["stage"], Value::Null, "the stage stands in the rollout");
+    assert_eq!(report["summary"]["rollout"]["percent"], "100");
+    assert_eq!(report["reconciliation"]["different"], 0);
+}
+
+#[test]
+fn a_demo_with_a_fault_ends_with_3_and_names_it() {
+    let output = demo(&["--fault", "wrong-fee"]);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(3), "{report:#}");
+    let discrepancies = report["discrepancies"].as_array().unwrap();
+    assert!(discrepancies.iter().all(|found| found["cause"] == "amount"), "{report:#}");
+    assert!(!discrepancies.is_empty());
+    assert!(discrepancies.iter().all(|found| found["offsets"][0]["amount"] == "-0.01"), "{report:#}");
+}
+
+#[test]
+fn an_unknown_fault_is_an_error_that_names_it() {
+    let output = demo(&["--exchanges", "200", "--fault", "nonsense"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nonsense"), "{said}");
+}

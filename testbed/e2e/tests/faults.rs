@@ -1,0 +1,195 @@
+//! Faults in the legacy: the roots that the comparator finds are exactly those in the legacy's own fault ledger,
+//! and everything else is a match, a matter of order, single, or carried to the right roots.
+
+use anyhow::{Context, ensure};
+use crossfade::demo::site::Changes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::system::{Layout, System};
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+use wire::control::ExchangeView;
+use wire::words::{System as Side, VerdictKind};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// As many requests as the acceptance of this part asks for.
+const REQUESTS: u64 = 10_000;
+/// The share of first executions that a fault hits.
+const RATE: f64 = 0.01;
+/// Requests a second: below what two cores carry, so that the run is about faults and not about load.
+const REQUESTS_PER_SECOND: f64 = 500.0;
+
+/// Sends the traffic with one fault on, at one setting of the dial, and waits until all is judged.
+async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> anyhow::Result<(System, Auditor)> {
+    let system = System::start(Path::new(BINARY), Layout::One, changes).await?;
+    system.dial("shadow", false).await?;
+    if percent != "0" {
+        system.dial(percent, false).await?;
+    }
+    let auditor = checks::auditor(true);
+    let options = Options {
+        base_url: system.site.front(),
+        pace: Pace::Open { per_second: REQUESTS_PER_SECOND },
+        max_requests: requests,
+        ..Options::default()
+    };
+    let runner = Runner::new(options, Workload::new(Config::default()), Auditor::clone(&auditor));
+    runner.create_accounts().await?;
+    system.faults(&[fault], RATE).await?;
+    runner.run(&host::task::Shutdown::new()).await;
+    system.faults(&[], 0.0).await?;
+    system.until_judged(Duration::from_secs(120)).await?;
+    Ok((system, auditor))
+}
+
+/// Root discrepancies and the fault ledger are the same set of keys; everything else is accounted for.
+async fn roots_are_the_fault_ledger(fault: &str, percent: &str) -> anyhow::Result<()> {
+    let (mut system, _) = run(fault, percent, REQUESTS, &Changes::default()).await?;
+    // A fault on an account that nobody used afterwards comes to light when balances are compared.
+    let reconciliation = system.reconcile().await?;
+    let ledger = system.fault_log().await?;
+    ensure!(ledger.len() >= 30, "only {} faults in {REQUESTS} requests: the test says nothing", ledger.len());
+    let faulty: BTreeSet<String> = ledger.into_iter().map(|(key, _)| key).collect();
+    let discrepancies = system.discrepancies().await?;
+    let roots: BTreeSet<String> = discrepancies
+        .iter()
+        .map(|root| root.key.clone().unwrap_or_else(|| format!("without a key: {} {}", root.id, root.detail)))
+        .collect();
+    let missed: Vec<_> = faulty.difference(&roots).take(5).collect();
+    let invented: Vec<_> = roots.difference(&faulty).take(5).collect();
+    let exchanges = system.exchanges().await?;
+    let counts = verdicts(&exchanges);
+    println!(
+        "{fault} at {percent} %: {} faults, {} roots, {} exchanges {counts:?}, {} balances compared, {} different, {} explained",
+        faulty.len(), roots.len(), exchanges.len(), reconciliation.compared, reconciliation.different, reconciliation.explained
+    );
+    ensure!(missed.is_empty() && invented.is_empty(), "missed {missed:?}, invented {invented:?}, {counts:?}");
+    ensure!(reconciliation.different == reconciliation.explained, "unexplained differences: {reconciliation:?}");
+    let ids: BTreeSet<&str> = discrepancies.iter().map(|root| root.id.as_str()).collect();
+    for exchange in &exchanges {
+        let verdict = &exchange.verdict;
+        let fine = match verdict.verdict {
+            VerdictKind::Match | VerdictKind::Order | VerdictKind::Single => true,
+            VerdictKind::Mismatch => ids.contains(exchange.id.as_str()),
+            VerdictKind::Carried => {
+                !verdict.roots.is_empty() && verdict.roots.iter().all(|root| ids.contains(root.as_str()))
+            }
+            _ => false,
+        };
+        ensure!(fine, "{} is {verdict:?}", exchange.id);
+    }
+    system.stop().await
+}
+
+fn verdicts(exchanges: &[ExchangeView]) -> BTreeMap<VerdictKind, u64> {
+    let mut counts = BTreeMap::new();
+    for exchange in exchanges {
+        *counts.entry(exchange.verdict.verdict).or_default() += 1;
+    }
+    counts
+}
+
+/// No roots; every exchange that the fault hit was unknown at first, and is resolved as the fault ledger says.
+async fn faults_that_only_hide_the_answer(fault: &str, percent: &str) -> anyhow::Result<()> {
+    let changes = Changes {
+        // A request that hangs is given up after a second, and is certainly not running any more after two.
+        front: "authority_timeout_ms = 1000\n".to_owned(),
+        relay: "leg_timeout_ms = 1000\nlegacy_longest_request_ms = 2000\n".to_owned(),
+        legacy: "hang_seconds = 3\n".to_owned(),
+        ..Changes::default()
+    };
+    let (mut system, auditor) = run(fault, percent, 4_000, &changes).await?;
+    let ledger = system.fault_log().await?;
+    ensure!(ledger.len() >= 10, "only {} faults: the test says nothing", ledger.len());
+    let roots = system.discrepancies().await?;
+    ensure!(roots.is_empty(), "{} roots, the first: {:?}", roots.len(), roots.first());
+    let reconciliation = system.reconcile().await?;
+    ensure!(reconciliation.different == 0, "{reconciliation:?}");
+    checks::all_balances_agree(&system, &auditor).await?;
+    let exchanges = system.exchanges().await?;
+    println!("{fault} at {percent} %: {} faults, {} exchanges {:?}", ledger.len(), exchanges.len(), verdicts(&exchanges));
+    for (key, kind) in ledger {
+        let hit: Vec<_> = exchanges.iter().filter(|exchange| exchange.key.as_deref() == Some(&key)).collect();
+        ensure!(!hit.is_empty(), "no exchange has the key {key}");
+        let ever_unknown = was_unknown(&system, &hit).await?;
+        ensure!(ever_unknown, "{kind} on {key} was never unknown");
+        let after_commit = kind.ends_with("after");
+        let single = |exchange: &&&ExchangeView| exchange.verdict.verdict == VerdictKind::Single;
+        let first = hit.iter().min_by_key(|exchange| exchange.at).context("none")?;
+        if first.authority == Side::Legacy && after_commit {
+            ensure!(!single(&first), "{kind} on {key} was applied, but the verdict is {:?}", first.verdict);
+        }
+    }
+    system.stop().await
+}
+
+/// Whether a leg of one of these exchanges stands in the log as unknown.
+async fn was_unknown(system: &System, exchanges: &[&ExchangeView]) -> anyhow::Result<bool> {
+    for exchange in exchanges {
+        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+        let authority_unknown = whole.legs.iter().any(|leg| leg.status >= 500 || leg.status == 0);
+        let repeated = whole.legs.iter().any(|leg| leg.attempts > 1);
+        if authority_unknown || repeated {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_fees_are_found_in_shadow() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("wrong-fee", "0").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_fees_are_found_at_37_percent() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("wrong-fee", "37").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_writes_are_found_in_shadow() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("lost-write", "0").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_writes_are_found_at_37_percent() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("lost-write", "37").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn double_effects_are_found_in_shadow() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("double-apply", "0").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn double_effects_are_found_at_37_percent() -> anyhow::Result<()> {
+    roots_are_the_fault_ledger("double-apply", "37").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_requests_are_unknown_and_then_resolved() -> anyhow::Result<()> {
+    faults_that_only_hide_the_answer("hang", "0").await?;
+    faults_that_only_hide_the_answer("hang", "37").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_requests_are_unknown_and_then_resolved() -> anyhow::Result<()> {
+    faults_that_only_hide_the_answer("5xx", "0").await?;
+    faults_that_only_hide_the_answer("5xx", "37").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_legacy_is_a_match() -> anyhow::Result<()> {
+    let (mut system, auditor) = run("slow", "0", 3_000, &Changes::default()).await?;
+    ensure!(!system.fault_log().await?.is_empty(), "nothing was slow");
+    ensure!(system.discrepancies().await?.is_empty(), "slowness is no discrepancy");
+    checks::all_balances_agree(&system, &auditor).await?;
+    let exchanges = system.exchanges().await?;
+    let counts = verdicts(&exchanges);
+    println!("slow at 0 %: {counts:?}");
+    let others = |kind: &VerdictKind| !matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single);
+    ensure!(!counts.keys().any(others), "{counts:?}");
+    system.stop().await
+}

@@ -1,0 +1,451 @@
+//! Executes requests one after the other, each in one durable transaction of the store, faults included.
+
+use crate::faults::FaultSwitch;
+use crate::money::Money;
+use crate::refusal::{Code, Problem};
+use crate::request::{AccountChange, Content, NewAccount, Transaction};
+use crate::rules;
+use crate::shapes::{
+    Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Kind, Outcome, Side, TransactionResult,
+    rfc3339,
+};
+use crate::store::{self, Booked, Error, Kept, Scope, Writing};
+use bytes::Bytes;
+use redb::Database;
+use std::sync::Arc;
+
+/// A request that changes something.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) tenant: String,
+    pub(crate) correlation_id: String,
+    pub(crate) command: Command,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A transaction.
+    Transaction { key: String, transaction: Transaction },
+    /// A new account; without a key, none is remembered.
+    Account { key: Option<String>, account: NewAccount },
+    /// A change of an account.
+    Change { account_id: String, change: AccountChange },
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    /// Whether it repeats an earlier answer.
+    pub(crate) replayed: bool,
+}
+
+/// What to do about a request that was executed, or on purpose was not.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Answer.
+    Answer(Answer),
+    /// Answer later.
+    Slow(Answer),
+    /// Say nothing.
+    Hang,
+    /// Answer 500.
+    Fail,
+}
+
+/// The one who executes. There is one per store.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    database: Arc<Database>,
+    faults: Arc<FaultSwitch>,
+    refusal_keeps_key: bool,
+    /// Times of decisions never go back, so that the list of all transactions is in order of time.
+    last_decided: i64,
+}
+
+/// A transaction with the accounts and the original it is about.
+struct Case<'a> {
+    transaction: &'a Transaction,
+    kind: Kind,
+    source: Party,
+    destination: Party,
+    original: Option<(u64, Booked)>,
+    /// As asked for; `None` when a refund is to take everything left.
+    amount: Option<Money>,
+    currency: String,
+    deciding: String,
+}
+
+/// An account as named, and as it is.
+struct Party {
+    id: String,
+    account: Option<Account>,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        faults: Arc<FaultSwitch>,
+        refusal_keeps_key: bool,
+    ) -> Result<Self, Error> {
+        let last_decided = store::last_decided(&database)?;
+        Ok(Self { database, faults, refusal_keeps_key, last_decided })
+    }
+
+    pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
+        match &asked.command {
+            Command::Transaction { key, transaction } => self.transaction(asked, key, transaction),
+            Command::Account { key, account } => self.account(asked, key.as_deref(), account).map(Reply::Answer),
+            Command::Change { account_id, change } => self.change(asked, account_id, change).map(Reply::Answer),
+        }
+    }
+
+    fn account(&mut self, asked: &Asked, key: Option<&str>, new: &NewAccount) -> Result<Answer, Error> {
+        let refuse = |code| problem(Problem::refused(code), asked);
+        let writing = Writing::begin(&self.database)?;
+        let scope = key.map(|key| Scope { tenant: &asked.tenant, account: &new.account_id, key });
+        let content = Content::Account(new.clone());
+        if let Some(kept) = scope.map(|scope| writing.kept(scope)).transpose()?.flatten() {
+            return if kept.content == content { Ok(replay(kept)) } else { refuse(Code::DuplicateKey) };
+        }
+        if writing.account(&new.account_id)?.is_some() {
+            return refuse(Code::AccountExists);
+        }
+        if let Err(code) = rules::check_limits(new.account_type, new.min_balance, new.max_balance) {
+            return refuse(code);
+        }
+        let account = Account {
+            account_id: new.account_id.clone(),
+            owner_id: new.owner_id.clone(),
+            owner_type: new.owner_type.clone(),
+            account_type: new.account_type,
+            currency: new.currency.clone(),
+            status: AccountStatus::Active,
+            min_balance: new.min_balance,
+            max_balance: new.max_balance,
+            balance: Money::ZERO,
+            version: 1,
+            metadata: new.metadata.clone(),
+            created_at: host::clock::unix_micros(),
+        };
+        let body = serde_json::to_string(&AccountView::of(&account))?;
+        writing.put_account(&account)?;
+        if let Some(scope) = scope {
+            writing.put_kept(scope, &Kept { content, status: 201, body: body.clone(), transaction_id: None })?;
+        }
+        writing.commit()?;
+        Ok(Answer { status: 201, body: body.into(), replayed: false })
+    }
+
+    fn change(&mut self, asked: &Asked, id: &str, change: &AccountChange) -> Result<Answer, Error> {
+        let writing = Writing::begin(&self.database)?;
+        let account = writing.account(id)?;
+        let changed = account.ok_or(Code::AccountNotFound).and_then(|account| rules::change(&account, change));
+        match changed {
+            Err(code) => problem(Problem::refused(code), asked),
+            Ok(account) => {
+                writing.put_account(&account)?;
+                writing.commit()?;
+                let body = serde_json::to_vec(&AccountView::of(&account))?;
+                Ok(Answer { status: 200, body: body.into(), replayed: false })
+            }
+        }
+    }
+
+    fn transaction(&mut self, asked: &Asked, key: &str, transaction: &Transaction) -> Result<Reply, Error> {
+        let writing = Writing::begin(&self.database)?;
+        let case = Case::of(&writing, transaction)?;
+        let scope = Scope { tenant: &asked.tenant, account: &case.deciding, key };
+        if let Some(kept) = writing.kept(scope)? {
+            return self.known(asked, &case, scope, kept).map(Reply::Answer);
+        }
+        let decision = case.decide();
+        let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
+        if let Some(fault @ (FaultKind::HangBefore | FaultKind::FailBefore)) = fault {
+            writing.put_fault(&fault_entry(fault, scope, None))?;
+            writing.commit()?;
+            return Ok(if fault == FaultKind::HangBefore { Reply::Hang } else { Reply::Fail });
+        }
+        let now = self.decision_time();
+        let (id, answer) = match decision {
+            Ok(amount) => apply(&writing, asked, &case, scope, amount, now, fault)?,
+            Err(code) => refuse(&writing, asked, &case, scope, code, now, self.refusal_keeps_key)?,
+        };
+        if let Some(fault) = fault {
+            writing.put_fault(&fault_entry(fault, scope, id))?;
+        }
+        writing.commit()?;
+        Ok(match fault {
+            Some(FaultKind::HangAfter) => Reply::Hang,
+            Some(FaultKind::FailAfter) => Reply::Fail,
+            Some(FaultKind::Slow) => Reply::Slow(answer),
+            _ => Reply::Answer(answer),
+        })
+    }
+
+    /// A key that is known: the same answer again, or a refusal of the other content. Nothing is written.
+    fn known(&mut self, asked: &Asked, case: &Case<'_>, scope: Scope<'_>, kept: Kept) -> Result<Answer, Error> {
+        if matches!(&kept.content, Content::Transaction(known) if known == case.transaction) {
+            return Ok(replay(kept));
+        }
+        let code = case.same_account().unwrap_or(Code::DuplicateKey);
+        let id = kept.transaction_id.unwrap_or_default();
+        let result = case.refused(id, scope.key, code, &asked.correlation_id, self.decision_time());
+        problem(Problem::refused(code).with_result(result), asked)
+    }
+
+    fn decision_time(&mut self) -> i64 {
+        self.last_decided = self.last_decided.max(host::clock::unix_micros());
+        self.last_decided
+    }
+}
+
+impl<'a> Case<'a> {
+    fn of(writing: &Writing, transaction: &'a Transaction) -> Result<Self, Error> {
+        let party =
+            |id: &str| -> Result<Party, Error> { Ok(Party { id: id.to_owned(), account: writing.account(id)? }) };
+        match transaction {
+            Transaction::Move(asked) => Ok(Self {
+                transaction,
+                kind: asked.kind,
+                source: party(&asked.source)?,
+                destination: party(&asked.destination)?,
+                original: None,
+                amount: Some(asked.amount),
+                currency: asked.currency.clone(),
+                deciding: if asked.kind == Kind::Topup { &asked.destination } else { &asked.source }.clone(),
+            }),
+            Transaction::Refund(asked) => {
+                // A refund of nothing names no accounts, so there is nothing to refund of it either.
+                let names_accounts = |(_, booked): &(u64, Booked)| !booked.result.source.account_id.is_empty();
+                let original = writing.transaction(&asked.original)?.filter(names_accounts);
+                let side = |of: fn(&TransactionResult) -> &Side| match &original {
+                    Some((_, booked)) => party(&of(&booked.result).account_id),
+                    None => Ok(Party { id: String::new(), account: None }),
+                };
+                let (source, destination) = (side(|result| &result.destination)?, side(|result| &result.source)?);
+                // An account that does not exist counts as limited: nothing says that it may be shared.
+                let debited_decides = source.account.as_ref().is_none_or(Account::is_limited);
+                let deciding = match &original {
+                    None => asked.original.clone(),
+                    Some(_) => if debited_decides { &source } else { &destination }.id.clone(),
+                };
+                let currency = original.as_ref().map(|(_, booked)| booked.result.currency.clone()).unwrap_or_default();
+                Ok(Self {
+                    transaction,
+                    kind: Kind::Refund,
+                    source,
+                    destination,
+                    original,
+                    amount: asked.amount,
+                    currency,
+                    deciding,
+                })
+            }
+        }
+    }
+
+    /// The refusal of a request that names one account as source and destination.
+    fn same_account(&self) -> Option<Code> {
+        let same = matches!(self.transaction, Transaction::Move(asked) if asked.source == asked.destination);
+        same.then_some(Code::SameAccount)
+    }
+
+    /// The amount that moves, or the first rule that refuses.
+    fn decide(&self) -> Result<Money, Code> {
+        let (source, destination) = (self.source.account.as_ref(), self.destination.account.as_ref());
+        match self.transaction {
+            Transaction::Move(asked) => {
+                self.same_account().map_or(Ok(()), Err)?;
+                rules::check_move(asked.kind, source, destination, asked.amount, &asked.currency)?;
+                Ok(asked.amount)
+            }
+            Transaction::Refund(_) => {
+                let original = self.original.as_ref().map(|(_, booked)| (&booked.result, booked.refunded));
+                rules::check_refund(original, self.amount, source, destination)
+            }
+        }
+    }
+
+    /// A result with both sides unmoved.
+    fn result(&self, id: String, key: &str, correlation_id: &str, now: i64) -> TransactionResult {
+        let (reference, metadata, original, reason) = match self.transaction {
+            Transaction::Move(asked) => (asked.reference.clone(), asked.metadata.clone(), None, None),
+            Transaction::Refund(asked) => (None, None, Some(asked.original.clone()), asked.reason.clone()),
+        };
+        TransactionResult {
+            transaction_id: id,
+            tracking_id: key.to_owned(),
+            kind: self.kind,
+            status: Outcome::Completed,
+            amount: self.amount.unwrap_or_default(),
+            currency: self.currency.clone(),
+            source: Side::unmoved(&self.source.id),
+            destination: Side::unmoved(&self.destination.id),
+            original_transaction_id: original,
+            reference,
+            metadata,
+            error_code: None,
+            reason,
+            correlation_id: correlation_id.to_owned(),
+            created_at: rfc3339(now),
+            completed_at: rfc3339(now),
+        }
+    }
+
+    fn refused(&self, id: String, key: &str, code: Code, correlation_id: &str, now: i64) -> TransactionResult {
+        let mut result = self.result(id, key, correlation_id, now);
+        result.status = Outcome::Failed;
+        result.error_code = Some(code);
+        result.reason = Some(code.detail().to_owned());
+        result
+    }
+
+    /// What moves on each side, a fee charged wrongly included: it always hurts a USER account.
+    fn movements(&self, amount: Money, fault: Option<FaultKind>) -> (Money, Money) {
+        let is_user =
+            |party: &Party| party.account.as_ref().is_some_and(|account| account.account_type == AccountType::User);
+        let (debit, credit) = (-amount, amount);
+        match fault {
+            Some(FaultKind::WrongFee) if is_user(&self.source) => (debit - Money::CENT, credit),
+            Some(FaultKind::WrongFee) if is_user(&self.destination) => (debit, credit - Money::CENT),
+            _ => (debit, credit),
+        }
+    }
+}
+
+/// Books a transaction that no rule refuses; gives its id and the answer.
+fn apply(
+    writing: &Writing,
+    asked: &Asked,
+    case: &Case<'_>,
+    scope: Scope<'_>,
+    amount: Money,
+    now: i64,
+    fault: Option<FaultKind>,
+) -> Result<(Option<String>, Answer), Error> {
+    let (debit, credit) = case.movements(amount, fault);
+    let (mut source, mut destination) = (case.source.account.clone(), case.destination.account.clone());
+    let times = if fault == Some(FaultKind::DoubleApply) { 2 } else { 1 };
+    let mut shown = None;
+    for _ in 0..times {
+        let sequence = writing.next_sequence()?;
+        let mut result = case.result(store::transaction_id(sequence), scope.key, &asked.correlation_id, now);
+        result.amount = amount;
+        result.source = book(&mut source, &case.source.id, debit);
+        result.destination = book(&mut destination, &case.destination.id, credit);
+        if fault != Some(FaultKind::LostWrite) {
+            enter(writing, sequence, &result, [source.as_ref(), destination.as_ref()])?;
+        }
+        shown.get_or_insert(result);
+    }
+    if fault != Some(FaultKind::LostWrite) {
+        for account in [source, destination].iter().flatten() {
+            writing.put_account(account)?;
+        }
+    }
+    // What was refunded belongs to the original, not to the effect: the faults leave it alone, so that later
+    // refunds of it are decided as if nothing had happened.
+    if let Some((sequence, original)) = &case.original {
+        writing.put_transaction(*sequence, &Booked { refunded: original.refunded + amount, ..original.clone() })?;
+    }
+    let result = shown.expect("at least one result was made");
+    let body = serde_json::to_string(&result)?;
+    let transaction_id = Some(result.transaction_id);
+    let kept = Kept {
+        content: Content::Transaction(case.transaction.clone()),
+        status: 200,
+        body: body.clone(),
+        transaction_id: transaction_id.clone(),
+    };
+    writing.put_kept(scope, &kept)?;
+    Ok((transaction_id, Answer { status: 200, body: body.into(), replayed: false }))
+}
+
+/// Books a refusal, if refusals keep their keys; gives its id if it was kept, and the answer.
+fn refuse(
+    writing: &Writing,
+    asked: &Asked,
+    case: &Case<'_>,
+    scope: Scope<'_>,
+    code: Code,
+    now: i64,
+    keeps_key: bool,
+) -> Result<(Option<String>, Answer), Error> {
+    let sequence = writing.next_sequence()?;
+    let result = case.refused(store::transaction_id(sequence), scope.key, code, &asked.correlation_id, now);
+    let transaction_id = Some(result.transaction_id.clone());
+    let answer = problem(Problem::refused(code).with_result(result.clone()), asked)?;
+    if !keeps_key {
+        return Ok((transaction_id, answer));
+    }
+    enter(writing, sequence, &result, [case.source.account.as_ref(), case.destination.account.as_ref()])?;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    let kept = Kept {
+        content: Content::Transaction(case.transaction.clone()),
+        status: answer.status,
+        body,
+        transaction_id: transaction_id.clone(),
+    };
+    writing.put_kept(scope, &kept)?;
+    Ok((transaction_id, answer))
+}
+
+/// Keeps a transaction and enters it into the history of the accounts that exist.
+fn enter(
+    writing: &Writing,
+    sequence: u64,
+    result: &TransactionResult,
+    accounts: [Option<&Account>; 2],
+) -> Result<(), Error> {
+    writing.put_transaction(sequence, &Booked { result: result.clone(), refunded: Money::ZERO })?;
+    for account in accounts.into_iter().flatten() {
+        writing.put_history(&account.account_id, sequence, result)?;
+    }
+    Ok(())
+}
+
+/// Moves money on one account, and gives the side that shows it.
+fn book(account: &mut Option<Account>, id: &str, movement: Money) -> Side {
+    let mut side = Side { movement, ..Side::unmoved(id) };
+    if let Some(account) = account {
+        let before = account.balance;
+        account.balance = before + movement;
+        account.version += 1;
+        if account.account_type == AccountType::User {
+            side.balance_before = Some(before);
+            side.balance_after = Some(account.balance);
+            side.version = Some(account.version);
+        }
+    }
+    side
+}
+
+/// Whether a fault can be made of this decision: the ones that falsify an effect need one, and a fee a fee's worth.
+fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
+    match fault {
+        FaultKind::WrongFee => decision.is_ok_and(|amount| amount > Money::CENT),
+        FaultKind::LostWrite | FaultKind::DoubleApply => decision.is_ok(),
+        FaultKind::Slow
+        | FaultKind::HangBefore
+        | FaultKind::HangAfter
+        | FaultKind::FailBefore
+        | FaultKind::FailAfter => true,
+    }
+}
+
+fn fault_entry(kind: FaultKind, scope: Scope<'_>, transaction_id: Option<String>) -> FaultEntry {
+    let (key, account, tenant) = (scope.key.to_owned(), scope.account.to_owned(), scope.tenant.to_owned());
+    FaultEntry { key, kind, account, tenant, transaction_id }
+}
+
+fn replay(kept: Kept) -> Answer {
+    Answer { status: kept.status, body: kept.body.into(), replayed: true }
+}
+
+fn problem(problem: Problem, asked: &Asked) -> Result<Answer, Error> {
+    let problem = problem.correlated(&asked.correlation_id);
+    Ok(Answer { status: problem.status(), body: serde_json::to_vec(&problem)?.into(), replayed: false })
+}

@@ -1,0 +1,275 @@
+//! Each fault: what the client sees, what the store holds, what the ledger says.
+
+use crate::client::{Legacy, Reply, config, movement};
+use http::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use testbed_legacy::Config;
+
+/// Long enough for an answer, short enough for a test that waits for none.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[track_caller]
+fn expect_entry(entry: &Value, key: &str, kind: &str, account: &str, id: Option<&str>) {
+    let mut expected = json!({"key": key, "kind": kind, "account": account});
+    if let Some(id) = id {
+        expected["transactionId"] = json!(id);
+    }
+    assert_eq!(entry, &expected);
+}
+
+#[tokio::test]
+async fn wrong_fee_costs_a_user_a_cent() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("wrong-fee").await;
+    // (request, movement of source, movement of destination, level of the one who pays)
+    let topup = legacy.transact("topup", "t", "bank", "bob", "10").await;
+    let side = &topup.expect_applied()["destination"];
+    assert_eq!((&side["movement"], &side["balanceAfter"]), (&json!("9.99"), &json!("9.99")));
+    assert_eq!((&topup.body["amount"], &topup.body["source"]["movement"]), (&json!("10"), &json!("-10")));
+    let withdrawal = legacy.transact("withdraw", "w", "alice", "bank", "10").await;
+    let side = &withdrawal.expect_applied()["source"];
+    assert_eq!((&side["movement"], &side["balanceAfter"]), (&json!("-10.01"), &json!("89.99")));
+    assert_eq!(withdrawal.body["destination"]["movement"], "10");
+    let transfer = legacy.transact("transfer", "x", "alice", "bob", "10").await;
+    assert_eq!(transfer.expect_applied()["source"]["movement"], "-10.01");
+    assert_eq!(transfer.body["destination"]["movement"], "10");
+    let refund = legacy.refund("r", &withdrawal.id(), Some("5")).await;
+    assert_eq!(refund.expect_applied()["destination"]["movement"], "4.99");
+    assert_eq!(refund.body["source"]["movement"], "-5");
+    let balances = [legacy.balance("alice").await, legacy.balance("bob").await, legacy.balance("bank").await];
+    assert_eq!(balances, ["84.97", "19.99", "-105"]);
+    assert_eq!(legacy.history("alice").await[0], refund.body);
+
+    // Not of a refusal, not of a cent or less, not of a replay: neither made nor logged.
+    legacy.transact("transfer", "no", "bob", "alice", "1000").await.expect_refused(422, "InsufficientBalance");
+    assert_eq!(legacy.transact("topup", "cent", "bank", "bob", "0.01").await.body["destination"]["movement"], "0.01");
+    assert!(legacy.transact("topup", "t", "bank", "bob", "10").await.replayed);
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 4, "{log:?}");
+    expect_entry(&log[0], "t", "wrong-fee", "bob", Some(&topup.id()));
+    expect_entry(&log[1], "w", "wrong-fee", "alice", Some(&withdrawal.id()));
+    expect_entry(&log[2], "x", "wrong-fee", "alice", Some(&transfer.id()));
+    expect_entry(&log[3], "r", "wrong-fee", "alice", Some(&refund.id()));
+}
+
+#[tokio::test]
+async fn lost_write_answers_and_books_nothing() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("lost-write").await;
+    let lost = legacy.transact("transfer", "k", "alice", "bob", "10").await;
+    let side = &lost.expect_applied()["source"];
+    assert_eq!(
+        (&side["balanceBefore"], &side["balanceAfter"], &side["version"]),
+        (&json!("100"), &json!("90"), &json!(3))
+    );
+    legacy.transact("transfer", "no", "alice", "bob", "1000").await.expect_refused(422, "InsufficientBalance");
+    legacy.no_faults().await;
+    assert_eq!([legacy.balance("alice").await, legacy.balance("bob").await], ["100", "0"]);
+    assert_eq!(legacy.history("alice").await.len(), 2, "the topup and the refusal");
+    assert_eq!(legacy.get("/accounts/alice").await.body["version"], 2);
+    legacy.get(&format!("/transactions/{}", lost.id())).await.expect_refused(404, "TransactionNotFound");
+    legacy.refund("r", &lost.id(), None).await.expect_refused(404, "OriginalNotFound");
+    // Key and answer are kept.
+    let again = legacy.transact("transfer", "k", "alice", "bob", "10").await;
+    assert_eq!((again.replayed, &again.text), (true, &lost.text));
+    assert_eq!(legacy.get("/transactions/status/k").await.body, lost.body);
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1);
+    expect_entry(&log[0], "k", "lost-write", "alice", Some(&lost.id()));
+}
+
+#[tokio::test]
+async fn a_lost_refund_still_counts_against_its_original() {
+    let legacy = Legacy::start().await.with_people().await;
+    let transfer = legacy.transact("transfer", "t", "alice", "bob", "10").await.id();
+    legacy.fault("lost-write").await;
+    legacy.refund("r1", &transfer, Some("8")).await.expect_applied();
+    legacy.no_faults().await;
+    legacy.refund("r2", &transfer, Some("3")).await.expect_refused(422, "RefundExceedsOriginal");
+    legacy.refund("r3", &transfer, Some("2")).await.expect_applied();
+    assert_eq!([legacy.balance("alice").await, legacy.balance("bob").await], ["92", "8"]);
+}
+
+#[tokio::test]
+async fn double_apply_books_twice_and_shows_one() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("double-apply").await;
+    let double = legacy.transact("transfer", "k", "alice", "bob", "60").await;
+    let side = &double.expect_applied()["source"];
+    assert_eq!((&side["balanceAfter"], &side["movement"]), (&json!("40"), &json!("-60")));
+    legacy.transact("transfer", "no", "alice", "bob", "1000").await.expect_refused(422, "InsufficientBalance");
+    legacy.no_faults().await;
+    assert_eq!([legacy.balance("alice").await, legacy.balance("bob").await], ["-20", "120"], "it may overdraw");
+    for account in ["alice", "bob"] {
+        let rows = legacy.history(account).await;
+        let rows = rows.iter().filter(|row| row["trackingId"] == "k").collect::<Vec<_>>();
+        assert_eq!(rows.len(), 2, "{account}");
+        assert_eq!(rows[1], &double.body, "the first one is the answer");
+        assert_ne!(rows[0]["transactionId"], rows[1]["transactionId"]);
+        assert_eq!(rows[0]["source"]["balanceAfter"], "-20");
+    }
+    assert_eq!(legacy.get("/transactions/status/k").await.body, double.body);
+    let again = legacy.transact("transfer", "k", "alice", "bob", "60").await;
+    assert_eq!((again.replayed, &again.text), (true, &double.text));
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1);
+    expect_entry(&log[0], "k", "double-apply", "alice", Some(&double.id()));
+    legacy.refund("r", &double.id(), None).await.expect_applied();
+    legacy.refund("r2", &double.id(), None).await.expect_refused(422, "RefundExceedsOriginal");
+}
+
+#[tokio::test]
+async fn slow_takes_its_time() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("slow").await;
+    let started = Instant::now();
+    let slow = legacy.transact("topup", "k", "bank", "bob", "1").await;
+    slow.expect_applied();
+    assert!(started.elapsed() >= Duration::from_millis(legacy.config.slow_ms));
+    legacy.transact("transfer", "no", "alice", "bob", "1000").await.expect_refused(422, "InsufficientBalance");
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 2, "a refusal is slow as well");
+    expect_entry(&log[0], "k", "slow", "bob", Some(&slow.id()));
+}
+
+#[tokio::test]
+async fn hang_before_never_executes() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("hang-before").await;
+    let body = movement("k", "bank", "bob", "1").to_string();
+    let send = || legacy.try_send(Method::POST, "/transactions/topup", &[], body.as_bytes(), PATIENCE);
+    assert_eq!(send().await.unwrap_err(), host::http::SendError::TimedOut);
+    legacy.get("/transactions/status/k").await.expect_refused(404, "TransactionNotFound");
+    assert_eq!(legacy.balance("bob").await, "0");
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1);
+    expect_entry(&log[0], "k", "hang-before", "bob", None);
+    // The retry is a first execution still.
+    legacy.no_faults().await;
+    let retry = legacy.transact("topup", "k", "bank", "bob", "1").await;
+    retry.expect_applied();
+    assert!(!retry.replayed);
+}
+
+#[tokio::test]
+async fn hang_after_executes_and_says_nothing() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("hang-after").await;
+    let body = movement("k", "bank", "bob", "1").to_string();
+    let sent = legacy.try_send(Method::POST, "/transactions/topup", &[], body.as_bytes(), PATIENCE).await;
+    assert_eq!(sent.unwrap_err(), host::http::SendError::TimedOut);
+    let found = legacy.get("/transactions/status/k").await;
+    assert_eq!((found.status, &found.body["status"]), (200, &json!("completed")));
+    assert_eq!(legacy.balance("bob").await, "1");
+    // A retry is not hit: it is no first execution.
+    let retry = legacy.transact("topup", "k", "bank", "bob", "1").await;
+    assert_eq!((retry.replayed, &retry.body), (true, &found.body));
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1);
+    expect_entry(&log[0], "k", "hang-after", "bob", Some(&retry.id()));
+}
+
+#[tokio::test]
+async fn a_hang_ends_by_itself() {
+    let legacy = Legacy::start_with(Config { hang_seconds: 0, ..config() }).await.with_people().await;
+    legacy.fault("hang-after").await;
+    legacy.transact("topup", "k", "bank", "bob", "1").await.expect_refused(500, "InternalError");
+}
+
+#[tokio::test]
+async fn a_hang_does_not_keep_the_legacy_from_stopping() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("hang-before").await;
+    let body = movement("k", "bank", "bob", "1").to_string();
+    let url = legacy.url.clone();
+    let hanging = host::task::spawn(async move {
+        let client = host::http::Client::new(PATIENCE, 1 << 20);
+        let request =
+            host::http::request(Method::POST, &format!("{url}/transactions/topup"), None, body.into()).unwrap();
+        client.send(request, Duration::from_secs(30)).await
+    });
+    // It hangs once the ledger knows of it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while legacy.fault_log().await.is_empty() {
+        assert!(Instant::now() < deadline, "the fault was never made");
+    }
+    legacy.stop().await.unwrap();
+    assert_eq!(hanging.await.unwrap().unwrap().status, 500);
+}
+
+#[tokio::test]
+async fn errors_before_and_after_the_commit() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("5xx").await;
+    for (key, balance) in [("before", "0"), ("after", "1")] {
+        let failed = legacy.transact("topup", key, "bank", "bob", "1").await;
+        failed.expect_refused(500, "InternalError");
+        assert_eq!(failed.body.get("result"), None);
+        assert_eq!(legacy.balance("bob").await, balance, "{key}");
+    }
+    legacy.get("/transactions/status/before").await.expect_refused(404, "TransactionNotFound");
+    let found = legacy.get("/transactions/status/after").await;
+    assert_eq!(found.status, 200);
+    // A refusal is committed as well.
+    legacy.fault("5xx-after").await;
+    legacy.transact("transfer", "no", "alice", "bob", "1000").await.expect_refused(500, "InternalError");
+    assert_eq!(legacy.get("/transactions/status/no").await.body["errorCode"], "InsufficientBalance");
+    let log = legacy.fault_log().await;
+    expect_entry(&log[0], "before", "5xx-before", "bob", None);
+    expect_entry(&log[1], "after", "5xx-after", "bob", found.body["transactionId"].as_str());
+    assert_eq!((&log[2]["key"], &log[2]["kind"]), (&json!("no"), &json!("5xx-after")));
+    assert_eq!(log.len(), 3);
+}
+
+#[tokio::test]
+async fn only_first_executions_of_transactions_are_hit() {
+    let legacy = Legacy::start().await.with_people().await;
+    let kept = legacy.transact("topup", "k", "bank", "bob", "1").await;
+    legacy.fault("5xx-before").await;
+    let again = legacy.transact("topup", "k", "bank", "bob", "1").await;
+    assert_eq!((again.replayed, again.text), (true, kept.text));
+    legacy.transact("topup", "k", "bank", "bob", "2").await.expect_refused(422, "DuplicateKey");
+    legacy.transact("topup", "k2", "bank", "bob", "0").await.expect_refused(422, "InvalidAmount");
+    legacy.account("carol", "USER", json!({})).await;
+    assert_eq!(legacy.patch("carol", json!({"status": "FROZEN"})).await.status, 200);
+    assert!(legacy.fault_log().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_rate_hits_some_and_the_ledger_names_them_all() {
+    let legacy = Legacy::start().await.with_people().await;
+    let body = json!({"faults": [{"kind": "lost-write", "rate": 0.2, "seed": 11}]}).to_string();
+    let put = Reply::of(legacy.send_bytes(Method::PUT, "/faults", &[], body.as_bytes()).await);
+    assert_eq!(put.body, json!({"faults": [{"kind": "lost-write", "rate": 0.2, "seed": 11}]}));
+    assert_eq!(legacy.get("/faults").await.body, put.body);
+    let requests = 100;
+    for index in 0..requests {
+        legacy.transact("topup", &format!("k-{index}"), "bank", "bob", "1").await.expect_applied();
+    }
+    let log = legacy.fault_log().await;
+    assert!((5..40).contains(&log.len()), "{} hits in {requests} at 20 %", log.len());
+    assert_eq!(legacy.balance("bob").await, (requests - log.len()).to_string());
+    let rows = legacy.get("/accounts/bob/transactions?limit=1000").await.body;
+    let booked: Vec<_> = rows["transactions"].as_array().unwrap().iter().map(|row| row["trackingId"].clone()).collect();
+    assert!(log.iter().all(|entry| !booked.contains(&entry["key"])));
+    assert_eq!(booked.len() + log.len(), requests);
+}
+
+#[tokio::test]
+async fn a_switch_that_cannot_be_is_refused() {
+    let legacy = Legacy::start().await;
+    for body in ["", "{\"faults\":[{\"kind\":\"x\",\"rate\":1}]}", "{\"faults\":[{\"kind\":\"slow\",\"rate\":2}]}"] {
+        let reply = Reply::of(legacy.send_bytes(Method::PUT, "/faults", &[], body.as_bytes()).await);
+        reply.expect_refused(400, "MalformedRequest");
+    }
+    assert_eq!(legacy.get("/faults").await.body, json!({"faults": []}));
+}
+
+#[tokio::test]
+async fn the_ledger_names_the_tenant() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("lost-write").await;
+    legacy.post_with("/transactions/topup", &[("X-Tenant", "t1")], movement("k", "bank", "bob", "1")).await;
+    assert_eq!(legacy.fault_log().await[0]["tenant"], "t1");
+}
