@@ -152,7 +152,7 @@ impl Ingest {
             self.fold(merge, &batch)?;
             self.publish(merge, start);
             // A rebuild of a long log does not keep other tasks from running.
-            tokio::task::yield_now().await;
+            host::task::yield_now().await;
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! A failing run prints its seed; `SIM_SEED=<seed>` runs only that one.
 
+#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 #[path = "sim/clients.rs"]
 mod clients;
 #[path = "sim/flow.rs"]
@@ -16,9 +18,9 @@ mod shell;
 #[path = "sim/world.rs"]
 mod world;
 
-use comparator::index::{DiscrepancyFilter, ExchangeFilter, Index};
+use comparator::index::{Counters, DiscrepancyFilter, ExchangeFilter, Index};
 use ledger::Fault;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use wire::control::ExchangeView;
 use wire::scalar::Timestamp;
 use wire::words::VerdictKind;
@@ -58,7 +60,8 @@ fn check(world: &World) {
     let roots = world.index.discrepancies(&open).discrepancies;
     let keys: Vec<&str> = roots.iter().map(|root| root.key.as_deref().unwrap_or(root.id.as_str())).collect();
     let found: BTreeSet<&str> = keys.iter().copied().collect();
-    let unfounded: Vec<_> = roots.iter().zip(&keys).filter(|(_, key)| !hit.contains(**key)).map(|(root, _)| root).collect();
+    let unfounded: Vec<_> =
+        roots.iter().zip(&keys).filter(|(_, key)| !hit.contains(**key)).map(|(root, _)| root).collect();
     assert!(unfounded.is_empty(), "roots without a fault: {unfounded:#?}");
     assert_eq!(hit.difference(&found).collect::<Vec<_>>(), Vec::<&&str>::new(), "no fault without a root");
     assert_eq!(keys.len(), found.len(), "one root per fault");
@@ -80,6 +83,10 @@ fn check(world: &World) {
     assert_eq!((counters.open, counters.gaps), (0, 0));
     let gates = world.index.gates_inputs();
     assert_eq!((gates.unknown_authority, gates.unknown_shadow, gates.oldest_undelivered), (0, 0, None));
+    if world.options.fault.is_none() {
+        let rates = world.index.rates(Timestamp(world.now));
+        assert!(rates.iter().all(|rate| rate.adjusted == 1.0), "{rates:?}");
+    }
 }
 
 /// The roots of a carried exchange touch one of its accounts, or the transaction it refers to.
@@ -107,10 +114,20 @@ fn check_rebuilt(world: &World) {
     assert_eq!(rebuilt.counters(), world.index.counters());
 }
 
-/// Runs many seeds, or the one asked for.
-fn seeds(count: u64, options: impl Fn(u64) -> Options) {
-    let only = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds: Vec<u64> = only.map_or((0..count).collect(), |seed| vec![seed]);
+/// What a series of runs has seen, so that it cannot pass by seeing nothing.
+#[derive(Debug, Default)]
+struct Seen {
+    faults: usize,
+    inquiries: usize,
+    counters: Counters,
+    verdicts: BTreeMap<VerdictKind, u64>,
+}
+
+/// Runs many seeds, or the one asked for; `SIM_SEEDS` multiplies how many.
+fn seeds(count: u64, options: impl Fn(u64) -> Options) -> Seen {
+    let asked = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = asked("SIM_SEED").map_or(0..count * asked("SIM_SEEDS").unwrap_or(1), |seed| seed..seed + 1);
+    let mut seen = Seen::default();
     for seed in seeds {
         let options = options(seed);
         let shown = format!("{options:?}");
@@ -120,39 +137,79 @@ fn seeds(count: u64, options: impl Fn(u64) -> Options) {
             check_rebuilt(&world);
             world
         });
-        match outcome {
-            Ok(world) => {
-                if world.options.fault.is_none() {
-                    let rates = world.index.rates(Timestamp(world.now));
-                    assert!(rates.iter().all(|rate| rate.adjusted == 1.0), "seed {seed}: {rates:?}");
-                }
-            }
-            Err(panic) => {
-                eprintln!("SIM_SEED={seed} replays it: {shown}");
-                std::panic::resume_unwind(panic);
-            }
+        let world = outcome.unwrap_or_else(|panic| {
+            eprintln!("SIM_SEED={seed} replays it: {shown}");
+            std::panic::resume_unwind(panic)
+        });
+        seen.add(&world);
+    }
+    seen
+}
+
+impl Seen {
+    fn add(&mut self, world: &World) {
+        let counters = world.index.counters();
+        self.faults += world.legacy.hit.len();
+        self.inquiries += world.inquiries.len();
+        self.counters.levels_deferred += counters.levels_deferred;
+        self.counters.reoffered_order += counters.reoffered_order;
+        self.counters.reoffered_forced += counters.reoffered_forced;
+        self.counters.cross_cohort_refusals += counters.cross_cohort_refusals;
+        for count in world.index.verdict_counts() {
+            *self.verdicts.entry(count.verdict).or_default() += count.exchanges;
         }
+    }
+
+    fn has(&self, verdict: VerdictKind) -> bool {
+        self.verdicts.get(&verdict).is_some_and(|exchanges| *exchanges > 0)
+    }
+}
+
+/// One of the three faults, by the seed.
+fn fault(seed: u64, rate: f64) -> Option<(Fault, f64)> {
+    Some(([Fault::Fee, Fault::Lost, Fault::Doubled][seed as usize % 3], rate))
+}
+
+/// A world that differs from seed to seed in how busy and how broken it is.
+fn varied(seed: u64) -> Options {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    Options {
+        users: random.usize(3..16),
+        clients: random.usize(1..24),
+        lost_answers: [0.0, 0.0, 0.02, 0.1][random.usize(0..4)],
+        refusal_keeps_key: random.bool(),
+        duplicates: random.f64() < 0.3,
+        fronts: if random.f64() < 0.3 { 2 } else { 1 },
+        keep: if random.f64() < 0.3 { 20 } else { 100_000 },
+        ..Options::new(seed)
     }
 }
 
 #[test]
 fn without_faults_everything_agrees() {
-    seeds(60, |seed| Options { percent: [0, 37, 100][seed as usize % 3], ..Options::new(seed) });
+    let seen = seeds(60, |seed| Options { percent: [0, 37, 100][seed as usize % 3], ..varied(seed) });
+    assert!(
+        seen.has(VerdictKind::Order) && seen.has(VerdictKind::Single) && !seen.has(VerdictKind::Carried),
+        "{seen:?}"
+    );
+    let counters = &seen.counters;
+    assert!(counters.levels_deferred > 0 && counters.reoffered_order > 0 && counters.reoffered_forced > 0, "{seen:?}");
+    assert!(counters.cross_cohort_refusals > 0, "{seen:?}");
 }
 
 #[test]
 fn faults_are_the_roots_at_0_percent() {
-    seeds(90, |seed| Options {
-        fault: Some(([Fault::Fee, Fault::Lost, Fault::Doubled][seed as usize % 3], 0.03)),
-        ..Options::new(seed)
-    });
+    let seen = seeds(90, |seed| Options { fault: fault(seed, 0.03), ..varied(seed) });
+    assert!(seen.faults > 100 && seen.inquiries > 10 && seen.has(VerdictKind::Carried), "{seen:?}");
 }
 
 #[test]
 fn faults_are_the_roots_at_37_percent() {
-    seeds(90, |seed| Options {
-        percent: 37,
-        fault: Some(([Fault::Fee, Fault::Lost, Fault::Doubled][seed as usize % 3], 0.03)),
-        ..Options::new(seed)
-    });
+    let seen = seeds(90, |seed| Options { percent: 37, fault: fault(seed, 0.03), ..varied(seed) });
+    assert!(seen.faults > 100 && seen.inquiries > 10 && seen.has(VerdictKind::Carried), "{seen:?}");
+}
+
+#[test]
+fn faults_are_the_roots_at_100_percent() {
+    seeds(30, |seed| Options { percent: 100, fault: fault(seed, 0.03), ..varied(seed) });
 }

@@ -170,6 +170,7 @@ pub enum RolloutCommand {
     Set {
         /// passthrough, capture, shadow, or a percentage such as 37 or 0.5
         to: String,
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
         /// Overrule closed gates (approvers only; recorded)
@@ -181,16 +182,19 @@ pub enum RolloutCommand {
     },
     /// Go back to shadow at 0 % at once
     Rollback {
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },
     /// Allow no move up until unfrozen
     Freeze {
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },
     /// Allow moves up again
     Unfreeze {
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },
@@ -243,6 +247,7 @@ pub enum DiscrepanciesCommand {
     Settle {
         /// Its id
         id: String,
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },
@@ -250,6 +255,7 @@ pub enum DiscrepanciesCommand {
     Reopen {
         /// Its id
         id: String,
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },
@@ -260,6 +266,7 @@ pub enum DiscrepanciesCommand {
 pub enum ReconcileCommand {
     /// Compare all balances now
     Run {
+        /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
     },

@@ -33,8 +33,7 @@ impl Running {
         let mut parts = self.parts;
         let mut first_error = None;
         while !parts.is_empty() {
-            let (ended, index, _) =
-                futures_util::future::select_all(parts.iter_mut().map(|(_, handle)| handle)).await;
+            let (ended, index, _) = futures_util::future::select_all(parts.iter_mut().map(|(_, handle)| handle)).await;
             let (name, _) = parts.remove(index);
             if let Err(error) = ended.context("a part ended abnormally").and_then(|ended| ended) {
                 first_error.get_or_insert(error.context(format!("the {name} stopped")));
@@ -74,8 +73,7 @@ pub async fn relay(file: File, with_comparator: bool) -> anyhow::Result<Exit> {
         .into());
     }
     let File { ledger, log, relay, comparator, .. } = file;
-    let (log, relay, comparator) =
-        (section(log, "log")?, section(relay, "relay")?, section(comparator, "comparator")?);
+    let (log, relay, comparator) = (section(log, "log")?, section(relay, "relay")?, section(comparator, "comparator")?);
     serve(async |shutdown| {
         let mut running = Running::default();
         start_relay_and_comparator(&mut running, log, relay, comparator, &ledger, shutdown).await?;

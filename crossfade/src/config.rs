@@ -85,8 +85,9 @@ pub fn load(global: &Global) -> Result<File, Failure> {
         .config
         .as_deref()
         .ok_or_else(|| Failure::new(Exit::Usage, "no configuration: give --config FILE or set CROSSFADE_CONFIG"))?;
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the configuration {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Exit::Usage, format!("cannot read the configuration {}: {error}", path.display()))
+    })?;
     parse(path, &text, std::env::vars())
 }
 
@@ -133,7 +134,8 @@ fn target_of(name: &str) -> Option<(Option<String>, String)> {
     if name == "ledger" {
         return Some((None, name));
     }
-    let (section, key) = SECTIONS.iter().find_map(|section| Some((section, name.strip_prefix(section)?.strip_prefix('_')?)))?;
+    let (section, key) =
+        SECTIONS.iter().find_map(|section| Some((section, name.strip_prefix(section)?.strip_prefix('_')?)))?;
     // Named by the command line's own flags; they are no keys of a file.
     if (*section, key) == ("engine", "control") {
         return None;
@@ -184,9 +186,7 @@ fn of_file(file: File) -> Targets {
     Targets {
         comparator: client.comparator.or_else(|| file.comparator.map(|comparator| url(comparator.listen))),
         engine: client.engine.or_else(|| file.engine.as_ref().map(|engine| url(engine.listen))),
-        engine_control: client
-            .engine_control
-            .or_else(|| file.engine.as_ref().map(|engine| url(engine.control_listen))),
+        engine_control: client.engine_control.or_else(|| file.engine.as_ref().map(|engine| url(engine.control_listen))),
         token: client.token,
         service_token: client.service_token,
     }

@@ -183,12 +183,7 @@ impl Client {
 ///
 /// # Errors
 /// [`SendError::NotSent`] when `url` or `token` cannot be sent at all.
-pub fn request(
-    method: Method,
-    url: &str,
-    token: Option<&str>,
-    body: Bytes,
-) -> Result<Request<Full<Bytes>>, SendError> {
+pub fn request(method: Method, url: &str, token: Option<&str>, body: Bytes) -> Result<Request<Full<Bytes>>, SendError> {
     let unusable = |error: &dyn std::fmt::Display| SendError::NotSent(format!("{url}: {error}"));
     let mut builder = Request::builder().method(method).uri(url);
     if !body.is_empty() {

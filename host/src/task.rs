@@ -70,3 +70,8 @@ pub async fn interrupted() {
         _ = terminate.recv() => {}
     }
 }
+
+/// Lets other tasks run: for work that goes on for long without waiting for anything.
+pub async fn yield_now() {
+    tokio::task::yield_now().await;
+}

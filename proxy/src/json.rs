@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn pointers_lead_to_values() {
-        let text = br#" { "a" : {"b": [1, {"x":"}"}], "c/d~": "e\"f" } , "g":null,"h":-1.50e3, "\u0069":"j" ,"":{"":2}} "#;
+        let text =
+            br#" { "a" : {"b": [1, {"x":"}"}], "c/d~": "e\"f" } , "g":null,"h":-1.50e3, "\u0069":"j" ,"":{"":2}} "#;
         let object = Object::parse(text).unwrap();
         for (pointer, value) in [
             ("/a/b", Some(r#"[1, {"x":"}"}]"#)),
@@ -242,11 +243,9 @@ mod tests {
 
     #[test]
     fn a_member_is_added_and_replaced_in_place() {
-        for (before, after) in [
-            ("{}", r#"{"id":"x"}"#),
-            (" { } ", r#" {"id":"x" } "#),
-            (r#"{ "n": 1.10 }"#, r#"{"id":"x", "n": 1.10 }"#),
-        ] {
+        for (before, after) in
+            [("{}", r#"{"id":"x"}"#), (" { } ", r#" {"id":"x" } "#), (r#"{ "n": 1.10 }"#, r#"{"id":"x", "n": 1.10 }"#)]
+        {
             let added = Object::parse(before.as_bytes()).unwrap().with_member("id", &quoted("x"));
             assert_eq!(std::str::from_utf8(&added), Ok(after));
         }

@@ -259,9 +259,7 @@ fn in_turn(rollout: &Rollout) -> Target {
 fn dual_write<'r>(route: &'r Route, head: &Head<'_>, body: &[u8]) -> Write<'r> {
     let object = Object::parse(body);
     let in_body = |pointer: &str| object.and_then(|object| object.text_at(pointer)).map(|text| text.into_owned());
-    let account = |id: Option<String>| {
-        id.filter(|id| is_account_id(id)).map_or(Deciding::Unknown, Deciding::Account)
-    };
+    let account = |id: Option<String>| id.filter(|id| is_account_id(id)).map_or(Deciding::Unknown, Deciding::Account);
     let deciding = match &route.config.account {
         Some(DecidedBy::Body(pointer)) if route.config.add_account && may_be_added(object, pointer) => {
             Deciding::ToBeMade
@@ -405,7 +403,7 @@ impl Routes {
             routes.push(Route { config, index, method, pattern });
         }
         // Where two patterns fit one path, the one that names the segment goes first.
-        routes.sort_by(|one, other| one.pattern.specificity().cmp(&other.pattern.specificity()));
+        routes.sort_by_key(|route| route.pattern.specificity());
         Ok(Self(routes))
     }
 

@@ -1,6 +1,8 @@
 //! The front as a whole, on real sockets: between clients, two systems, a relay and a comparator that these tests
 //! play, with a journal on a real disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "front/support/mod.rs"]
 mod support;
 

@@ -110,8 +110,11 @@ mod tests {
     /// Computed with another implementation of xxh3_64 (python-xxhash), so that users can recompute theirs.
     #[test]
     fn bucket_test_vectors() {
-        let vectors =
-            [("demo", "alice", 2940), ("demo", "bob", 3501), ("ledger-1", "0f8fad5b-d9cb-469f-a165-70867728950e", 1823)];
+        let vectors = [
+            ("demo", "alice", 2940),
+            ("demo", "bob", 3501),
+            ("ledger-1", "0f8fad5b-d9cb-469f-a165-70867728950e", 1823),
+        ];
         for (salt, account, expected) in vectors {
             assert_eq!(bucket(salt, account), expected, "{salt} {account}");
         }

@@ -221,10 +221,8 @@ impl Serialize for Body {
         }
         match std::str::from_utf8(&self.0) {
             Ok(text) if !text.starts_with(BASE64_MARK) => serializer.serialize_str(text),
-            _ => serializer.serialize_str(&format!(
-                "{BASE64_MARK}{}",
-                base64::engine::general_purpose::STANDARD.encode(&self.0)
-            )),
+            _ => serializer
+                .serialize_str(&format!("{BASE64_MARK}{}", base64::engine::general_purpose::STANDARD.encode(&self.0))),
         }
     }
 }
@@ -238,10 +236,9 @@ impl<'de> Deserialize<'de> for Body {
         let text = String::deserialize(deserializer)?;
         match text.strip_prefix(BASE64_MARK) {
             None => Ok(Self(text.into_bytes())),
-            Some(coded) => base64::engine::general_purpose::STANDARD
-                .decode(coded)
-                .map(Self)
-                .map_err(serde::de::Error::custom),
+            Some(coded) => {
+                base64::engine::general_purpose::STANDARD.decode(coded).map(Self).map_err(serde::de::Error::custom)
+            }
         }
     }
 }
@@ -322,7 +319,9 @@ mod tests {
 
     #[test]
     fn balances_are_written_normalised() {
-        for (text, written) in [("10.00", "10"), ("-0", "0"), ("-0.50", "-0.5"), ("9999999999999999999", "9999999999999999999")] {
+        for (text, written) in
+            [("10.00", "10"), ("-0", "0"), ("-0.50", "-0.5"), ("9999999999999999999", "9999999999999999999")]
+        {
             assert_eq!(text.parse::<Money>().map(|money| money.to_string()), Ok(written.to_owned()));
         }
     }

@@ -76,11 +76,9 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
 
 fn untag(bytes: &[u8]) -> Result<(u16, u16, &[u8]), DecodeError> {
     match bytes {
-        [type_low, type_high, version_low, version_high, body @ ..] => Ok((
-            u16::from_le_bytes([*type_low, *type_high]),
-            u16::from_le_bytes([*version_low, *version_high]),
-            body,
-        )),
+        [type_low, type_high, version_low, version_high, body @ ..] => {
+            Ok((u16::from_le_bytes([*type_low, *type_high]), u16::from_le_bytes([*version_low, *version_high]), body))
+        }
         _ => Err(DecodeError::TooShort(bytes.len().min(TAG))),
     }
 }

@@ -3,6 +3,8 @@
 //! A failure here means that records written yesterday read differently today. A deliberate change is a new
 //! version with a new file; `./dev golden` writes files that are not there yet.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;

@@ -13,6 +13,9 @@ use wire::ids::ExchangeNumber;
 use wire::scalar::{Money, Timestamp};
 use wire::words::{Cause, Mode, System, VerdictKind};
 
+/// Unproven effects remembered per account: an account that is never quiet for so many exchanges is left to
+/// reconciliation, which then cannot name the oldest of them.
+const MAX_UNPROVEN: usize = 100_000;
 /// Reconciliations kept whole.
 const MAX_RECONCILIATIONS: usize = 1_000;
 
@@ -111,7 +114,12 @@ impl Index {
             self.effects.insert(scope, id);
         }
         let row = |effect: &Effect| {
-            [exchange.key.clone().unwrap_or_default(), effect.kind.clone(), effect.source.clone(), effect.destination.clone()]
+            [
+                exchange.key.clone().unwrap_or_default(),
+                effect.kind.clone(),
+                effect.source.clone(),
+                effect.destination.clone(),
+            ]
         };
         let proven = Proven { at: exchange.intent_at, row: effect.as_ref().map(row) };
         for (name, level) in levels {
@@ -124,7 +132,7 @@ impl Index {
             for name in queued {
                 let account = self.accounts.entry(name.clone()).or_default();
                 account.unproven.push_back(id);
-                let dropped = (account.unproven.len() > self.keep).then(|| account.unproven.pop_front()).flatten();
+                let dropped = (account.unproven.len() > MAX_UNPROVEN).then(|| account.unproven.pop_front()).flatten();
                 if let Some(exchange) = self.exchanges.get_mut(&id) {
                     exchange.pins += 1;
                 }

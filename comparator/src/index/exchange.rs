@@ -79,6 +79,8 @@ pub(super) struct Result {
     pub(super) body: Body,
     pub(super) duration_micros: u64,
     pub(super) replayed: bool,
+    /// Whether it was found out afterwards.
+    pub(super) resolved: bool,
     /// When the log took it (of an unknown one: what was found out), and when it was written.
     pub(super) log: i64,
     pub(super) at: Timestamp,
@@ -128,7 +130,14 @@ pub(super) struct Effect {
 
 impl Exchange {
     /// A new exchange, from its intent.
-    pub(super) fn new(number: ExchangeNumber, front: u32, route: Arc<str>, intent: &Intent, at: Timestamp, log: i64) -> Self {
+    pub(super) fn new(
+        number: ExchangeNumber,
+        front: u32,
+        route: Arc<str>,
+        intent: &Intent,
+        at: Timestamp,
+        log: i64,
+    ) -> Self {
         let mut accounts: Vec<String> = Vec::new();
         for account in intent.account.iter().chain(&intent.accounts) {
             if !account.is_empty() && !accounts.contains(account) {
@@ -263,9 +272,12 @@ impl Exchange {
     /// Drops what is only needed to show it.
     pub(super) fn cut(&mut self) {
         self.cut = true;
-        for body in [self.result.as_mut().map(|result| &mut result.body), self.shadow.result.as_mut().map(|result| &mut result.body)]
-            .into_iter()
-            .flatten()
+        for body in [
+            self.result.as_mut().map(|result| &mut result.body),
+            self.shadow.result.as_mut().map(|result| &mut result.body),
+        ]
+        .into_iter()
+        .flatten()
         {
             *body = Body::default();
         }

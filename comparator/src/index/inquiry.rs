@@ -268,7 +268,13 @@ impl Found<'_> {
         }
     }
 
-    fn building(&mut self, id: String, exchange: Option<ExchangeNumber>, cause: Cause, system: System) -> &mut Building {
+    fn building(
+        &mut self,
+        id: String,
+        exchange: Option<ExchangeNumber>,
+        cause: Cause,
+        system: System,
+    ) -> &mut Building {
         self.findings.entry(id.clone()).or_insert_with(|| Building {
             discrepancy: id,
             exchange,

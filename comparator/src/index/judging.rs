@@ -107,8 +107,8 @@ impl Index {
         };
         let repeat_of = self.repeats(exchange, id).map(|earlier| self.roots_of(earlier));
         // A system that answers the first offer with a repeated answer had executed it at another time.
-        let repeated = exchange.shadow.attempts <= 1
-            && exchange.shadow.result.as_ref().is_some_and(|result| result.replayed);
+        let repeated =
+            exchange.shadow.attempts <= 1 && exchange.shadow.result.as_ref().is_some_and(|result| result.replayed);
         let original = |leg: &std::result::Result<Leg, String>| match leg.as_ref().ok()?.answer.as_ref()? {
             Answer::Transaction(transaction) => self.transactions.get(transaction.original.as_ref()?).copied(),
             Answer::Account(_) => None,
@@ -124,6 +124,7 @@ impl Index {
             state_refusals: exchange.shadow.state_refusals.clone(),
             accounts: exchange.accounts.iter().map(|name| self.standing(exchange, id, name, view)).collect(),
             family: exchange.original.map(|original| self.family(original)).unwrap_or_default(),
+            found_by_key: result.resolved,
             levels_current: !result.replayed && !repeated && repeat_of.is_none(),
             repeat_of,
             requested: exchange.requested.clone(),
@@ -183,7 +184,9 @@ impl Index {
     }
 
     /// Balance changes that an answer of a leg claims, source and destination.
-    pub(super) fn claimed(leg: &Option<std::result::Result<Leg, String>>) -> Option<(&normalize::Transaction, [Money; 2])> {
+    pub(super) fn claimed(
+        leg: &Option<std::result::Result<Leg, String>>,
+    ) -> Option<(&normalize::Transaction, [Money; 2])> {
         match leg.as_ref()?.as_ref().ok()?.answer.as_ref()? {
             Answer::Transaction(transaction) => {
                 Some((transaction, [transaction.sides[0].movement, transaction.sides[1].movement]))

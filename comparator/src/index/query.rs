@@ -210,9 +210,10 @@ impl Index {
         let wanted = |discrepancy: &Discrepancy| {
             filter.open.is_none_or(|open| discrepancy.settled.is_none() == open)
                 && filter.cause.is_none_or(|cause| discrepancy.cause == cause)
-                && filter.account.as_ref().is_none_or(|account| {
-                    discrepancy.offsets.iter().any(|offset| offset.account == *account)
-                })
+                && filter
+                    .account
+                    .as_ref()
+                    .is_none_or(|account| discrepancy.offsets.iter().any(|offset| offset.account == *account))
         };
         let all = self.roots.views();
         DiscrepancyPage { discrepancies: all.into_iter().filter(wanted).collect() }
@@ -343,9 +344,10 @@ impl Index {
     /// The offset of an account from exchanges that began before a mark.
     pub(super) fn explained(&self, account: &str, mark: &str) -> Vec<Offset> {
         let ends = self.fronts.mark_offsets(mark);
-        let totals = self.roots.offsets.totals(account, |part| {
-            part.place.is_none_or(|(front, id)| ends.get(&front).is_none_or(|end| id < *end))
-        });
+        let totals = self
+            .roots
+            .offsets
+            .totals(account, |part| part.place.is_none_or(|(front, id)| ends.get(&front).is_none_or(|end| id < *end)));
         let offset = |(currency, amount)| Offset { account: account.to_owned(), currency, amount };
         totals.into_iter().map(offset).collect()
     }

@@ -98,7 +98,8 @@ impl Roots {
                 offsets.entry(root).or_default().extend(totals);
             }
         }
-        let mut view = |id: &String| Some(self.roots.get(id)?.view(id, offsets.remove(id.as_str()).unwrap_or_default()));
+        let mut view =
+            |id: &String| Some(self.roots.get(id)?.view(id, offsets.remove(id.as_str()).unwrap_or_default()));
         self.order.iter().filter_map(&mut view).collect()
     }
 

@@ -105,9 +105,8 @@ fn at_shadow(one: &Span, other: &Span) -> bool {
 /// Whether the shadow had them in the other order than the authority, one wholly after the other in both.
 fn turned_round(one: &Span, other: &Span) -> bool {
     let before_at_authority = |a: &Span, b: &Span| a.end.is_some_and(|end| end < b.intent);
-    let behind_at_shadow = |a: &Span, b: &Span| {
-        !a.skipped && b.last.is_some_and(|last| a.sent.is_none_or(|sent| sent > last))
-    };
+    let behind_at_shadow =
+        |a: &Span, b: &Span| !a.skipped && b.last.is_some_and(|last| a.sent.is_none_or(|sent| sent > last));
     (before_at_authority(one, other) && behind_at_shadow(one, other))
         || (before_at_authority(other, one) && behind_at_shadow(other, one))
 }

@@ -33,6 +33,8 @@ pub struct Case<'a> {
     pub family: Vec<String>,
     /// An earlier exchange with the same key had the effect; the discrepancies that one belongs to.
     pub repeat_of: Option<Vec<String>>,
+    /// Whether the authority's answer was found out afterwards, by the key.
+    pub found_by_key: bool,
     /// Whether the levels shown are those of its own time (a repeated answer shows older ones).
     pub levels_current: bool,
     /// Of a change of an account: pointers to what was asked for.
@@ -174,6 +176,11 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
 
 /// The authority applied it, the shadow did not.
 fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion {
+    if case.found_by_key && case.repeat_of.is_some() && shadow.code.as_deref() == Some("DuplicateKey") {
+        // A key used again for something else: asked for the key, the authority showed what the first one did. Neither
+        // system did anything for this one.
+        return Opinion::Judged(Judgement::of(Ruling::Match));
+    }
     let differences = vec![difference("/status", Cause::Status, outcome(legacy), outcome(engine))];
     let mut roots = explained(case, case.authority.other(), shadow.code.as_deref());
     extend(&mut roots, case.repeat_of.clone().unwrap_or_default());
@@ -407,7 +414,9 @@ impl Levels {
         match answers {
             [Answer::Transaction(legacy), Answer::Transaction(engine)] => {
                 for (index, (pointer, cause)) in
-                    [("/source", Cause::SourceBalance), ("/destination", Cause::DestinationBalance)].into_iter().enumerate()
+                    [("/source", Cause::SourceBalance), ("/destination", Cause::DestinationBalance)]
+                        .into_iter()
+                        .enumerate()
                 {
                     levels.side(case, [legacy, engine], index, pointer, cause);
                 }
@@ -431,8 +440,10 @@ impl Levels {
         let after = format!("{pointer}/balanceAfter");
         // A shared account moves under the answer's feet; for any other one the answer has to add up.
         let expected = sides.map(|side| side.before.map(|before| plus(before, side.movement)));
-        let adds_up = |leg: usize| sides[leg].after.is_none() || expected[leg].is_none() || sides[leg].after == expected[leg];
-        if !shared && !(adds_up(0) && adds_up(1)) {
+        let adds_up =
+            |leg: usize| sides[leg].after.is_none() || expected[leg].is_none() || sides[leg].after == expected[leg];
+        let answers_add_up = adds_up(0) && adds_up(1);
+        if !shared && !answers_add_up {
             let text = |leg: usize| {
                 let show = |money: Option<Money>| money.map_or_else(|| "-".to_owned(), |money| money.to_string());
                 if adds_up(leg) {
@@ -470,7 +481,8 @@ impl Levels {
             self.seen.push((account.to_owned(), Level::Deferred));
             return;
         }
-        let total = standing.totals.iter().find(|(other, _)| other == currency).map_or(Money::ZERO, |(_, total)| *total);
+        let total =
+            standing.totals.iter().find(|(other, _)| other == currency).map_or(Money::ZERO, |(_, total)| *total);
         let rest = less(apart, total);
         if rest.is_zero() {
             self.seen.push((account.to_owned(), Level::Equal));

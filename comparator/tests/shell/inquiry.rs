@@ -23,7 +23,7 @@ async fn judged(world: &World, exchange: &ExchangeNumber, verdict: &str) -> Valu
 }
 
 /// The legacy answers the first top-up and forgets it; the second one shows it.
-async fn lost_write(world: &World, front: &Front) -> (ExchangeNumber, ExchangeNumber) {
+async fn lost_effect(world: &World, front: &Front) -> (ExchangeNumber, ExchangeNumber) {
     let mut shadows = Shadows::new(world);
     let one = [System::Legacy, System::Engine].map(|system| topup(system, "k1", "alice", "100", "0"));
     let two = [topup(System::Legacy, "k2", "alice", "10", "0"), topup(System::Engine, "k2", "alice", "10", "100")];
@@ -38,7 +38,7 @@ async fn lost_write(world: &World, front: &Front) -> (ExchangeNumber, ExchangeNu
 async fn a_lost_effect_is_found_and_what_follows_from_it_is_carried() {
     let world = World::new().await;
     let front = Front::polite(&world, "a").await;
-    let (lost, after) = lost_write(&world, &front).await;
+    let (lost, after) = lost_effect(&world, &front).await;
     let view = judged(&world, &after, "carried").await;
     assert_eq!(view["verdict"]["roots"], serde_json::json!([lost.to_string()]));
     let view = judged(&world, &lost, "mismatch").await;
@@ -54,7 +54,7 @@ async fn an_inquiry_waits_for_a_system_that_is_down_and_is_asked_again_after_a_r
     let mut world = World::new().await;
     let front = Front::polite(&world, "a").await;
     world.legacy.with(|books| books.down = true);
-    let (_, after) = lost_write(&world, &front).await;
+    let (_, after) = lost_effect(&world, &front).await;
     eventually("tried", async || world.legacy.with(|books| books.histories_read > 0)).await;
     assert_eq!(judged(&world, &after, "open").await["verdict"]["verdict"], "open");
     world.restart().await;

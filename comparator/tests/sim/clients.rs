@@ -6,7 +6,7 @@ use super::world::{Event, Exchange, World};
 use rust_decimal::Decimal;
 use wire::ids::ExchangeNumber;
 use wire::scalar::Money;
-use wire::words::{Operation, System};
+use wire::words::{Class, Operation, System};
 
 /// A user with a max, that may be frozen: it takes part in topups and withdrawals only, because a credit from the
 /// other cohort that meets a limit or a frozen account at the shadow is a true difference (`cross-cohort`), and no
@@ -31,7 +31,8 @@ impl World {
         accounts.push(("narrow".into(), "EXTERNAL", None, limit("-400")));
         for (index, (account, kind, max, min)) in accounts.into_iter().enumerate() {
             let request = Request::Create { account: account.clone(), kind, max, min };
-            let exchange = self.exchange(&format!("create-{index}"), Operation::CreateAccount, request, &account, vec![]);
+            let exchange =
+                self.exchange(&format!("create-{index}"), Operation::CreateAccount, request, &account, vec![]);
             self.enter(exchange);
         }
         self.run();
@@ -45,7 +46,14 @@ impl World {
         self.legacy.arm(fault, seed);
     }
 
-    fn exchange(&self, key: &str, operation: Operation, request: Request, deciding: &str, others: Vec<String>) -> Exchange {
+    fn exchange(
+        &self,
+        key: &str,
+        operation: Operation,
+        request: Request,
+        deciding: &str,
+        others: Vec<String>,
+    ) -> Exchange {
         Exchange {
             number: ExchangeNumber { front: String::new(), boot: 0, sequence: 0 },
             front: 0,
@@ -62,6 +70,7 @@ impl World {
             intent_offset: None,
             outcome: None,
             result_offset: 0,
+            result_at: 0,
         }
     }
 
@@ -107,7 +116,7 @@ impl World {
 
     fn outside(&mut self) -> String {
         // An outside account with a limit that both cohorts draw on drifts truly, too.
-        let places = if self.options.percent % 100 == 0 { 5 } else { 4 };
+        let places = if self.options.percent.is_multiple_of(100) { 5 } else { 4 };
         ["world", "world", "world", "bank", "narrow"][self.random.usize(0..places)].to_owned()
     }
 
@@ -159,7 +168,9 @@ impl World {
         // After the dial has turned, the id a refund names may be the other system's.
         let Exchange { key, operation, request, deciding, accounts, original, original_id, .. } = done;
         let request = match request {
-            Request::Refund { original, amount } => Request::Refund { original: self.translated(original, authority)?, amount },
+            Request::Refund { original, amount } => {
+                Request::Refund { original: self.translated(original, authority)?, amount }
+            }
             request => request,
         };
         let fresh = self.exchange(&key, operation, request, &deciding, vec![]);
@@ -167,7 +178,10 @@ impl World {
     }
 
     fn reused_key(&mut self) -> Option<Exchange> {
-        let done = self.pick(|exchange| matches!(exchange.request, Request::Move { .. }))?;
+        // Of a request that was executed: the key of one that was not says nothing about the content.
+        let executed =
+            |exchange: &Exchange| exchange.outcome.as_ref().is_some_and(|outcome| outcome.class == Class::Applied);
+        let done = self.pick(|exchange| executed(exchange) && matches!(exchange.request, Request::Move { .. }))?;
         let Request::Move { operation, source, destination, .. } = done.request else { return None };
         let amount = self.amount();
         let request = Request::Move { operation, source, destination, amount };

@@ -3,6 +3,7 @@
 use super::ledger::{Reply, Request};
 use super::relay::{Lane, Leg, State};
 use super::world::{Event, Exchange, Outcome, World};
+use wire::billing::Problem;
 use wire::exchange::{AuthorityResult, ExchangeBody, Intent};
 use wire::ids::ExchangeNumber;
 use wire::scalar::Body;
@@ -75,8 +76,19 @@ impl World {
         let ledger = self.ledger(authority);
         let reply = ledger.execute(&key, &deciding, &request, Mode::Authority, None, now);
         let position = ledger.position();
-        if std::env::var("SIM_TRACE").is_ok() { eprintln!("{now} EXEC {} {key} {request:?} -> {} {} pos {position}", self.exchanges[id].number, reply.status, String::from_utf8_lossy(&reply.body)); }
+        if std::env::var("SIM_TRACE").is_ok() {
+            eprintln!(
+                "{now} EXEC {} {key} {request:?} -> {} {} pos {position}",
+                self.exchanges[id].number,
+                reply.status,
+                String::from_utf8_lossy(&reply.body)
+            );
+        }
         if authority == System::Engine {
+            // As in the engine's answers: a repeated one shows where it was decided first.
+            let known = self.positions.get(&(deciding.clone(), key.clone())).copied().filter(|_| reply.replayed);
+            let position = known.unwrap_or(position);
+            self.positions.insert((deciding, key), position);
             self.exchanges[id].position = Some(position);
         }
         let delay = self.delay();
@@ -90,10 +102,9 @@ impl World {
     /// The authority's answer reaches the front, or does not.
     pub fn answers(&mut self, id: usize, reply: Option<Reply>) {
         let front = self.exchanges[id].front;
-        let outcome = reply.as_ref().map_or(
-            Outcome { class: Class::Unknown, status: 0, body: Vec::new(), replayed: false },
-            outcome_of,
-        );
+        let outcome = reply
+            .as_ref()
+            .map_or(Outcome { class: Class::Unknown, status: 0, body: Vec::new(), replayed: false }, outcome_of);
         let result = AuthorityResult {
             intent: self.exchanges[id].number.sequence,
             class: outcome.class,
@@ -104,6 +115,7 @@ impl World {
             replayed: outcome.replayed,
             failure: None,
         };
+        self.exchanges[id].result_at = self.now;
         self.journal(front, ExchangeBody::Result(result));
         if let Some(client) = self.exchanges[id].client.take() {
             let pause = if self.chance(0.05) { 200_000 } else { 8_000 };
@@ -124,9 +136,17 @@ impl World {
                 .map(|account| (200, serde_json::to_vec(&account).unwrap())),
             _ => self.ledger(authority).by_key(&deciding, &key),
         };
+        // What is found under the key may be another request's: then this one was refused.
+        let other = |body: &[u8]| match &request {
+            Request::Move { amount, .. } => !String::from_utf8_lossy(body).contains(&format!(r#""amount":"{amount}""#)),
+            _ => false,
+        };
+        let duplicate = || serde_json::to_vec(&Problem::new(422, "DuplicateKey", "")).unwrap();
+        let found = found.map(|(status, body)| if other(&body) { (422, duplicate()) } else { (status, body) });
         let (status, body) = found.unwrap_or((0, Vec::new()));
         let class = if status == 0 { Class::NotExecuted } else { Class::of(status, code(&body).as_deref()) };
         self.asking.remove(&id);
+        self.exchanges[id].position = self.positions.get(&(deciding, key)).copied();
         self.append_shadow(ShadowBody::Resolved(Resolution {
             exchange: number,
             system: authority,
@@ -168,7 +188,9 @@ impl World {
 
     /// What the engine decided goes to the legacy in the engine's order: it waits for whatever began before its result
     /// stood in the log.
-    fn release(&mut self) {
+    /// And for other fronts, which may have had something before it that they have not shipped.
+    pub fn release(&mut self) {
+        let shipped = self.fronts.iter().filter_map(|front| Some(front.journal.front()?.at.0 - front.skew)).min();
         let mut unready = std::mem::take(&mut self.unready);
         unready.sort_by_key(|id| self.exchanges[*id].position);
         for id in unready {
@@ -183,7 +205,8 @@ impl World {
                     && shares(other)
             });
             // What waits keeps its place: later ones of its accounts wait behind it.
-            if runs || self.unready.iter().any(|waits| shares(&self.exchanges[*waits])) {
+            let late = shipped.is_some_and(|shipped| shipped <= exchange.result_at);
+            if runs || late || self.unready.iter().any(|waits| shares(&self.exchanges[*waits])) {
                 self.unready.push(id);
             } else {
                 self.deliver(id);
@@ -237,7 +260,16 @@ impl World {
         let now = self.now;
         let reply =
             self.ledger(leg.to).execute(&exchange.key, &exchange.deciding, &request, leg.mode, refusal.as_ref(), now);
-        if std::env::var("SIM_TRACE").is_ok() { eprintln!("{now} LEG {} {:?} {} {request:?} -> {} {}", exchange.number, leg.mode, exchange.key, reply.status, String::from_utf8_lossy(&reply.body)); }
+        if std::env::var("SIM_TRACE").is_ok() {
+            eprintln!(
+                "{now} LEG {} {:?} {} {request:?} -> {} {}",
+                exchange.number,
+                leg.mode,
+                exchange.key,
+                reply.status,
+                String::from_utf8_lossy(&reply.body)
+            );
+        }
         let delay = self.delay();
         if self.chance(lost / 2.0) {
             self.later(20_000, Event::LegAnswers(id, None));
@@ -250,10 +282,9 @@ impl World {
     pub fn leg_answers(&mut self, id: usize, reply: Option<Reply>) {
         let leg = self.leg(id).clone();
         let exchange = self.exchanges[id].clone();
-        let outcome = reply.as_ref().map_or(
-            Outcome { class: Class::Unknown, status: 0, body: Vec::new(), replayed: false },
-            outcome_of,
-        );
+        let outcome = reply
+            .as_ref()
+            .map_or(Outcome { class: Class::Unknown, status: 0, body: Vec::new(), replayed: false }, outcome_of);
         let code = code(&outcome.body).unwrap_or_default();
         let again = leg.to == System::Engine
             && leg.mode == Mode::Shadow
@@ -267,7 +298,10 @@ impl World {
             attempt: leg.attempt,
             class: outcome.class,
             status: outcome.status,
-            headers: would_refuse.map(|code| ("x-crossfade-would-refuse".to_owned(), code.to_owned())).into_iter().collect(),
+            headers: would_refuse
+                .map(|code| ("x-crossfade-would-refuse".to_owned(), code.to_owned()))
+                .into_iter()
+                .collect(),
             body: Body(outcome.body.clone()),
             duration_micros: 1,
             replayed: outcome.replayed,

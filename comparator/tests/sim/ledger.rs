@@ -22,11 +22,28 @@ pub enum Fault {
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    Create { account: String, kind: &'static str, max: Option<Money>, min: Option<Money> },
-    Change { account: String, status: Option<&'static str>, max: Option<Money> },
-    Move { operation: Operation, source: String, destination: String, amount: Money },
+    Create {
+        account: String,
+        kind: &'static str,
+        max: Option<Money>,
+        min: Option<Money>,
+    },
+    Change {
+        account: String,
+        status: Option<&'static str>,
+        max: Option<Money>,
+    },
+    Move {
+        operation: Operation,
+        source: String,
+        destination: String,
+        amount: Money,
+    },
     /// By the id of the system that is asked.
-    Refund { original: String, amount: Option<Money> },
+    Refund {
+        original: String,
+        amount: Option<Money>,
+    },
 }
 
 /// What a system answers.
@@ -110,10 +127,6 @@ impl Ledger {
         self.executed
     }
 
-    pub fn transaction(&self, id: &str) -> Option<&TransactionResult> {
-        self.by_id.get(id).map(|row| &self.rows[*row].result)
-    }
-
     /// The history of an account, newest first.
     pub fn history(&self, account: &str) -> impl Iterator<Item = &TransactionResult> {
         self.histories.get(account).into_iter().flatten().rev().map(|row| &self.rows[*row].result)
@@ -136,7 +149,18 @@ impl Ledger {
     ) -> Reply {
         self.executed += 1;
         match request {
-            Request::Create { account, kind, max, min } => self.create(account, kind, *max, *min, mode, at),
+            Request::Create { account, kind, max, min } => {
+                let scope = (deciding.to_owned(), key.to_owned());
+                if let Some(kept) = self.kept.get(&scope).filter(|kept| kept.content == *request) {
+                    return Reply { status: kept.status, body: kept.body.clone(), replayed: true, would_refuse: None };
+                }
+                let reply = self.create(account, kind, *max, *min, mode, at);
+                if reply.status == 201 && mode != Mode::ShadowRefused {
+                    let (status, body) = (reply.status, reply.body.clone());
+                    self.kept.insert(scope, Kept { content: request.clone(), status, body });
+                }
+                reply
+            }
             Request::Change { account, status, max } => self.change(account, *status, *max, mode),
             Request::Move { .. } | Request::Refund { .. } => self.transact(key, deciding, request, mode, refusal, at),
         }
@@ -208,6 +232,7 @@ impl Ledger {
         if dry
             && self.refusal_keeps_key
             && let Some((status, body)) = refusal
+            && !String::from_utf8_lossy(body).contains("DuplicateKey")
         {
             let kept = Kept { content: request.clone(), status: *status, body: body.clone() };
             self.kept.insert(scope.clone(), kept);

@@ -38,7 +38,7 @@ impl World {
         for account in &inquiry.accounts {
             let mut of_account: Vec<TransactionResult> = Vec::new();
             for row in ledger.history(account) {
-                if of_account.len() % PAGE == 0 && inquiry.covered(&of_account) {
+                if of_account.len().is_multiple_of(PAGE) && inquiry.covered(&of_account) {
                     break;
                 }
                 of_account.push(row.clone());
@@ -93,8 +93,7 @@ impl World {
         for account in accounts {
             if let Some(difference) = self.difference(&account, &first, &second) {
                 let inquiry = self.index.reconciliation_inquiry(&difference, &second);
-                let (legacy, engine) =
-                    (self.history(&inquiry, System::Legacy), self.history(&inquiry, System::Engine));
+                let (legacy, engine) = (self.history(&inquiry, System::Legacy), self.history(&inquiry, System::Engine));
                 let findings: Vec<Finding> =
                     findings(&inquiry, &second, &legacy, &engine, &|row| self.index.is_known_key(row));
                 let accounts = inquiry.accounts.clone();

@@ -12,7 +12,7 @@ use wire::ids::ExchangeNumber;
 use wire::rollout::{Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::{Digest, Percent, Timestamp};
 use wire::shadow::{ShadowBody, ShadowRecord};
-use wire::stored::{Stored, encode};
+use wire::stored::encode;
 use wire::words::{Class, Operation, Stage, System};
 
 /// What a run is like.
@@ -73,6 +73,7 @@ pub struct Exchange {
     pub outcome: Option<Outcome>,
     /// Where its result stands.
     pub result_offset: u64,
+    pub result_at: i64,
 }
 
 /// What the authority did.
@@ -136,6 +137,8 @@ pub struct World {
     pub relay: Relay,
     pub unready: Vec<usize>,
     pub asking: BTreeSet<usize>,
+    /// Where the engine decided, by deciding account and key.
+    pub positions: BTreeMap<(String, String), u64>,
     pub aliases: BTreeMap<String, String>,
     pub inquiries: Vec<super::shell::Asked>,
     pub issued: usize,
@@ -175,6 +178,7 @@ impl World {
             relay: Relay::default(),
             unready: Vec::new(),
             asking: BTreeSet::new(),
+            positions: BTreeMap::new(),
             aliases: BTreeMap::new(),
             inquiries: Vec::new(),
             issued: 0,
@@ -212,6 +216,7 @@ impl World {
     pub fn run(&mut self) {
         while let Some(Reverse((at, number))) = self.heap.pop() {
             self.now = self.now.max(at);
+            assert!(self.now < BEGIN + 600_000_000, "the world comes to rest");
             let event = self.events.remove(&number).unwrap();
             self.happen(event);
         }
@@ -320,6 +325,7 @@ impl World {
             self.recorded(offset, record);
         }
         self.fronts[front].shipped = self.now;
+        self.release();
         self.pump();
     }
 
@@ -387,11 +393,4 @@ impl World {
             account.account_type == "USER" || account.min_balance.is_some() || account.max_balance.is_some()
         })
     }
-}
-
-/// The type of a stored record, so that a test can damage one.
-pub fn tag<T: Stored>() -> [u8; 4] {
-    let [a, b] = T::TYPE.to_le_bytes();
-    let [c, d] = T::VERSION.to_le_bytes();
-    [a, b, c, d]
 }

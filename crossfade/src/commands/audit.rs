@@ -79,8 +79,8 @@ async fn journal(parts: &Parts, ledger: &str, shard: u32, shards: u32) -> anyhow
     let mut verified = empty(topic, shard);
     let mut walk = Walk::from(wire::journal::genesis(ledger, shard, shards));
     log::each(parts, topic, shard, 0, false, |stored| {
-        let link = wire::stored::decode::<Outcome>(&stored.bytes)
-            .map(|outcome| (outcome.parent, Some(outcome.source_offset)));
+        let link =
+            wire::stored::decode::<Outcome>(&stored.bytes).map(|outcome| (outcome.parent, Some(outcome.source_offset)));
         walk.visit(&mut verified, &stored, link);
         Ok(())
     })

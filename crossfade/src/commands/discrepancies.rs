@@ -19,9 +19,7 @@ pub async fn run(parts: &Parts, command: DiscrepanciesCommand, output: Output) -
             let open = page.discrepancies.iter().any(|discrepancy| discrepancy.status == "open");
             return Ok(if open { Exit::Unmet } else { Exit::Done });
         }
-        DiscrepanciesCommand::Show { id } => {
-            parts.get(Part::Comparator, &format!("/api/discrepancies/{id}")).await?
-        }
+        DiscrepanciesCommand::Show { id } => parts.get(Part::Comparator, &format!("/api/discrepancies/{id}")).await?,
         DiscrepanciesCommand::Settle { id, reason } => change(id, "settle", reason.reason).await?,
         DiscrepanciesCommand::Reopen { id, reason } => change(id, "reopen", reason.reason).await?,
     };

@@ -35,8 +35,10 @@ fn keeper(topic: &str) -> anyhow::Result<Part> {
     match topic.split('.').next() {
         Some("billing") => Ok(Part::EngineControl),
         Some("cutover") => Ok(Part::Comparator),
-        _ => Err(Failure::new(Exit::Usage, format!("there is no topic `{topic}`: they begin with billing. or cutover."))
-            .into()),
+        _ => {
+            Err(Failure::new(Exit::Usage, format!("there is no topic `{topic}`: they begin with billing. or cutover."))
+                .into())
+        }
     }
 }
 

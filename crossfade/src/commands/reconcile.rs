@@ -18,9 +18,10 @@ pub async fn run(parts: &Parts, command: ReconcileCommand, output: Output) -> an
         }
         ReconcileCommand::Show { id: None } => {
             let page: ReconciliationPage = parts.get(Part::Comparator, "/api/reconciliations").await?;
-            page.reconciliations.into_iter().next().ok_or_else(|| {
-                Failure::new(Exit::Error, "there is none yet: crossfade reconcile run --reason …")
-            })?
+            page.reconciliations
+                .into_iter()
+                .next()
+                .ok_or_else(|| Failure::new(Exit::Error, "there is none yet: crossfade reconcile run --reason …"))?
         }
     };
     render::show(output, &reconciliation, page)?;

@@ -38,7 +38,9 @@ pub fn page(summary: &Summary) -> String {
         ("last reconciliation", last_reconciliation(summary)),
     ]);
     if !summary.caught_up {
-        page.push_str("\nThe comparator is still reading the log: the figures are not complete, the dial cannot go up.\n");
+        page.push_str(
+            "\nThe comparator is still reading the log: the figures are not complete, the dial cannot go up.\n",
+        );
     }
     page.push('\n');
     page.push_str(&rates(&summary.rates));

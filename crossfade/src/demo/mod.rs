@@ -32,7 +32,7 @@ use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 
 /// Requests a second: what two cores carry with all parts, both systems and the traffic on them.
-const RATE: f64 = 650.0;
+const RATE: f64 = 480.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.

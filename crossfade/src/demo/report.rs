@@ -156,8 +156,13 @@ pub fn page(report: &Report) -> String {
 }
 
 fn conservation_line(sums: &BTreeMap<String, String>) -> String {
-    let off: Vec<_> = sums.iter().filter(|(_, sum)| *sum != "0").map(|(currency, sum)| format!("{sum} {currency}")).collect();
-    if off.is_empty() { "exact: the engine's balances sum to zero".to_owned() } else { format!("BROKEN: {}", off.join(", ")) }
+    let off: Vec<_> =
+        sums.iter().filter(|(_, sum)| *sum != "0").map(|(currency, sum)| format!("{sum} {currency}")).collect();
+    if off.is_empty() {
+        "exact: the engine's balances sum to zero".to_owned()
+    } else {
+        format!("BROKEN: {}", off.join(", "))
+    }
 }
 
 fn auditor_line(violations: &[String]) -> String {

@@ -75,7 +75,6 @@ pub async fn create(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
             }),
         ),
         original_amount: None,
-        account: None,
     };
     api.answer(&head, write).await
 }
@@ -100,7 +99,6 @@ pub async fn change(State(api): State<Arc<Api>>, Segment(id): Segment, request: 
     let write = Write {
         tracking_id: account.as_str().into(),
         location: format!("/accounts/{account}"),
-        account: api.ledger.view().account(&id),
         command: api.command(
             caller,
             Body::ChangeAccount(command::ChangeAccount {

@@ -112,6 +112,11 @@ impl Sketch {
 pub struct Change(ChangeAccount);
 
 impl Change {
+    /// The account's id.
+    pub fn account(&self) -> &str {
+        self.0.account.as_str()
+    }
+
     /// The account as it would be.
     pub fn applied_to(&self, account: &Account) -> Account {
         let limit = |change: LimitChange, limit: Option<Money>| match change {

@@ -7,9 +7,10 @@ use super::sketch::{Sketch, dry_transaction};
 use super::{caller, refusals};
 use crate::config::DefaultAnswer;
 use crate::ledger::{Answered, Submitted};
+use crate::view::View;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine_domain::{Answer, Command, Mode, Rejection, Text};
+use engine_domain::{Answer, Body, Command, Mode, Rejection, Text};
 use serde::Serialize;
 use std::time::Duration;
 use wire::billing::{Account, Processing, TransactionResult};
@@ -26,8 +27,6 @@ pub struct Write {
     pub location: String,
     /// Of a refund without an amount: the amount of the original.
     pub original_amount: Option<Money>,
-    /// Of a change: the account as it is now, for a dry decision.
-    pub account: Option<Account>,
 }
 
 impl Api {
@@ -43,7 +42,7 @@ impl Api {
             self.ledger.submit(command, host::clock::now() + wait).await
         };
         match submitted {
-            Submitted::Answered(answered) => write.render(*answered),
+            Submitted::Answered(answered) => write.render(*answered, self.ledger.view()),
             Submitted::Pending => Ok(write.processing(preferred)),
             Submitted::NotAppended(why) => {
                 tracing::warn!(correlation_id = %write.command.correlation_id, why, "a command was not appended");
@@ -66,13 +65,13 @@ impl Api {
 }
 
 impl Write {
-    /// The answer that goes with what the shard answered.
-    fn render(self, answered: Answered) -> Result<Response, Refusal> {
+    /// The answer that goes with what the shard answered, and the view includes.
+    fn render(self, answered: Answered, view: &View) -> Result<Response, Refusal> {
         match answered.answer {
             Answer::Final { replay, .. } => self.render_final(answered, replay),
             Answer::Refused { rejection, .. } => Err(self.refused(rejection, &answered)),
             Answer::Dry { would_refuse: Some(rejection), .. } => Err(self.refused(rejection, &answered)),
-            Answer::Dry { would_refuse: None, .. } => self.render_dry(&answered),
+            Answer::Dry { would_refuse: None, .. } => self.render_dry(&answered, view),
             Answer::Account { replay, would_refuse, .. } => match &answered.account {
                 Some(account) => {
                     let response = self.render_account(account);
@@ -112,27 +111,44 @@ impl Write {
             .sketch()
             .and_then(|sketch| sketch.refused(rejection, answered.at))
             .map(|result| TransactionResult { position: positions(answered), ..result });
-        refusals::of(rejection, &self.tracking_id, result)
+        refusals::of(rejection, self.subject(), result)
+    }
+
+    /// What a refusal without a result is about.
+    fn subject(&self) -> &str {
+        match &self.command.body {
+            Body::CreateAccount(asked) => asked.account.as_str(),
+            Body::ChangeAccount(asked) => asked.account.as_str(),
+            Body::Move(_)
+            | Body::Refund(_)
+            | Body::Step(_)
+            | Body::StepDone(_)
+            | Body::Aliases(_)
+            | Body::Unreadable { .. } => &self.tracking_id,
+        }
     }
 
     /// What would have been answered, had the decision counted.
-    fn render_dry(&self, answered: &Answered) -> Result<Response, Refusal> {
-        match (self.sketch(), &self.account) {
-            (Some(Sketch::Transaction(result)), _) => {
+    fn render_dry(&self, answered: &Answered, view: &View) -> Result<Response, Refusal> {
+        match self.sketch() {
+            Some(Sketch::Transaction(result)) => {
                 let result = dry_transaction(*result, answered.at);
                 Ok(json(StatusCode::OK, &TransactionResult { position: positions(answered), ..result }))
             }
-            (Some(Sketch::NewAccount(account)), _) => {
+            Some(Sketch::NewAccount(account)) => {
                 Ok(self.render_account(&Account { created_at: answered.at, ..*account }))
             }
-            (Some(Sketch::Change(change)), Some(account)) => Ok(self.render_account(&change.applied_to(account))),
-            (Some(Sketch::Change(_)), None) | (None, _) => Err(unexpected("a dry decision on what cannot be shown")),
+            Some(Sketch::Change(change)) => match view.account(change.account()) {
+                Some(account) => Ok(self.render_account(&change.applied_to(&account))),
+                None => Err(unexpected("a change of an account that the view does not have")),
+            },
+            None => Err(unexpected("a dry decision on what cannot be shown")),
         }
     }
 
     fn render_account(&self, account: &Account) -> Response {
         match self.command.body {
-            engine_domain::Body::CreateAccount(_) => {
+            Body::CreateAccount(_) => {
                 let mut response = json(StatusCode::CREATED, account);
                 insert(&mut response, header::LOCATION, &format!("/accounts/{}", account.account_id));
                 response

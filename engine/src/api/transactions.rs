@@ -83,7 +83,6 @@ async fn move_money(api: &Api, kind: MoveKind, request: Incoming) -> Result<Resp
         tracking_id: key,
         command: api.command(caller, Body::Move(asked)),
         original_amount: None,
-        account: None,
     };
     api.answer(&head, write).await
 }
@@ -124,7 +123,6 @@ pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
             }),
         ),
         original_amount,
-        account: None,
     };
     api.answer(&head, write).await
 }

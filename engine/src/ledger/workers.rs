@@ -137,7 +137,7 @@ async fn fold_shard(
             return Err(error.into());
         }
         // One shard's history is not to keep the others from being read.
-        tokio::task::yield_now().await;
+        host::task::yield_now().await;
     }
 }
 

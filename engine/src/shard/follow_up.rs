@@ -69,7 +69,7 @@ impl Reminder {
         } else {
             Vec::new()
         };
-        let _ = awaited;
+        self.seen = awaited.into_iter().collect();
         due
     }
 }

@@ -180,7 +180,8 @@ async fn accounts_are_made_once_per_key() {
     engine.send("PATCH", "/accounts/alice", &[], r#"{"maxBalance":"9"}"#).await;
     assert_replayed(&first, &make(Some("k"), &body).await);
     problem(&make(None, &body).await, 409, "AccountExists");
-    problem(&make(Some("other"), &body).await, 409, "AccountExists");
+    let refusal = problem(&make(Some("other"), &body).await, 409, "AccountExists");
+    assert!(refusal["detail"].as_str().unwrap().contains("`alice`"), "{refusal}");
     problem(&make(Some("k"), &with(body.clone(), json!({"ownerId": "p"}))).await, 422, "DuplicateKey");
     engine.stop().await;
 }

@@ -1,5 +1,7 @@
 //! The billing API over HTTP, against a real engine on an embedded log. One binary, because each costs a link.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod answers;
 mod bad_input;
 mod control;

@@ -1,5 +1,7 @@
 //! Tests of the ledger, one module per question. All of them run real shards on a real embedded log.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
 mod crashes;
 mod faulty;
 mod operations;

@@ -57,19 +57,21 @@ pub(super) fn router(front: Arc<Front>, orders: mpsc::Sender<Order>) -> Router {
 }
 
 async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    if let Err(refused) = authorise(&admin, &headers) {
-        return refused;
+    if !is_operator(&admin, &headers) {
+        return unauthorised();
     }
     view(&admin)
 }
 
 async fn set(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Err(refused) = authorise(&admin, &headers) {
-        return refused;
+    if !is_operator(&admin, &headers) {
+        return unauthorised();
     }
     let reason = match serde_json::from_slice::<Reason>(&body) {
         Ok(Reason { reason }) if (1..=MAX_REASON).contains(&reason.chars().count()) => reason,
-        Ok(_) => return problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed")),
+        Ok(_) => {
+            return problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed"));
+        }
         Err(error) => return problem(400, "MalformedRequest", format!("the body is not {{\"reason\": …}}: {error}")),
     };
     let since = Timestamp(clock::unix_micros());
@@ -77,8 +79,8 @@ async fn set(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Res
 }
 
 async fn clear(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    if let Err(refused) = authorise(&admin, &headers) {
-        return refused;
+    if !is_operator(&admin, &headers) {
+        return unauthorised();
     }
     order(&admin, None).await
 }
@@ -95,11 +97,12 @@ async fn order(admin: &Admin, current: Option<Override>) -> Response {
     }
 }
 
-fn authorise(admin: &Admin, headers: &HeaderMap) -> Result<(), Response> {
-    match bearer(headers) {
-        Some(token) if admin.front.admin_token.matches(token) => Ok(()),
-        _ => Err(problem(401, "Unauthorized", "a valid bearer token is needed".to_owned())),
-    }
+fn is_operator(admin: &Admin, headers: &HeaderMap) -> bool {
+    bearer(headers).is_some_and(|token| admin.front.admin_token.matches(token))
+}
+
+fn unauthorised() -> Response {
+    problem(401, "Unauthorized", "a valid bearer token is needed".to_owned())
 }
 
 fn view(admin: &Admin) -> Response {

@@ -57,6 +57,8 @@ pub enum Fault {
     AliasUnknown,
     /// What the transaction was cannot be asked now.
     OriginalUnavailable(System),
+    /// The front is stopping: what it began now could not be recorded any more.
+    Stopping,
     /// The front broke down; whether the authority executed the request is being found out.
     Failed,
 }
@@ -68,9 +70,7 @@ pub fn fault(fault: &Fault, correlation: &HeaderValue) -> Response<Body> {
         Fault::Ambiguous(why) => (400, "AmbiguousRequest", why.clone()),
         Fault::BodyBroken(why) => (400, "MalformedRequest", format!("the body did not come to its end: {why}")),
         Fault::BodyTimeout => (408, "RequestTimeout", "the body did not come in time".to_owned()),
-        Fault::BodyTooLarge { max_bytes } => {
-            (413, "BodyTooLarge", format!("a body may have up to {max_bytes} bytes"))
-        }
+        Fault::BodyTooLarge { max_bytes } => (413, "BodyTooLarge", format!("a body may have up to {max_bytes} bytes")),
         Fault::Refused(refusal) => (refusal.status(), refusal.code(), detail_of(*refusal).to_owned()),
         Fault::JournalFull => (503, "JournalFull", format!("the front's journal is full; {retry}")),
         Fault::RolloutUnknown => {
@@ -83,6 +83,7 @@ pub fn fault(fault: &Fault, correlation: &HeaderValue) -> Response<Body> {
         Fault::OriginalUnavailable(system) => {
             (503, "OriginalUnavailable", format!("the {system} cannot say what the transaction was; {retry}"))
         }
+        Fault::Stopping => (503, "Stopping", format!("this front is stopping; {retry}")),
         Fault::Failed => {
             (500, "FrontFailed", "ask for the result at /transactions/status, or retry with the same key".to_owned())
         }
@@ -91,10 +92,7 @@ pub fn fault(fault: &Fault, correlation: &HeaderValue) -> Response<Body> {
     if status == 503 {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
-    if matches!(
-        fault,
-        Fault::Ambiguous(_) | Fault::BodyBroken(_) | Fault::BodyTimeout | Fault::BodyTooLarge { .. }
-    ) {
+    if matches!(fault, Fault::Ambiguous(_) | Fault::BodyBroken(_) | Fault::BodyTimeout | Fault::BodyTooLarge { .. }) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

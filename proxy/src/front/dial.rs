@@ -148,7 +148,13 @@ impl Dial {
             let stand = self.stand();
             let rollout = stand.view.rollout.clone();
             let authority = rollout.default_authority();
-            return stand.serving.then(|| Lease { dial: self.clone(), account: None, authority, overtaken: false, rollout });
+            return stand.serving.then(|| Lease {
+                dial: self.clone(),
+                account: None,
+                authority,
+                overtaken: false,
+                rollout,
+            });
         };
         let mut shard = self.shard(account);
         let stand = self.stand();
@@ -216,9 +222,9 @@ impl Dial {
         }
     }
 
-    /// Begins to note what happens in a handover, or ceases to; what was noted before is forgotten.
+    /// Begins to note what happens in a handover, or ceases to and forgets it.
     pub fn note(&self, on: bool) {
-        if self.noting.swap(on, Ordering::SeqCst) || on {
+        if self.noting.swap(on, Ordering::SeqCst) != on {
             *self.noted() = Noted::default();
         }
     }

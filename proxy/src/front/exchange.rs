@@ -66,8 +66,7 @@ impl<'f> Exchange<'f> {
         let stand = front.dial.stand();
         let uri = head.uri.clone();
         let decision = {
-            let head =
-                Head { method: &head.method, path: uri.path(), query: uri.query(), headers: &head.headers };
+            let head = Head { method: &head.method, path: uri.path(), query: uri.query(), headers: &head.headers };
             routes::route(&head, Some(&body), &front.routes, &stand.view.rollout)
         };
         let mut write = match decision {

@@ -99,8 +99,9 @@ impl Follower {
     ) {
         let mut effects = self.handover.resume();
         loop {
-            self.act(std::mem::take(&mut effects));
+            // In this order: whoever waits for requests to end must not miss one that the old view let in.
             self.publish();
+            self.act(std::mem::take(&mut effects));
             let wake = self.wake_at();
             effects = tokio::select! {
                 Some(heard) = heard.recv() => self.hear(heard).await,
@@ -134,7 +135,7 @@ impl Follower {
 
     async fn take(&mut self, offset: u64, bytes: &[u8]) -> Vec<Effect> {
         let now = self.now();
-        let version = self.handover.rollout().version;
+        let (version, head) = (self.handover.rollout().version, self.handover.rollout().head);
         let effects = match self.handover.fold(bytes, &self.front.dial.exposed(), now) {
             Ok(effects) => effects,
             Err(error) => {
@@ -145,14 +146,17 @@ impl Follower {
                 return Vec::new();
             }
         };
+        if self.handover.rollout().head == head {
+            tracing::warn!(offset, "a change of the dial extends another history: ignored, as by everybody");
+        }
         self.next = offset + 1;
         self.front.dial.note(self.handover.is_preparing());
         if self.caught_up {
             self.keep();
             // A front that restarts without the comparator must not go back to an authority that has lost the
             // account: what takes accounts to the engine is on disk before anybody goes by it.
-            let commits = decode::<RolloutRecord>(bytes)
-                .is_ok_and(|record| matches!(record.body, RolloutBody::Commit { .. }));
+            let commits =
+                decode::<RolloutRecord>(bytes).is_ok_and(|record| matches!(record.body, RolloutBody::Commit { .. }));
             if commits && self.handover.rollout().version != version {
                 self.keeper.kept(self.next, self.front.journal_wait).await;
             }

@@ -229,7 +229,8 @@ impl Handover {
                 }
                 self.drop_finished();
             }
-            RolloutBody::Commit { .. } | RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze => {}
+            RolloutBody::Commit { .. } | RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze => {
+            }
         }
         Ok(effects)
     }

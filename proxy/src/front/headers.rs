@@ -16,8 +16,7 @@ const OURS: &str = "x-crossfade-";
 const MAX_CORRELATION: usize = 128;
 
 /// Headers of a request that are recorded (FORMATS, legs).
-pub const REQUEST_HEADERS: [&str; 5] =
-    ["content-type", KEY_HEADER, TENANT_HEADER, CORRELATION_HEADER, "traceparent"];
+pub const REQUEST_HEADERS: [&str; 5] = ["content-type", KEY_HEADER, TENANT_HEADER, CORRELATION_HEADER, "traceparent"];
 /// Headers of an answer that are recorded.
 pub const RESULT_HEADERS: [&str; 3] = ["content-type", REPLAYED_HEADER, CORRELATION_HEADER];
 /// Says that a system repeated an earlier answer.
@@ -63,6 +62,10 @@ pub fn from_client(headers: &mut HeaderMap, version: Version) -> Result<(), Ambi
         && !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
     {
         return Err(Ambiguous("a transfer encoding other than `chunked`".to_owned()));
+    }
+    let printable = |tenant: &HeaderValue| tenant.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
+    if !headers.get(TENANT_HEADER).is_none_or(printable) {
+        return Err(Ambiguous(format!("`{TENANT_HEADER}` is not printable ASCII")));
     }
     let named = named_by_connection(headers);
     if let Some(wrong) = named.iter().find(|name| NEVER_NAMED.contains(&name.as_str())) {
@@ -114,8 +117,10 @@ pub fn correlate(headers: &mut HeaderMap, fresh: impl FnOnce() -> String) -> Hea
     let usable = |value: &&HeaderValue| {
         (1..=MAX_CORRELATION).contains(&value.len()) && value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'))
     };
-    if let Some(given) = headers.get(CORRELATION_HEADER).filter(usable) {
-        return given.clone();
+    if let Some(given) = headers.get(CORRELATION_HEADER).filter(usable).cloned() {
+        // Of several the first one counts, for everybody.
+        headers.insert(CORRELATION_HEADER, given.clone());
+        return given;
     }
     // The ids made here are UUIDs.
     let made = HeaderValue::try_from(fresh()).unwrap_or_else(|_| HeaderValue::from_static("none"));
@@ -145,7 +150,7 @@ mod tests {
     fn passed(pairs: &[(&str, &str)]) -> Result<Vec<String>, Ambiguous> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers.append("host", "h".parse().unwrap());
         from_client(&mut headers, Version::HTTP_11)?;
@@ -185,6 +190,7 @@ mod tests {
             &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
             &[("idempotency-key", "a"), ("idempotency-key", "b")],
             &[("x-tenant", "a"), ("x-tenant", "a")],
+            &[("x-tenant", "\u{e4}")],
             &[("connection", "idempotency-key"), ("idempotency-key", "a")],
             &[("connection", "close, Authorization")],
             &[("connection", "close"), ("connection", "content-length")],

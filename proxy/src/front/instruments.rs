@@ -28,12 +28,8 @@ impl Instruments {
     pub fn new(routes: &Routes) -> Self {
         let mut by_index: Vec<&Route> = routes.iter().collect();
         by_index.sort_by_key(|route| route.index);
-        let duration = |route: &Route, system: System| {
-            metrics::histogram!(LEG_DURATION, "system" => system.as_str(), "role" => "authority", "route" => route.config.name.clone())
-        };
-        let result = |system: System, class: Class| {
-            metrics::counter!(LEG_RESULTS, "system" => system.as_str(), "role" => "authority", "class" => class.as_str())
-        };
+        let duration = |route: &Route, system: System| metrics::histogram!(LEG_DURATION, "system" => system.as_str(), "role" => "authority", "route" => route.config.name.clone());
+        let result = |system: System, class: Class| metrics::counter!(LEG_RESULTS, "system" => system.as_str(), "role" => "authority", "class" => class.as_str());
         let results = |system: System| {
             [Class::Applied, Class::Refused, Class::NotExecuted, Class::Unknown].map(|class| result(system, class))
         };

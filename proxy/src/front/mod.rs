@@ -62,7 +62,7 @@ use overrule::Override;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::Listener;
@@ -211,12 +211,8 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
         old_records: old_records.clone(),
         readiness,
     };
-    let listen = Listener {
-        comparator: config.comparator.clone(),
-        token: config.service_token.clone(),
-        me,
-        next: last.next,
-    };
+    let listen =
+        Listener { comparator: config.comparator.clone(), token: config.service_token.clone(), me, next: last.next };
     let orders = mpsc::channel(BACKLOG);
     let start = Start { last, must_catch_up, begun: clock::now(), handover };
     let follower = Follower::new(front.clone(), start, orders.0.clone());
@@ -276,7 +272,8 @@ impl Bound {
     /// # Errors
     /// [`Error::BrokeDown`], when a part of it ended by itself.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
-        let Self { front, listener, admin_listener, shipping, follower, listen, orders, old_records, shipped, .. } = self;
+        let Self { front, listener, admin_listener, shipping, follower, listen, orders, old_records, shipped, .. } =
+            self;
         let (order, ordered) = orders;
         // The helpers outlive the listeners: held requests have to be released, and the end has to be shipped.
         let (helpers, ending) = (Shutdown::new(), Shutdown::new());
@@ -299,7 +296,8 @@ impl Bound {
             shutdown.stop();
             serve.await;
         }
-        // Exchanges whose clients have hung up may still run.
+        // Exchanges whose clients have hung up may still run, and connections that did not end in time may go on.
+        front.exchanges.close();
         let finished = clock::timeout(front.authority_timeout, front.exchanges.finished()).await.is_ok();
         front.journal.end(finished && broke_down.is_none()).await;
         helpers.stop();
@@ -342,6 +340,8 @@ struct Exchanges(Arc<Counter>);
 
 #[derive(Debug, Default)]
 struct Counter {
+    /// Looked at after counting: so whoever closes it either sees the exchange, or is seen by it.
+    closed: AtomicBool,
     running: AtomicU64,
     ended: Notify,
 }
@@ -350,9 +350,15 @@ struct Counter {
 struct OneExchange(Arc<Counter>);
 
 impl Exchanges {
-    fn begin(&self) -> OneExchange {
+    /// `None` once it is closed.
+    fn begin(&self) -> Option<OneExchange> {
         self.0.running.fetch_add(1, Ordering::SeqCst);
-        OneExchange(self.0.clone())
+        let one = OneExchange(self.0.clone());
+        (!self.0.closed.load(Ordering::SeqCst)).then_some(one)
+    }
+
+    fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
     }
 
     async fn finished(&self) {

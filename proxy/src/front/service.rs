@@ -68,7 +68,7 @@ async fn dual_write(
 ) -> Result<Response<Body>, Fault> {
     let body = read(front, &head, body).await?;
     let request = exchange::Whole { head, body, correlation: correlation.clone() };
-    let running = front.exchanges.begin();
+    let running = front.exchanges.begin().ok_or(Fault::Stopping)?;
     let front = front.clone();
     let task = host::task::spawn(async move {
         let response = exchange::run(front, request).await;

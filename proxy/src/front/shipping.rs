@@ -143,8 +143,13 @@ impl Shipping {
             IngestFrame::Refused { reason } => return Err(Ended::Refused(reason)),
             other => return Err(Ended::Protocol(format!("{} instead of a welcome", name(&other)))),
         };
-        if has > *source.durable.borrow() {
-            return Err(Ended::Protocol(format!("it has record {has}, which was never written")));
+        let last = *source.durable.borrow();
+        if has > last {
+            return Err(Ended::Protocol(format!(
+                "it has record {has} of boot {}, but this journal ends at {last}: if it was restored from a copy, give \
+                 the front a new name and a new directory",
+                source.boot.boot
+            )));
         }
         if pause.over() {
             tracing::info!(relay = self.ingest, boot = source.boot.boot, "shipping the journal again");

@@ -77,7 +77,6 @@ pub async fn listen(mut listener: Listener, heard: mpsc::Sender<Heard>, shutdown
     let mut pause = FIRST_PAUSE;
     let mut quiet = false;
     loop {
-        let before = listener.next;
         let ended = tokio::select! {
             ended = follow(&client, &mut listener, &heard, &mut quiet) => ended,
             () = shutdown.stopped() => return,
@@ -86,10 +85,12 @@ pub async fn listen(mut listener: Listener, heard: mpsc::Sender<Heard>, shutdown
             return;
         }
         // Once per outage: the attempts in between all fail for the same reason.
-        if !std::mem::replace(&mut quiet, true) {
+        if std::mem::replace(&mut quiet, true) {
+            pause = (pause * 2).min(MAX_PAUSE);
+        } else {
+            pause = FIRST_PAUSE;
             tracing::warn!(why = %ended, "the comparator's stream ended: the dial stays where it was last heard");
         }
-        pause = if listener.next > before { FIRST_PAUSE } else { (pause * 2).min(MAX_PAUSE) };
         tokio::select! {
             () = clock::sleep(pause) => {}
             () = shutdown.stopped() => return,

@@ -61,8 +61,7 @@ pub(super) fn begin(dir: &Path, front: &str, instance: u64) -> Result<(Boot, Pat
 /// The directories of all boots, in order of their numbers.
 pub(super) fn directories(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("boot-")?.parse::<u64>().ok();
-    let mut boots: Vec<_> =
-        disk::list(dir)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
+    let mut boots: Vec<_> = disk::list(dir)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
     boots.sort();
     Ok(boots)
 }

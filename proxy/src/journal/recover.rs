@@ -144,7 +144,7 @@ mod tests {
         let (_, own) = boot::begin(dir, "a", 5).unwrap();
         let mut path = PathBuf::new();
         for (index, sequence) in numbers.enumerate() {
-            if index as u64 % per_file == 0 {
+            if (index as u64).is_multiple_of(per_file) {
                 path = boot::segment(&own, sequence);
             }
             let mut bytes = Vec::new();

@@ -32,13 +32,7 @@ pub(super) struct Appending {
 
 impl Appending {
     /// Goes on at `next`.
-    pub(super) fn new(
-        log: Arc<dyn Log>,
-        topic: &'static str,
-        next: u64,
-        readiness: Readiness,
-        stop: Shutdown,
-    ) -> Self {
+    pub(super) fn new(log: Arc<dyn Log>, topic: &'static str, next: u64, readiness: Readiness, stop: Shutdown) -> Self {
         Self { log, topic, next, readiness, stop }
     }
 

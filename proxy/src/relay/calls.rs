@@ -86,11 +86,8 @@ impl Calls {
         let duration_micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         match sent {
             Ok(answer) => {
-                let labels = [
-                    ("system", leg.target.as_str().to_owned()),
-                    ("role", SHADOW.to_owned()),
-                    ("route", leg.route),
-                ];
+                let labels =
+                    [("system", leg.target.as_str().to_owned()), ("role", SHADOW.to_owned()), ("route", leg.route)];
                 ::metrics::histogram!(metrics::LEG_DURATION, &labels).record(duration.as_secs_f64());
                 Answer::Whole {
                     status: answer.status.as_u16(),

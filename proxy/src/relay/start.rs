@@ -109,8 +109,7 @@ pub(super) async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Resu
 
 impl Start {
     fn take_exchange(&mut self, record: &Record) -> Result<(), Error> {
-        let exchange: ExchangeRecord =
-            decode(&record.value).map_err(unreadable(exchange::TOPIC, record.offset))?;
+        let exchange: ExchangeRecord = decode(&record.value).map_err(unreadable(exchange::TOPIC, record.offset))?;
         let last = self.shipped.entry(exchange.front.clone()).or_default();
         *last = (*last).max((exchange.boot, exchange.sequence));
         self.exchanges = record.offset + 1;

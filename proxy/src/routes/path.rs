@@ -63,7 +63,8 @@ pub(super) fn query_parameter(query: Option<&str>, name: &str) -> Option<String>
 
 /// Undoes percent-encoding, in queries also `+`; `None` when it is broken or no text.
 fn decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let is_coded = text.contains('%') || plus_is_space && text.contains('+');
+    if !is_coded {
         return Some(Cow::Borrowed(text));
     }
     let mut decoded = Vec::with_capacity(text.len());

@@ -41,7 +41,10 @@ async fn what_happened_is_recorded_as_it_happened() {
     assert_eq!((recorded.method.as_str(), recorded.path.as_str()), ("POST", "/transactions/topup?x=1"));
     assert_eq!(recorded.body.0, body.as_bytes());
     assert_eq!((recorded.tenant.as_str(), recorded.key.as_deref()), ("t1", Some("k-1")));
-    assert_eq!((recorded.account.as_deref(), &recorded.accounts[..]), (Some("alice"), &["alice".into(), "bank".into()][..]));
+    assert_eq!(
+        (recorded.account.as_deref(), &recorded.accounts[..]),
+        (Some("alice"), &["alice".into(), "bank".into()][..])
+    );
     assert_eq!((recorded.authority, recorded.stage, recorded.version), (System::Legacy, Stage::Capture, 0));
     assert_eq!((recorded.cross_cohort, recorded.overtaken, &recorded.original), (false, false, &None));
     let names: Vec<&str> = recorded.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -212,7 +215,8 @@ async fn a_repeated_answer_and_coded_requests_are_recorded_readably() {
         other => other,
     });
     let front = world.front().await;
-    let headers = [("accept-encoding", "gzip"), ("x-crossfade-mode", "forced"), ("connection", "x-once"), ("x-once", "1")];
+    let headers =
+        [("accept-encoding", "gzip"), ("x-crossfade-mode", "forced"), ("connection", "x-once"), ("x-once", "1")];
     let body = topup("alice", "k").to_string();
     let answer = front.send(front.request(Method::POST, "/transactions/topup", &headers, body)).await;
     assert!(answer.headers.contains_key("set-cookie") && answer.headers.contains_key("idempotency-replayed"));

@@ -245,7 +245,8 @@ async fn a_disk_that_fails_costs_records_but_no_results() {
     let last = journal.barrier().await.unwrap().sequence;
     let records = read_all(journal.dir(), last);
     assert_eq!(gaps(&records).iter().map(|(_, exchanges)| exchanges).sum::<u64>(), 2);
-    let of_early = |record: &&ExchangeRecord| matches!(&record.body, ExchangeBody::Result(result) if result.intent == 1);
+    let of_early =
+        |record: &&ExchangeRecord| matches!(&record.body, ExchangeBody::Result(result) if result.intent == 1);
     assert_eq!(records.iter().filter(of_early).count(), 1, "the result waited for the disk");
     assert_eq!(readiness.reasons(), Vec::<String>::new());
 }

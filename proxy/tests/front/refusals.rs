@@ -91,7 +91,8 @@ async fn a_body_that_never_ends_is_given_up() {
     let answer = raw(&front, "POST /accounts HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     let chunks = "fffff\r\n".to_owned() + &"x".repeat(0xfffff) + "\r\nff\r\n" + &"x".repeat(0xff) + "\r\n0\r\n\r\n";
-    let answer = raw(&front, &format!("POST /accounts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+    let answer =
+        raw(&front, &format!("POST /accounts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(world.legacy.count(), 0);
 }
@@ -123,7 +124,9 @@ async fn a_full_journal_is_a_counted_gap() {
     world.ingest.assert_whole();
     let metrics = front.admin(Method::GET, "/metrics", None, "").await;
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
-    for name in ["capture_gaps_total", "journal_bytes", "journal_unshipped", "leg_duration_seconds", "front_added_seconds"] {
+    for name in
+        ["capture_gaps_total", "journal_bytes", "journal_unshipped", "leg_duration_seconds", "front_added_seconds"]
+    {
         assert!(metrics.contains(&format!("crossfade_{name}")), "{name} is not exported");
     }
 }
@@ -183,6 +186,46 @@ async fn a_configuration_that_cannot_work_is_refused_before_anything_is_opened()
     let taken = Config { listen: world.comparator.url()["http://".len()..].parse().unwrap(), ..config };
     let error = proxy::front::bind(taken, crate::support::LEDGER).await.err().unwrap();
     assert!(error.to_string().contains("cannot listen on 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn a_configuration_says_what_it_means_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("token");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let least = json!({
+        "listen": "127.0.0.1:1", "admin_listen": "127.0.0.1:2", "data_dir": "/d", "legacy": "http://l:1",
+        "engine": "http://e:1", "comparator": "http://c:1", "relay": "http://r:1", "ingest": "r:2",
+        "service_token": { "file": secret },
+    });
+    let parse = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut config = least.clone();
+        change(&mut config);
+        serde_json::from_value::<Config>(config)
+    };
+    let config = parse(&|_| {}).unwrap();
+    assert_eq!((config.handover_ms, config.journal_wait_ms, config.max_body_bytes), (250, 50, 1024 * 1024));
+    assert_eq!(config.service_token.reveal(), "s3cret");
+    let checked = config.check().unwrap();
+    assert_eq!(checked.routes.iter().count(), 18);
+    assert!(!serde_json::to_string(&config).unwrap().contains("s3cret"), "a printed configuration shows the token");
+    let routes = json!([
+        { "name": "pay", "method": "POST", "path": "/pay/{id}", "kind": "dual-write", "operation": "withdraw",
+          "account": { "path": "id" }, "accounts": ["/to"], "key": "/key" },
+        { "name": "old", "method": "GET", "path": "/old", "kind": "legacy-only" },
+    ]);
+    let config = parse(&|config| config["routes"] = routes.clone()).unwrap();
+    assert_eq!(config.check().unwrap().routes.iter().count(), 2);
+    for (key, value) in [
+        ("speed", json!(1)),
+        ("journal_when_full", json!("block")),
+        ("fsync", json!("sometimes")),
+        ("handover_ms", json!(-1)),
+        ("service_token", json!("in the open")),
+        ("routes", json!([{ "name": "x", "method": "GET", "path": "/", "kind": "passthrough", "colour": 1 }])),
+    ] {
+        assert!(parse(&|config| config[key] = value.clone()).is_err(), "{key} = {value}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

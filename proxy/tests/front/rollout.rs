@@ -65,7 +65,10 @@ async fn a_damaged_memory_is_no_ground_to_serve_on() {
     world.comparator.up(false);
     let front = Front::start(Config { start_wait_ms: 50, ..world.config() }).await;
     let engine = account(0, 37);
-    for answer in [front.get(&format!("/accounts/{engine}")).await, front.post("/transactions/topup", &crate::support::topup(&engine, "k")).await] {
+    for answer in [
+        front.get(&format!("/accounts/{engine}")).await,
+        front.post("/transactions/topup", &crate::support::topup(&engine, "k")).await,
+    ] {
         assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (503, "RolloutUnknown"));
         assert!(answer.headers.contains_key("retry-after"));
     }

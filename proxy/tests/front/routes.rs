@@ -14,7 +14,13 @@ fn rollout(percent: u16) -> Rollout {
     Rollout { setting: at(percent), ..Rollout::genesis(LEDGER) }
 }
 
-fn decide<'r>(routes: &'r Routes, line: &str, key: Option<&str>, body: Option<&str>, rollout: &Rollout) -> Decision<'r> {
+fn decide<'r>(
+    routes: &'r Routes,
+    line: &str,
+    key: Option<&str>,
+    body: Option<&str>,
+    rollout: &Rollout,
+) -> Decision<'r> {
     let (method, target) = line.split_once(' ').unwrap();
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let method: Method = method.parse().unwrap();
@@ -140,10 +146,34 @@ fn a_dual_write_says_who_decides() {
             &[],
             given("k"),
         ),
-        ("POST /transactions/refund", None, r#"{"transactionId":7}"#, Operation::Refund, Deciding::Unknown, &[], Key::Absent),
-        ("POST /accounts", None, r#"{"accountId":"alice"}"#, Operation::CreateAccount, by("alice"), &["alice"], Key::Absent),
+        (
+            "POST /transactions/refund",
+            None,
+            r#"{"transactionId":7}"#,
+            Operation::Refund,
+            Deciding::Unknown,
+            &[],
+            Key::Absent,
+        ),
+        (
+            "POST /accounts",
+            None,
+            r#"{"accountId":"alice"}"#,
+            Operation::CreateAccount,
+            by("alice"),
+            &["alice"],
+            Key::Absent,
+        ),
         ("POST /accounts", None, "{}", Operation::CreateAccount, Deciding::ToBeMade, &[], Key::Absent),
-        ("POST /accounts", None, r#"{"accountId":null}"#, Operation::CreateAccount, Deciding::ToBeMade, &[], Key::Absent),
+        (
+            "POST /accounts",
+            None,
+            r#"{"accountId":null}"#,
+            Operation::CreateAccount,
+            Deciding::ToBeMade,
+            &[],
+            Key::Absent,
+        ),
         ("POST /accounts", None, r#"{"accountId":""}"#, Operation::CreateAccount, Deciding::Unknown, &[], Key::Absent),
         ("POST /accounts", None, "[]", Operation::CreateAccount, Deciding::Unknown, &[], Key::Absent),
         (

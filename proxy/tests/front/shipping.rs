@@ -29,7 +29,10 @@ async fn a_relay_that_breaks_off_again_and_again_gets_everything_once() {
     world.ingest.is(Mood::Flaky);
     let front = world.front().await;
     for number in 0..40 {
-        assert_eq!(front.post("/transactions/topup", &topup("alice", &number.to_string())).await.status, StatusCode::OK);
+        assert_eq!(
+            front.post("/transactions/topup", &topup("alice", &number.to_string())).await.status,
+            StatusCode::OK
+        );
     }
     eventually("everything arrives", || world.ingest.count() == 80).await;
     assert!(world.ingest.connections() > 1, "it never broke off");
@@ -89,7 +92,11 @@ async fn a_refusing_relay_shows_in_readiness() {
             assert!(std::time::Instant::now() < deadline, "{answer:?}");
         }
     };
-    assert!(ready(StatusCode::SERVICE_UNAVAILABLE).await.contains("shipping: the relay does not want the records: not today"));
+    assert!(
+        ready(StatusCode::SERVICE_UNAVAILABLE)
+            .await
+            .contains("shipping: the relay does not want the records: not today")
+    );
     world.ingest.is(Mood::Well);
     ready(StatusCode::OK).await;
 }

@@ -53,8 +53,7 @@ impl System {
         let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
         let site = Site::create(folder.path(), changes).await?;
         let client = Client::new(Duration::from_secs(2), 256 << 20);
-        let mut system =
-            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, folder };
+        let mut system = Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, folder };
         for name in layout.processes() {
             system.start_process(name).await?;
         }
@@ -188,8 +187,7 @@ impl System {
     pub async fn faults(&self, kinds: &[&str], rate: f64) -> anyhow::Result<()> {
         let faults: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind, "rate": rate })).collect();
         let body = json!({ "faults": faults }).to_string();
-        let request =
-            host::http::request(Method::PUT, &format!("{}/faults", self.site.legacy()), None, body.into())?;
+        let request = host::http::request(Method::PUT, &format!("{}/faults", self.site.legacy()), None, body.into())?;
         let answer = self.client.send(request, Duration::from_secs(5)).await?;
         ensure!(answer.status.is_success(), "{}", String::from_utf8_lossy(&answer.body));
         Ok(())

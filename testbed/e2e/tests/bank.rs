@@ -3,6 +3,8 @@
 //! The data is not part of the repository: `CROSSFADE_BANK_DATA` names the file, by default
 //! `../shared/data/bank-1993.csv.gz` beside the checkout. Without it the test says so, loudly.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use std::path::{Path, PathBuf};
 use testbed_e2e::replay;
 

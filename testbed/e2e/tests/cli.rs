@@ -1,5 +1,7 @@
 //! The command line as a person meets it: what goes wrong is said in one clear line, with the right exit code.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use crossfade::demo::site::{Changes, Site};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,9 +100,8 @@ async fn an_unwritable_data_directory_is_named() {
 async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself() {
     let mut system = System::start(Path::new(BINARY), Layout::Four, &Changes::default()).await.unwrap();
     let config = system.site.config.to_str().unwrap().to_owned();
-    let with_config = |arguments: &[&str]| {
-        run(&arguments.iter().copied().chain(["--config", &config]).collect::<Vec<_>>())
-    };
+    let with_config =
+        |arguments: &[&str]| run(&arguments.iter().copied().chain(["--config", &config]).collect::<Vec<_>>());
     let parts: [&[&str]; 4] = [&["engine"], &["legacy"], &["front"], &["relay", "--with", "comparator"]];
     for part in parts {
         let (code, _, stderr) = with_config(part);

@@ -2,6 +2,8 @@
 //!
 //! `docs/contract/missing.txt` lists what the contract names and nobody built yet; it can only get shorter.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use clap::CommandFactory;
 use crossfade::demo::site::Changes;
 use std::collections::BTreeSet;
@@ -40,7 +42,8 @@ fn check(what: &str, contract: &BTreeSet<String>, there: &BTreeSet<String>) {
 fn verbs() {
     let mut there = BTreeSet::new();
     for verb in crossfade::cli::Cli::command().get_subcommands() {
-        let nested: Vec<_> = verb.get_subcommands().map(|inner| format!("{} {}", verb.get_name(), inner.get_name())).collect();
+        let nested: Vec<_> =
+            verb.get_subcommands().map(|inner| format!("{} {}", verb.get_name(), inner.get_name())).collect();
         if nested.is_empty() {
             there.insert(verb.get_name().to_owned());
         }

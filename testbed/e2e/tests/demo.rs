@@ -1,5 +1,7 @@
 //! The demo as a person starts it: clean it ends with 0, with a fault it ends with 3 and says what is wrong.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use serde_json::Value;
 use std::process::{Command, Output};
 

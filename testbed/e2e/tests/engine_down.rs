@@ -1,5 +1,7 @@
 //! The engine is down for a minute under load at 0 %: no client notices, and everything is delivered afterwards.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use anyhow::ensure;
 use crossfade::demo::site::Changes;
 use std::path::Path;
@@ -43,7 +45,8 @@ async fn no_client_notices_an_engine_that_is_down() -> anyhow::Result<()> {
     sending.await?;
     let sent = runner.counters().read().sent;
     let summary = system.until_judged(Duration::from_secs(180)).await?;
-    let rate = summary.rates.iter().find(|rate| rate.route == "total" && rate.window == "all").map(|rate| rate.adjusted);
+    let rate =
+        summary.rates.iter().find(|rate| rate.route == "total" && rate.window == "all").map(|rate| rate.adjusted);
     println!("{sent} requests, {errors} client errors, {} exchanges, adjusted match rate {rate:?}", summary.exchanges);
     ensure!(errors == 0, "{errors} client errors while the engine was down");
     ensure!(summary.exchanges >= sent, "{sent} requests were sent, but {} exchanges captured", summary.exchanges);

@@ -1,6 +1,8 @@
 //! Faults in the legacy: the roots that the comparator finds are exactly those in the legacy's own fault ledger,
 //! and everything else is a match, a matter of order, single, or carried to the right roots.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use anyhow::{Context, ensure};
 use crossfade::demo::site::Changes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +65,12 @@ async fn roots_are_the_fault_ledger(fault: &str, percent: &str) -> anyhow::Resul
     let counts = verdicts(&exchanges);
     println!(
         "{fault} at {percent} %: {} faults, {} roots, {} exchanges {counts:?}, {} balances compared, {} different, {} explained",
-        faulty.len(), roots.len(), exchanges.len(), reconciliation.compared, reconciliation.different, reconciliation.explained
+        faulty.len(),
+        roots.len(),
+        exchanges.len(),
+        reconciliation.compared,
+        reconciliation.different,
+        reconciliation.explained
     );
     ensure!(missed.is_empty() && invented.is_empty(), "missed {missed:?}, invented {invented:?}, {counts:?}");
     ensure!(reconciliation.different == reconciliation.explained, "unexplained differences: {reconciliation:?}");
@@ -109,7 +116,12 @@ async fn faults_that_only_hide_the_answer(fault: &str, percent: &str) -> anyhow:
     ensure!(reconciliation.different == 0, "{reconciliation:?}");
     checks::all_balances_agree(&system, &auditor).await?;
     let exchanges = system.exchanges().await?;
-    println!("{fault} at {percent} %: {} faults, {} exchanges {:?}", ledger.len(), exchanges.len(), verdicts(&exchanges));
+    println!(
+        "{fault} at {percent} %: {} faults, {} exchanges {:?}",
+        ledger.len(),
+        exchanges.len(),
+        verdicts(&exchanges)
+    );
     for (key, kind) in ledger {
         let hit: Vec<_> = exchanges.iter().filter(|exchange| exchange.key.as_deref() == Some(&key)).collect();
         ensure!(!hit.is_empty(), "no exchange has the key {key}");

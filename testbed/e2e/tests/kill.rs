@@ -3,6 +3,8 @@
 //!
 //! `CROSSFADE_TORTURE_ROUNDS` sets how often, `CROSSFADE_SEED` replays a run.
 
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
 use anyhow::ensure;
 use crossfade::demo::site::Changes;
 use std::path::Path;

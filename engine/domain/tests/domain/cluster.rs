@@ -249,7 +249,7 @@ impl Cluster {
 
     pub fn answer_to(&self, to: CommandId) -> Answer {
         let answers = || self.journal.iter().map(|outcome| &outcome.answer);
-        let own = answers().filter(|answer| answer.to() == Some(to)).last().expect("every request is answered");
+        let own = answers().rfind(|answer| answer.to() == Some(to)).expect("every request is answered");
         match own {
             // The repeat of a running request shares its answer.
             Answer::Running { transaction, .. } => answers()

@@ -163,12 +163,12 @@ proptest! {
         loop {
             let choice = next_random(&mut random);
             // Every few turns a new request comes in, or every awaited step is asked again.
-            if choice % 3 == 0 && let Some(request) = pending.next() {
+            if choice.is_multiple_of(3) && let Some(request) = pending.next() {
                 let command = ledger.command(request);
                 asked.push(command.id);
                 ledger.cluster.submit(command);
             }
-            if choice % 11 == 0 {
+            if choice.is_multiple_of(11) {
                 for shard in 0..4 {
                     for again in ledger.cluster.shards[shard].open_steps(Timestamp(0)) {
                         ledger.cluster.deliver(again.shard, again.command);

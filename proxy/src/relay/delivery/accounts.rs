@@ -4,6 +4,7 @@
 //! Whatever is not known is taken as limited: that costs time, never order. Limits of EXTERNAL and SYSTEM accounts
 //! can neither be added to an unlimited one nor all be taken away (`LimitsFixed`), so what is known stays true.
 
+use super::keys::{KeyId, key_of};
 use super::reading::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) struct Accounts {
     wanted: BTreeMap<Arc<str>, Timestamp>,
     /// Accounts that somebody is being asked for.
     asked: BTreeSet<Arc<str>>,
+    /// Accounts whose making was seen, with the key of the request that made them.
+    made: BTreeMap<Arc<str>, Option<KeyId>>,
 }
 
 impl Accounts {
@@ -58,6 +61,20 @@ impl Accounts {
         self.known.insert(Arc::clone(account), Some(facts)) != Some(Some(facts))
     }
 
+    /// A request was applied; if it made an account, that can only happen once.
+    pub fn created_by(&mut self, intent: &Intent) {
+        if let (Operation::CreateAccount, Some(account)) = (intent.operation, intent.account.as_deref()) {
+            let account = self.name(account);
+            self.made.entry(account).or_insert(key_of(intent));
+        }
+    }
+
+    /// Whether a request for a new account asks for one that another request has made.
+    pub fn made_by_another(&self, intent: &Intent) -> bool {
+        let maker = intent.account.as_deref().and_then(|account| self.made.get(account));
+        intent.operation == Operation::CreateAccount && maker.is_some_and(|maker| *maker != key_of(intent))
+    }
+
     /// Somebody should be asked for an account, if nothing is known of it.
     pub fn want(&mut self, account: &Arc<str>, at: Timestamp) {
         if self.known.get(account).copied().flatten().is_none() && !self.asked.contains(account) {
@@ -69,8 +86,13 @@ impl Accounts {
     pub fn ask(&mut self, now: Timestamp, room: usize, needed: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
         self.wanted.retain(|account, _| needed(account));
         let free = room.saturating_sub(self.asked.len());
-        let due: Vec<_> =
-            self.wanted.iter().filter(|(_, at)| **at <= now).map(|(account, _)| Arc::clone(account)).take(free).collect();
+        let due: Vec<_> = self
+            .wanted
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(account, _)| Arc::clone(account))
+            .take(free)
+            .collect();
         for account in &due {
             self.wanted.remove(account);
             self.asked.insert(Arc::clone(account));

@@ -67,9 +67,7 @@ impl Delivery {
             .open
             .iter()
             .map_while(|id| self.exchanges.get(*id).filter(|exchange| old(exchange)).map(|exchange| (*id, exchange)))
-            .filter(|(_, exchange)| {
-                self.fronts.shipped(&exchange.number.front).since_micros(exchange.written) > limit
-            })
+            .filter(|(_, exchange)| self.fronts.shipped(&exchange.number.front).since_micros(exchange.written) > limit)
             .map(|(id, _)| id)
             .collect();
         for id in abandoned {

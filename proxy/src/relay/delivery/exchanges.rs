@@ -193,6 +193,15 @@ impl Exchange {
         }
     }
 
+    /// What the authority made of it and can make once only: a transaction, or a new account.
+    pub fn made(&self) -> Option<&str> {
+        let reading = &self.decided.as_ref()?.reading;
+        match (self.intent.operation, &reading.account) {
+            (Operation::CreateAccount, Some((account, _))) => Some(account),
+            _ => reading.transaction.as_deref(),
+        }
+    }
+
     /// The system that a leg goes to.
     pub fn shadow(&self) -> System {
         self.intent.authority.other()
@@ -216,7 +225,7 @@ impl Exchange {
         // A transaction and everything that refers to it, by whichever id, meet in one lane.
         let made = self.decided.as_ref().and_then(|decided| decided.reading.transaction.clone());
         let original = self.intent.original.clone();
-        let aliased = original.as_deref().and_then(|id| other_id(id));
+        let aliased = original.as_deref().and_then(other_id);
         let mut transactions: Vec<String> = [made, original, aliased].into_iter().flatten().collect();
         transactions.sort();
         transactions.dedup();

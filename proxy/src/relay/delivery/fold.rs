@@ -1,12 +1,12 @@
 //! What records do to the state. Called for old records at the start and for new ones ever after, alike.
 
+use super::Delivery;
 use super::accounts::facts_in;
 use super::exchanges::{Decided, Exchange, ExchangeId, Inquiry, Leg, Phase, StateRefusal, Step};
 use super::handover::Handover;
 use super::keys::{Decision, Ruling, content_of, fingerprint, key_of};
 use super::order::{Place, Position, Topic};
 use super::reading::Reading;
-use super::Delivery;
 use std::sync::Arc;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
 use wire::ids::ExchangeNumber;
@@ -113,7 +113,7 @@ impl Delivery {
         let (authority, class) = (exchange.intent.authority, decided.class);
         let decided = Arc::new(decided);
         exchange.decided = Some(Arc::clone(&decided));
-        let (began, waited_for) = (exchange.began, exchange.accounts.clone());
+        let (began, waited_for, intent) = (exchange.began, exchange.accounts.clone(), Arc::clone(&exchange.intent));
         self.forget_undecided(id, authority, began, &waited_for);
         if class != Class::NotExecuted {
             self.learn_from(id, &decided);
@@ -121,6 +121,9 @@ impl Delivery {
         for account in &waited_for {
             let heads = self.lanes.heads(authority.other(), account);
             self.release(heads);
+        }
+        if class == Class::Applied {
+            self.accounts.created_by(&intent);
         }
         if (authority, class) == (System::Engine, Class::Applied) {
             self.offer_again(&waited_for);
@@ -174,8 +177,8 @@ impl Delivery {
             }
             (_, None) => (Some(Ruling::Stands), Vec::new()),
             (_, Some(key)) => {
-                let transaction = decided.reading.transaction.as_deref().map(fingerprint);
-                let decision = Decision { replayed: decided.replayed, resolved: decided.resolved, transaction };
+                let made = exchange.made().map(fingerprint);
+                let decision = Decision { replayed: decided.replayed, resolved: decided.resolved, made };
                 let (ruling, again) = self.keys.rule(key, id, exchange.content, decision);
                 (Some(ruling), again)
             }
@@ -309,9 +312,8 @@ impl Delivery {
     fn overrule(&mut self, id: ExchangeId, mode: Mode) {
         self.plan_leg(id, mode);
         let Some(exchange) = self.exchanges.get(id) else { return };
-        let (Some(key), Some(decided)) = (exchange.key, &exchange.decided) else { return };
-        let transaction = decided.reading.transaction.as_deref().map(fingerprint);
-        for other in self.keys.stands(key, id, exchange.content, transaction) {
+        let Some(key) = exchange.key else { return };
+        for other in self.keys.stands(key, id, exchange.content, exchange.made().map(fingerprint)) {
             self.rule(other);
         }
     }
@@ -418,10 +420,15 @@ impl Delivery {
                     let handover = Handover::new(*version, before, *to, record.at, false);
                     self.handover = Some(handover).filter(Handover::moves_any);
                 }
-                RolloutBody::Drained { version } | RolloutBody::Commit { version, .. } | RolloutBody::Abort { version, .. } => {
+                RolloutBody::Drained { version }
+                | RolloutBody::Commit { version, .. }
+                | RolloutBody::Abort { version, .. } => {
                     self.handover.take_if(|handover| handover.version == *version);
                 }
-                RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze | RolloutBody::Pin { .. } => {}
+                RolloutBody::Prepared { .. }
+                | RolloutBody::Freeze
+                | RolloutBody::Unfreeze
+                | RolloutBody::Pin { .. } => {}
             }
             if let (Some(handover), RolloutBody::Prepare { .. } | RolloutBody::Moved { .. }) =
                 (&mut self.handover, &record.body)

@@ -33,8 +33,8 @@ pub(crate) struct Decision {
     pub replayed: bool,
     /// It was found out by asking for the key.
     pub resolved: bool,
-    /// The transaction that the authority made of it.
-    pub transaction: Option<Fingerprint>,
+    /// What the authority made of it and can make once only.
+    pub made: Option<Fingerprint>,
 }
 
 /// Every key seen, with what is needed to recognise repeats of it.
@@ -56,7 +56,7 @@ struct Entry {
 #[derive(Debug)]
 struct Standing {
     content: Fingerprint,
-    transaction: Option<Fingerprint>,
+    made: Option<Fingerprint>,
 }
 
 impl Keys {
@@ -90,7 +90,7 @@ impl Keys {
         entry.waiting.retain(|other| *other != id);
         let ruling = entry.rule(content, decision);
         match ruling {
-            Ruling::Stands => entry.standing.push(Standing { content, transaction: decision.transaction }),
+            Ruling::Stands => entry.standing.push(Standing { content, made: decision.made }),
             Ruling::Repeats => {}
             Ruling::Waits => {
                 entry.waiting.push(id);
@@ -106,12 +106,12 @@ impl Keys {
         key: KeyId,
         id: ExchangeId,
         content: Fingerprint,
-        transaction: Option<Fingerprint>,
+        made: Option<Fingerprint>,
     ) -> Vec<ExchangeId> {
         let entry = self.entries.entry(key).or_default();
         entry.undecided.retain(|(other, _)| *other != id);
         entry.waiting.retain(|other| *other != id);
-        entry.standing.push(Standing { content, transaction });
+        entry.standing.push(Standing { content, made });
         std::mem::take(&mut entry.waiting)
     }
 }
@@ -127,9 +127,8 @@ impl Entry {
                 return Ruling::Waits;
             }
         }
-        let same_transaction =
-            |standing: &Standing| decision.transaction.is_some() && standing.transaction == decision.transaction;
-        match self.standing.iter().filter(same).any(same_transaction) {
+        let same_effect = |standing: &Standing| decision.made.is_some() && standing.made == decision.made;
+        match self.standing.iter().filter(same).any(same_effect) {
             true => Ruling::Repeats,
             false => Ruling::Stands,
         }
@@ -178,8 +177,8 @@ mod tests {
     const KEY: KeyId = [7; 16];
     const CONTENT: Fingerprint = 1;
 
-    fn decision(replayed: bool, resolved: bool, transaction: u64) -> Decision {
-        Decision { replayed, resolved, transaction: (transaction > 0).then_some(transaction) }
+    fn decision(replayed: bool, resolved: bool, made: u64) -> Decision {
+        Decision { replayed, resolved, made: Some(made) }
     }
 
     fn begun(ids: std::ops::RangeInclusive<u64>) -> Keys {

@@ -108,9 +108,7 @@ impl Delivery {
     /// whatever began by then and is neither delivered nor parked itself.
     fn may_be_explained(&self, leg: &Leg, until: Timestamp) -> bool {
         let authority = leg.target.other();
-        let began_by = |place: Place| {
-            self.exchanges.get(place.id).is_some_and(|exchange| exchange.began.at <= until)
-        };
+        let began_by = |place: Place| self.exchanges.get(place.id).is_some_and(|exchange| exchange.began.at <= until);
         leg.accounts().filter(|(account, firm)| *firm || self.accounts.limited(account)).any(|(account, _)| {
             self.lanes.on(leg.target, account).any(began_by) || self.undecided.any_by(authority, account, until)
         })

@@ -144,7 +144,10 @@ impl EngineOrder {
 
     /// The first leg that has to come after `entry`.
     fn first_successor(&self, entry: &Waiting) -> Option<Place> {
-        self.neighbours(entry).filter(|(_, other)| precedes(&entry.touched, &other.touched)).map(|(place, _)| place).min()
+        self.neighbours(entry)
+            .filter(|(_, other)| precedes(&entry.touched, &other.touched))
+            .map(|(place, _)| place)
+            .min()
     }
 
     /// The legs behind `bound` that have to come before `entry`, and those that have to come before these, in the
@@ -168,11 +171,7 @@ impl EngineOrder {
         let last = self.waiting.range(..bound).next_back().map(|(place, _)| *place);
         let from = last.filter(|last| last.position == bound.position).map_or(0, |last| last.rank);
         let step = (bound.rank - from) / (ids.len() as u128 + 1);
-        let place = |(index, id)| Place {
-            position: bound.position,
-            rank: from + step * (index as u128 + 1),
-            id,
-        };
+        let place = |(index, id)| Place { position: bound.position, rank: from + step * (index as u128 + 1), id };
         (step > 0).then(|| ids.into_iter().enumerate().map(place).collect())
     }
 }

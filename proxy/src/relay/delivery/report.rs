@@ -4,7 +4,7 @@ use super::accounts::Facts;
 use super::answer::{Answer, Consequence, consequence};
 use super::exchanges::{Exchange, ExchangeId, Phase, Step};
 use super::reading::Reading;
-use super::resolve::{Finding, asked_by};
+use super::resolve::{Finding, account_exists, asked_by};
 use super::{Action, Delivery};
 use std::sync::Arc;
 use wire::scalar::{Body, Timestamp};
@@ -106,6 +106,13 @@ impl Delivery {
             System::Engine => self.rules.engine_request_timeout_micros,
         };
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let finding = match finding {
+            // It is there because another request has made it.
+            Finding::Decided(Class::Applied, ..) if self.accounts.made_by_another(&exchange.intent) => {
+                account_exists(&exchange.intent)
+            }
+            finding => finding,
+        };
         let system = exchange.intent.authority;
         let counts_from = Timestamp(exchange.began.at.0.saturating_add(longest(system)));
         let Phase::Unknown(inquiry) = &mut exchange.phase else { return };

@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn a_refusal_too_long_for_a_header_loses_the_clients_data() {
         let data = "x".repeat(MAX_REFUSAL_BYTES);
-        let body = format!(r#"{{"code":"SameAccount","result":{{"transactionId":"L-1","metadata":{{"a":"{data}"}}}}}}"#);
+        let body =
+            format!(r#"{{"code":"SameAccount","result":{{"transactionId":"L-1","metadata":{{"a":"{data}"}}}}}}"#);
         let leg = request(System::Legacy, Mode::ShadowRefused, Class::Refused, 422, &body);
         let refusal = header(&leg, REFUSAL_HEADER).expect("it was refused");
         let bytes = base64::engine::general_purpose::STANDARD.decode(refusal).expect("it is base64");

@@ -137,7 +137,6 @@ fn account_finding(intent: &Intent, status: u16, body: &[u8]) -> Finding {
             match (creates, as_asked(&asked, &document, creates)) {
                 (true, true) => Finding::Decided(Class::Applied, 201, Body(body.to_vec())),
                 (false, true) => Finding::Decided(Class::Applied, 200, Body(body.to_vec())),
-                // It is there, but somebody else made it.
                 (true, false) => account_exists(intent),
                 (false, false) => Finding::Absent,
             }
@@ -146,7 +145,8 @@ fn account_finding(intent: &Intent, status: u16, body: &[u8]) -> Finding {
     }
 }
 
-fn account_exists(intent: &Intent) -> Finding {
+/// The account is there, but another request has made it.
+pub(super) fn account_exists(intent: &Intent) -> Finding {
     let account = intent.account.as_deref().unwrap_or_default();
     let problem = Problem::new(409, "AccountExists", format!("the account {account} exists already"));
     match serde_json::to_vec(&problem) {

@@ -80,7 +80,6 @@ fn take_new(shipped: &mut Shipped, front: &str, boot: u64, records: Vec<(u64, By
 
 /// Whether a record can be one of this relay's own: of a front and number that it has taken.
 fn is_known(shipped: &Shipped, record: &Record) -> bool {
-    decode::<ExchangeRecord>(&record.value).is_ok_and(|record| {
-        shipped.get(&record.front).is_some_and(|last| (record.boot, record.sequence) <= *last)
-    })
+    decode::<ExchangeRecord>(&record.value)
+        .is_ok_and(|record| shipped.get(&record.front).is_some_and(|last| (record.boot, record.sequence) <= *last))
 }

@@ -94,8 +94,7 @@ impl Ingest {
         let (shipments, queue) = mpsc::channel(QUEUE);
         let registry = Arc::new(Registry::of(&self.shipped));
         let events = self.events.clone();
-        let appender =
-            task::spawn(appender::run(self.appending, self.shipped, Arc::clone(&registry), queue, events));
+        let appender = task::spawn(appender::run(self.appending, self.shipped, Arc::clone(&registry), queue, events));
         let shared =
             Arc::new(Shared { token: self.token, silence: self.silence, registry, shipments, events: self.events });
         accept(self.listener, shared, &shutdown, appender).await

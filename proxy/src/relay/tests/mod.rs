@@ -1,1 +1,10 @@
-//! Tests of the relay over real sockets.
+//! Tests of the relay over real sockets, with small systems around it.
+
+mod bench;
+mod faults;
+mod ingest;
+mod legs;
+mod log;
+mod rig;
+mod systems;
+mod unknowns;

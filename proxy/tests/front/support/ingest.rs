@@ -49,8 +49,11 @@ pub struct Ingest {
 impl Ingest {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ingest =
-            Self { address: listener.local_addr().unwrap(), kept: Arc::default(), mood: watch::Sender::new(Mood::Well) };
+        let ingest = Self {
+            address: listener.local_addr().unwrap(),
+            kept: Arc::default(),
+            mood: watch::Sender::new(Mood::Well),
+        };
         let serving = ingest.clone();
         tokio::spawn(async move {
             loop {

@@ -33,7 +33,11 @@ impl Asked {
 /// What it does about a request.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    Answer { status: u16, headers: Vec<(String, String)>, body: Bytes },
+    Answer {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Bytes,
+    },
     /// Never answers.
     Hang,
     /// Answers that once the gate is opened.

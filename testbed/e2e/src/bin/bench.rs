@@ -2,6 +2,8 @@
 //!
 //! The engine runs as a process of its own on fresh data; topups are spread over many accounts, then go to one.
 
+#![allow(clippy::print_stdout, reason = "its figures are its result")]
+
 use anyhow::{Context, bail};
 use crossfade::demo::site::{Changes, Site};
 use host::http::Client;

@@ -54,7 +54,10 @@ fn what_follows_from_the_authoritys_class() {
         story.result(exchange, class, status, body);
         story.settle();
         assert_eq!(story.written(), [expected], "{authority} {class}");
-        assert_eq!(story.leg(exchange).map(|leg| leg.target), expected.starts_with("sending").then_some(authority.other()));
+        assert_eq!(
+            story.leg(exchange).map(|leg| leg.target),
+            expected.starts_with("sending").then_some(authority.other())
+        );
     }
 }
 
@@ -341,7 +344,11 @@ fn a_missing_account_is_made_before_the_leg_comes_back() {
     story.answer_with(topup, 404, &given::refused("AccountNotFound"));
     assert_eq!(story.under_way(), [create]);
     story.answer_with(create, 201, document);
-    assert_eq!(story.leg(topup).map(|leg| leg.attempt), Some(2), "it touches no limited account of it, but it was made");
+    assert_eq!(
+        story.leg(topup).map(|leg| leg.attempt),
+        Some(2),
+        "it touches no limited account of it, but it was made"
+    );
 }
 
 #[test]

@@ -76,10 +76,8 @@ impl World {
         let concurrency = if dice.chance(30) { 2 } else { 64 };
         let mut story = Story::with(super::super::Rules { concurrency, ..given::rules() });
         story.delivery.front_connected(given::FRONT);
-        let banks = [System::Legacy, System::Engine]
-            .into_iter()
-            .map(|system| (system, Bank::new(system, &accounts)))
-            .collect();
+        let banks =
+            [System::Legacy, System::Engine].into_iter().map(|system| (system, Bank::new(system, &accounts))).collect();
         let (requests, running, exchanges) = (Vec::new(), Vec::new(), BTreeMap::new());
         Self { seed, dice, cohort, story, banks, requests, running, exchanges, shipped: 0, checked: 0 }
     }
@@ -152,7 +150,9 @@ impl World {
             0..4 => (Operation::Topup, "bank".to_owned(), user(&mut self.dice)),
             4..7 => (Operation::Withdraw, user(&mut self.dice), "bank".to_owned()),
             // `u5` is made on the way.
-            7 if self.dice.chance(20) => (Operation::CreateAccount, String::new(), "u5".to_owned()),
+            7 if self.requests.iter().all(|request| request.operation != Operation::CreateAccount) => {
+                (Operation::CreateAccount, String::new(), "u5".to_owned())
+            }
             _ => {
                 let (source, destination) = (user(&mut self.dice), user(&mut self.dice));
                 match source == destination {
@@ -279,7 +279,9 @@ impl World {
         let bank = &self.banks[authority];
         if request.operation == Operation::CreateAccount {
             return match bank.accounts.contains_key(&request.destination) {
-                true => Finding::Decided(Class::Applied, 201, Body(br#"{"accountId":"u5","accountType":"USER"}"#.to_vec())),
+                true => {
+                    Finding::Decided(Class::Applied, 201, Body(br#"{"accountId":"u5","accountType":"USER"}"#.to_vec()))
+                }
                 false => Finding::Absent,
             };
         }
@@ -341,9 +343,10 @@ impl World {
             let (request, _) = &self.exchanges[&(leg.number.boot, leg.number.sequence)];
             for other in &self.story.sent[..index] {
                 let (other_request, _) = &self.exchanges[&(other.number.boot, other.number.sequence)];
-                let shared = request.accounts().iter().any(|account| {
-                    account.starts_with('u') && other_request.accounts().contains(account)
-                });
+                let shared = request
+                    .accounts()
+                    .iter()
+                    .any(|account| account.starts_with('u') && other_request.accounts().contains(account));
                 assert!(
                     other.target != leg.target || !shared && request.key != other_request.key,
                     "{request:?} and {other_request:?} are under way together"
@@ -363,7 +366,8 @@ impl World {
                 ShadowBody::Sending { exchange, mode, .. } if index >= self.checked => {
                     assert!(!over.contains(exchange), "{exchange} was concluded and is sent again");
                     if *mode == Mode::Forced {
-                        let until = refused.get(exchange).expect("it was refused first") + self.story.rules.reoffer_micros;
+                        let until =
+                            refused.get(exchange).expect("it was refused first") + self.story.rules.reoffer_micros;
                         assert!(*at > until && self.shipped > until, "{exchange} was forced too early");
                     }
                 }

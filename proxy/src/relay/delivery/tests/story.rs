@@ -121,10 +121,10 @@ impl Story {
     // What the comparator writes.
 
     pub fn change(&mut self, body: RolloutBody) {
-        let parent = self.rollout.last().map_or_else(
-            || wire::chain::genesis(LEDGER, wire::rollout::TOPIC),
-            |bytes| Digest::of(bytes),
-        );
+        let parent = self
+            .rollout
+            .last()
+            .map_or_else(|| wire::chain::genesis(LEDGER, wire::rollout::TOPIC), |bytes| Digest::of(bytes));
         let at = Timestamp(self.tick());
         let record = RolloutRecord { parent, at, actor: "test".into(), reason: "test".into(), body };
         self.append_change(encode(&record));

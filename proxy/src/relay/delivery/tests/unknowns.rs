@@ -74,7 +74,10 @@ fn absent_counts_twice_and_only_after_the_longest_request() {
         assert_eq!(story.written().len(), 1, "once is not enough");
         story.wait(story.rules.ask_again_micros);
         story.find(Finding::Absent);
-        assert_eq!(story.written()[1..], [format!("resolved {lost} not-executed"), format!("skipped {lost} not-executed")]);
+        assert_eq!(
+            story.written()[1..],
+            [format!("resolved {lost} not-executed"), format!("skipped {lost} not-executed")]
+        );
         assert_eq!(story.delivery.exchanges.len(), 0);
     }
 }
@@ -244,4 +247,16 @@ fn a_restart_waits_for_fronts_before_it_forces() {
     assert!(story.sent.is_empty(), "the front may come back with what explains it");
     story.wait(story.rules.front_grace_micros + 20_000);
     assert_eq!(story.under_way(), [withdraw]);
+}
+
+#[test]
+fn an_account_that_another_request_has_made_was_not_made_by_this_one() {
+    let mut story = story();
+    let document = r#"{"accountId":"alice","accountType":"USER"}"#;
+    let made = story.intent("k1", given::intent(Operation::CreateAccount, Legacy, &["alice"], "{}"));
+    story.result(made, Class::Applied, 201, document);
+    let lost = unknown(&mut story, "k2", given::intent(Operation::CreateAccount, Legacy, &["alice"], "{}"));
+    story.settle();
+    story.find(Finding::Decided(Class::Applied, 201, Body(document.as_bytes().to_vec())));
+    assert!(story.written().contains(&format!("resolved {lost} refused")));
 }
