@@ -67,6 +67,7 @@ fn check(world: &World) {
     assert_eq!(keys.len(), found.len(), "one root per fault");
 
     let ids: BTreeSet<&str> = roots.iter().map(|root| root.id.as_str()).collect();
+    let mut carried = Vec::new();
     for exchange in exchanges(&world.index) {
         let verdict = &exchange.verdict;
         match verdict.verdict {
@@ -74,11 +75,12 @@ fn check(world: &World) {
             VerdictKind::Mismatch => assert!(ids.contains(exchange.id.as_str()), "{exchange:?}"),
             VerdictKind::Carried => {
                 assert!(!verdict.roots.is_empty() && verdict.roots.iter().all(|root| ids.contains(root.as_str())));
-                near(world, &exchange);
+                carried.push(exchange);
             }
             _ => panic!("neither explained nor judged: {exchange:#?}"),
         }
     }
+    check_connected(world, &carried);
     let counters = world.index.counters();
     assert_eq!((counters.open, counters.gaps), (0, 0));
     let gates = world.index.gates_inputs();
@@ -89,13 +91,29 @@ fn check(world: &World) {
     }
 }
 
-/// The roots of a carried exchange touch one of its accounts, or the transaction it refers to.
-fn near(world: &World, exchange: &ExchangeView) {
-    let simulated = &world.exchanges[world.numbers[&exchange.id.parse().unwrap()]];
-    for root in &exchange.verdict.roots {
-        let root = world.index.discrepancy(root).unwrap();
-        let touches = root.offsets.iter().any(|offset| simulated.accounts.contains(&offset.account));
-        assert!(touches || simulated.original.is_some(), "{exchange:#?} is carried by {root:#?}");
+/// Whoever is carried by a root is connected with it: by its accounts, those of others that the root carries, or the
+/// transaction it refers to. (Offsets of an account may have come to nothing since.)
+fn check_connected(world: &World, carried: &[ExchangeView]) {
+    let accounts = |id: &str| &world.exchanges[world.numbers[&id.parse().unwrap()]].accounts;
+    let mut by_root: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for exchange in carried {
+        for root in &exchange.verdict.roots {
+            by_root.entry(root).or_default().push(&exchange.id);
+        }
+    }
+    for (root, mut open) in by_root {
+        let mut reached: BTreeSet<&str> = accounts(root).iter().map(String::as_str).collect();
+        loop {
+            let (near, far): (Vec<&str>, Vec<&str>) =
+                open.iter().partition(|id| accounts(id).iter().any(|account| reached.contains(account.as_str())));
+            open = far;
+            if near.is_empty() {
+                break;
+            }
+            reached.extend(near.into_iter().flat_map(accounts).map(String::as_str));
+        }
+        open.retain(|id| world.exchanges[world.numbers[&id.parse().unwrap()]].original.is_none());
+        assert_eq!(open, [""; 0], "carried by {root} without any connection: {:#?}", world.index.discrepancy(root));
     }
 }
 

@@ -7,13 +7,17 @@
 //! | [`rules`] | differences that are hidden, why, and by whom |
 //! | [`overlap`] | did two exchanges run at the same time in either system? |
 //! | [`offsets`] | the offset between the systems that discrepancies explain, per account |
+//! | [`levels`] | balances before and after, where they say something |
 //! | [`verdict`] | all of it → a verdict, or the wish to ask the histories first |
 //!
 //! Invariants: bad input is a verdict, never an `Err`; the same case gives the same opinion; a difference is either
 //! explained by an open discrepancy, put off because it cannot be seen yet, or a discrepancy of its own.
 //! This module must never know where an exchange comes from or what happens to a verdict.
 
+#[cfg(test)]
+mod cases;
 pub mod diff;
+mod levels;
 pub mod normalize;
 pub mod offsets;
 pub mod overlap;

@@ -5,10 +5,10 @@
 //! afterwards is a discrepancy of its own.
 
 use super::diff::{Difference, diff, difference, gravest, moved_apart};
-use super::normalize::{Answer, Leg, Transaction};
+use super::levels::{Levels, Unfit};
+use super::normalize::{Answer, Leg};
 use super::overlap::Overlap;
 use super::rules::{self, Rule, SHARED_ACCOUNT};
-use super::{less, plus};
 use wire::scalar::{Money, Timestamp};
 use wire::words::{Cause, Class, Mode, Operation, System};
 
@@ -171,7 +171,15 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
     } else {
         Ruling::Mismatch(cause)
     };
-    Opinion::Judged(Judgement { differences, ..Judgement::of(ruling) })
+    let state_differs = [legacy, engine].into_iter().any(|leg| is_about_the_account(leg.code.as_deref()));
+    let state_differs = state_differs && matches!(ruling, Ruling::Mismatch(_));
+    Opinion::Judged(Judgement { differences, state_differs, ..Judgement::of(ruling) })
+}
+
+/// Whether a refusal says that the account itself differs, not its balance: later exchanges will differ likewise.
+fn is_about_the_account(code: Option<&str>) -> bool {
+    let codes = ["AccountNotFound", "AccountTypeNotAllowed", "AccountFrozen", "AccountClosed", "CurrencyMismatch"];
+    code.is_some_and(|code| codes.contains(&code))
 }
 
 /// The authority applied it, the shadow did not.
@@ -194,7 +202,8 @@ fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opini
         Ruling::Mismatch(Cause::Status)
     };
     let offsets = if case.repeat_of.is_some() { Vec::new() } else { moved_apart(legacy, engine) };
-    let state_differs = matches!(case.operation, Operation::CreateAccount | Operation::ChangeAccount);
+    let state_differs = matches!(case.operation, Operation::CreateAccount | Operation::ChangeAccount)
+        || (matches!(ruling, Ruling::Mismatch(_)) && is_about_the_account(shadow.code.as_deref()));
     Opinion::Judged(Judgement { differences, offsets, state_differs, ..Judgement::of(ruling) })
 }
 
@@ -339,7 +348,7 @@ fn explained_fields(case: &Case<'_>, answers: [&Answer; 2], differences: &[Diffe
     roots
 }
 
-fn extend(roots: &mut Vec<String>, more: Vec<String>) {
+pub(super) fn extend(roots: &mut Vec<String>, more: Vec<String>) {
     for root in more {
         if !roots.contains(&root) {
             roots.push(root);
@@ -370,130 +379,5 @@ impl Case<'_> {
     fn overlap(&self) -> Overlap {
         let standings = self.accounts.iter().filter(|standing| !standing.shared);
         standings.fold(Overlap::default(), |overlap, standing| overlap.and(standing.overlap))
-    }
-
-    fn standing(&self, account: &str) -> Option<&Standing> {
-        self.accounts.iter().find(|standing| standing.account == account)
-    }
-}
-
-/// The levels that both answers show.
-#[derive(Default)]
-struct Levels {
-    seen: Vec<(String, Level)>,
-    /// Levels that the offset does not explain although nothing ran beside.
-    unfit: Vec<Unfit>,
-    /// Answers that contradict themselves.
-    inconsistent: Vec<Difference>,
-    /// Levels that differ, whether they should or not.
-    raw: Vec<Difference>,
-    /// The discrepancies of the accounts whose levels differ.
-    roots: Vec<String>,
-    /// Whether a level of a shared account differs.
-    hidden: bool,
-}
-
-/// A level that the offset does not explain.
-struct Unfit {
-    account: String,
-    currency: String,
-    rest: Money,
-    difference: Difference,
-    suspect: Option<String>,
-}
-
-impl Unfit {
-    fn blame(&self) -> Option<(String, String, String, Money)> {
-        Some((self.suspect.clone()?, self.account.clone(), self.currency.clone(), self.rest))
-    }
-}
-
-impl Levels {
-    fn of(case: &Case<'_>, answers: [&Answer; 2]) -> Self {
-        let mut levels = Self::default();
-        match answers {
-            [Answer::Transaction(legacy), Answer::Transaction(engine)] => {
-                for (index, (pointer, cause)) in
-                    [("/source", Cause::SourceBalance), ("/destination", Cause::DestinationBalance)]
-                        .into_iter()
-                        .enumerate()
-                {
-                    levels.side(case, [legacy, engine], index, pointer, cause);
-                }
-            }
-            [Answer::Account(legacy), Answer::Account(engine)] => {
-                if let (Some(ours), Some(theirs)) = (legacy.balance, engine.balance)
-                    && legacy.id == engine.id
-                {
-                    let shown = ["/balance", &legacy.id, &legacy.currency];
-                    levels.compare(case, shown, Cause::Field, [ours, theirs]);
-                }
-            }
-            _ => {}
-        }
-        levels
-    }
-
-    fn side(&mut self, case: &Case<'_>, legs: [&Transaction; 2], index: usize, pointer: &str, cause: Cause) {
-        let sides = legs.map(|transaction| &transaction.sides[index]);
-        let shared = case.standing(&sides[0].account).is_some_and(|standing| standing.shared);
-        let after = format!("{pointer}/balanceAfter");
-        // A shared account moves under the answer's feet; for any other one the answer has to add up.
-        let expected = sides.map(|side| side.before.map(|before| plus(before, side.movement)));
-        let adds_up =
-            |leg: usize| sides[leg].after.is_none() || expected[leg].is_none() || sides[leg].after == expected[leg];
-        let answers_add_up = adds_up(0) && adds_up(1);
-        if !shared && !answers_add_up {
-            let text = |leg: usize| {
-                let show = |money: Option<Money>| money.map_or_else(|| "-".to_owned(), |money| money.to_string());
-                if adds_up(leg) {
-                    show(sides[leg].after)
-                } else {
-                    format!("{} where {} would add up", show(sides[leg].after), show(expected[leg]))
-                }
-            };
-            self.inconsistent.push(difference(&after, cause, text(0), text(1)));
-        }
-        if let (Some(legacy), Some(engine)) = (sides[0].before, sides[1].before)
-            && sides[0].account == sides[1].account
-        {
-            let shown = [&format!("{pointer}/balanceBefore"), &sides[0].account, &legs[0].currency];
-            self.compare(case, shown.map(String::as_str), cause, [legacy, engine]);
-        }
-    }
-
-    /// Compares one level. `shown`: pointer, account, currency.
-    fn compare(&mut self, case: &Case<'_>, shown: [&str; 3], cause: Cause, [legacy, engine]: [Money; 2]) {
-        let [pointer, account, currency] = shown;
-        let unknown = Standing { account: account.to_owned(), ..Standing::default() };
-        let standing = case.standing(account).unwrap_or(&unknown);
-        let apart = less(legacy, engine);
-        if standing.shared {
-            self.hidden |= !apart.is_zero();
-            return;
-        }
-        let found = difference(pointer, cause, legacy.to_string(), engine.to_string());
-        if !apart.is_zero() {
-            extend(&mut self.roots, standing.roots.clone());
-            self.raw.push(found.clone());
-        }
-        if standing.overlap.any() || !case.levels_current {
-            self.seen.push((account.to_owned(), Level::Deferred));
-            return;
-        }
-        let total =
-            standing.totals.iter().find(|(other, _)| other == currency).map_or(Money::ZERO, |(_, total)| *total);
-        let rest = less(apart, total);
-        if rest.is_zero() {
-            self.seen.push((account.to_owned(), Level::Equal));
-        } else {
-            self.unfit.push(Unfit {
-                account: account.to_owned(),
-                currency: currency.to_owned(),
-                rest,
-                difference: found,
-                suspect: standing.forced.clone(),
-            });
-        }
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn fold(
         let shard = Shard::new(number, settings.shards);
         host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view.clone()))
     });
-    let mut workers = Vec::new();
+    let (mut workers, mut outcomes) = (Vec::new(), 0);
     for (number, folded) in (0..settings.shards).zip(join_all(folds).await) {
         let (shard, reader) = match folded {
             Ok(Ok(folded)) => folded,
@@ -99,8 +99,10 @@ pub(super) async fn fold(
             ask_again: settings.ask_again,
             lost_rounds: 0,
         };
+        outcomes += owner.reader.chain().next_source();
         workers.push(Worker { owner, follow_ups, follower });
     }
+    tracing::info!(ledger = settings.ledger, shards = settings.shards, outcomes, "folded the journal");
     Ok(workers)
 }
 

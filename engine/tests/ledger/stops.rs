@@ -61,9 +61,11 @@ async fn a_newer_command_waits_for_a_newer_program() {
     let running = bed.start().await;
     let (here, there) = two_users(&running).await;
     let before = bed.log.end(JOURNAL, 4).await.expect("readable");
-    bed.log.append(COMMANDS, 4, vec![newer::<wire::journal::Command>()]).await.expect("appended");
+    let known = NewRecord::of(engine::codec::encode_command(&topup("before", "world", &here, "1")));
+    let batch = vec![known.clone(), newer::<wire::journal::Command>(), known];
+    bed.log.append(COMMANDS, 4, batch).await.expect("appended");
     until_blocked(&running.readiness, "newer than this program").await;
-    assert_eq!(bed.log.end(JOURNAL, 4).await, Ok(before), "nothing is decided about it");
+    assert_eq!(bed.log.end(JOURNAL, 4).await, Ok(before + 1), "what stands before it is decided, and no more");
     let submitted = running.submit(topup("later", "world", &here, "1")).await;
     assert!(matches!(submitted, Submitted::NotAppended(_)));
     assert_eq!(running.transact(topup("other", "world", &there, "1")).await.status, "completed");

@@ -3,18 +3,24 @@
 use super::answer::{self, Body, Fault, Unanswered};
 use super::{Front, exchange, headers};
 use crate::routes::{self, Decision, Head, Target};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use host::clock;
 use host::http::SendError;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::words::System;
+
+/// Of a body that is too long, so much is read and thrown away before the connection is closed …
+const DISCARD_BYTES: usize = 8 * 1024 * 1024;
+/// … or for so long.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// The front as a hyper service. Clones share it.
 #[derive(Clone)]
@@ -81,26 +87,58 @@ async fn dual_write(
     })
 }
 
-async fn read(front: &Front, head: &Parts, body: Incoming) -> Result<Bytes, Fault> {
-    bounded(front, head)?;
-    let body = Limited::new(body, front.max_body_bytes).collect();
-    match clock::timeout(front.body_timeout, body).await {
-        Err(clock::TimedOut) => Err(Fault::BodyTimeout),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Fault::BodyTooLarge { max_bytes: front.max_body_bytes })
+/// Reads the whole body.
+async fn read(front: &Front, head: &Parts, mut body: Incoming) -> Result<Bytes, Fault> {
+    let too_large = Fault::BodyTooLarge { max_bytes: front.max_body_bytes };
+    let reading = async {
+        if says_too_large(front, head) {
+            Err(too_large.clone())
+        } else {
+            collect(&mut body, front.max_body_bytes).await
         }
-        Ok(Err(error)) => Err(Fault::BodyBroken(error.to_string())),
+    };
+    let read = clock::timeout(front.body_timeout, reading).await.unwrap_or(Err(Fault::BodyTimeout));
+    if read.as_ref() == Err(&too_large) {
+        discard(body).await;
     }
+    read
 }
 
-/// Refuses a body that says it is too long before a byte of it is read.
-fn bounded(front: &Front, head: &Parts) -> Result<(), Fault> {
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > front.max_body_bytes as u64) {
-        return Err(Fault::BodyTooLarge { max_bytes: front.max_body_bytes });
+async fn collect(body: &mut Incoming, max_bytes: usize) -> Result<Bytes, Fault> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are not passed on.
+        let Ok(data) = frame.map_err(|error| Fault::BodyBroken(error.to_string()))?.into_data() else { continue };
+        if whole.len() + data.len() > max_bytes {
+            return Err(Fault::BodyTooLarge { max_bytes });
+        }
+        // Most bodies come in one piece, which is then not copied.
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        whole.extend_from_slice(&data);
     }
-    Ok(())
+    Ok(whole.freeze())
+}
+
+/// Whether a body says that it is too long before a byte of it is read.
+fn says_too_large(front: &Front, head: &Parts) -> bool {
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > front.max_body_bytes as u64)
+}
+
+/// Reads on for a moment: a client that is still sending when the connection is closed may never see the answer.
+async fn discard(mut body: Incoming) {
+    let discarding = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = clock::timeout(DISCARD_TIME, discarding).await;
 }
 
 /// Passes on a request that is not recorded.
@@ -111,7 +149,10 @@ async fn pass(
     target: Target,
     correlation: &HeaderValue,
 ) -> Result<Response<Body>, Fault> {
-    bounded(front, &head)?;
+    if says_too_large(front, &head) {
+        discard(body).await;
+        return Err(Fault::BodyTooLarge { max_bytes: front.max_body_bytes });
+    }
     let account = match &target {
         Target::Account(account) => Some(account.as_str()),
         Target::System(_) | Target::InTurn(..) => None,

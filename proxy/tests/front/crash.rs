@@ -2,6 +2,7 @@
 //! is written is there afterwards.
 
 use crate::journal::{applied, intent, options, read_all};
+use crate::support::eventually;
 use proxy::journal::{Fsync, Journal, Opened, Options, Recorded};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -93,6 +94,7 @@ async fn nothing_that_was_acknowledged_is_lost() {
         // A step of splitmix64 is random enough to choose the moment.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let moment = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9) % 900;
+        eventually("the round before has let go", || host::disk::lock_dir(dir.path()).is_ok()).await;
         let told = run_and_kill(dir.path(), moment + 1);
         let Opened { old, .. } = Journal::open(in_child(dir.path())).unwrap();
         // The boots of the rounds before were looked at and forgotten; the one opened here to look is empty.

@@ -140,8 +140,10 @@ async fn every_kind_of_answer_is_passed_on_and_classified() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_cannot_be_reached_has_not_executed_anything() {
     let world = World::new().await;
-    // A port that was free a moment ago, and on which nobody listens.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that is taken, and on which nobody listens.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = taken.local_addr().unwrap();
     let front = Front::start(Config { legacy: format!("http://{nobody}"), ..world.config() }).await;
     let answer = front.post("/transactions/topup", &topup("alice", "k")).await;
     assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (502, "AuthorityUnreachable"));

@@ -81,7 +81,7 @@ impl Delivery {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let number = exchange.number.clone();
         match &mut exchange.phase {
-            Phase::Skipping { reason, requested: requested @ false } => {
+            Phase::Skipping { reason, requested: requested @ false, behind: None } => {
                 *requested = true;
                 self.outbox.push(Action::Append(ShadowBody::Skipped { exchange: number, reason: *reason }));
             }

@@ -3,7 +3,7 @@
 use super::aliases;
 use super::keys::{Fingerprint, KeyId};
 use super::lanes::{Claim, Resource};
-use super::order::{Place, Position};
+use super::order::{Marks, Place, Position};
 use super::reading::Reading;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +75,9 @@ pub(crate) enum Phase {
         reason: Single,
         /// Whether the record was handed over.
         requested: bool,
+        /// Of a repeat: the exchange whose leg has to be announced first, so that a relay which starts anew does not
+        /// take that one for a repeat of this one.
+        behind: Option<ExchangeId>,
     },
     /// There is a leg.
     Leg(Box<Leg>),
@@ -159,6 +162,14 @@ pub(crate) struct StateRefusal {
 }
 
 impl Leg {
+    /// Whether it is written down that it is sent.
+    pub fn is_announced(&self) -> bool {
+        match self.step {
+            Step::Waiting | Step::Announced => self.attempt > 1,
+            Step::Due(_) | Step::Sent(_) | Step::Pausing(_) | Step::Reported | Step::Parked | Step::GivenUp => true,
+        }
+    }
+
     /// Whether it holds its lanes and one of the places in which legs are executed.
     pub fn is_running(&self) -> bool {
         match self.step {
@@ -214,9 +225,28 @@ impl Exchange {
         }
     }
 
+    /// Whether it makes or changes an account, so that legs which only use it go before or after it.
+    pub fn changes_account(&self) -> bool {
+        matches!(self.intent.operation, Operation::CreateAccount | Operation::ChangeAccount)
+    }
+
+    /// What its result says of the engine's order.
+    pub fn marks(&self) -> Marks {
+        let Some(decided) = &self.decided else { return Marks::default() };
+        let mut marks = decided.reading.marks.clone();
+        if self.intent.operation == Operation::CreateAccount {
+            marks.makes = self.account.clone();
+        }
+        // A document that was read afterwards shows the account as it was then.
+        if self.changes_account() && decided.resolved {
+            marks.versions.clear();
+        }
+        marks
+    }
+
     /// What a leg of this exchange claims.
     pub fn claims(&self, other_id: impl Fn(&str) -> Option<String>) -> Vec<Claim> {
-        let changes_account = matches!(self.intent.operation, Operation::CreateAccount | Operation::ChangeAccount);
+        let changes_account = self.changes_account();
         let mut claims: Vec<Claim> = self
             .accounts
             .iter()

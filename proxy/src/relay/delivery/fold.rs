@@ -185,7 +185,7 @@ impl Delivery {
         };
         match ruling {
             Some(Ruling::Stands) => self.stands(id, decided.class),
-            Some(Ruling::Repeats) => self.skip(id, Single::Repeat),
+            Some(Ruling::Repeats(first)) => self.skip_behind(id, first),
             Some(Ruling::Waits) => self.set_phase(id, Phase::Repeated),
             None => {}
         }
@@ -205,8 +205,31 @@ impl Delivery {
     }
 
     fn skip(&mut self, id: ExchangeId, reason: Single) {
-        self.set_phase(id, Phase::Skipping { reason, requested: false });
+        self.set_phase(id, Phase::Skipping { reason, requested: false, behind: None });
         self.todo.insert(id);
+    }
+
+    /// There is no leg, because `first` has one: said only when that is written down.
+    fn skip_behind(&mut self, id: ExchangeId, first: ExchangeId) {
+        let announced = self.exchanges.get(first).and_then(Exchange::leg).is_none_or(Leg::is_announced);
+        if announced {
+            self.skip(id, Single::Repeat);
+        } else {
+            let (reason, requested, behind) = (Single::Repeat, false, Some(first));
+            self.set_phase(id, Phase::Skipping { reason, requested, behind });
+            self.behind.entry(first).or_default().push(id);
+        }
+    }
+
+    /// It is written down that an exchange has a leg, or that it is concluded.
+    fn let_pass(&mut self, first: ExchangeId) {
+        for id in self.behind.remove(&first).unwrap_or_default() {
+            if let Some(Phase::Skipping { behind, .. }) = self.exchanges.get_mut(id).map(|exchange| &mut exchange.phase)
+            {
+                *behind = None;
+                self.todo.insert(id);
+            }
+        }
     }
 
     fn set_phase(&mut self, id: ExchangeId, phase: Phase) {
@@ -224,9 +247,10 @@ impl Delivery {
         let (place, moved) = match target {
             System::Engine => (Place::of(decided.position, id), Vec::new()),
             System::Legacy => {
-                let limited = |account: &&Arc<str>| self.accounts.limited(account);
+                let firm = exchange.changes_account();
+                let limited = |account: &&Arc<str>| firm || self.accounts.limited(account);
                 let accounts: Vec<Arc<str>> = exchange.accounts.iter().filter(limited).cloned().collect();
-                self.order.enter(id, decided.position, &accounts, &decided.reading.positions)
+                self.order.enter(id, decided.position, &accounts, exchange.marks())
             }
         };
         self.lanes.enter(target, place, &claims, |account| self.accounts.limited(account));
@@ -306,16 +330,36 @@ impl Delivery {
         }
         (leg.mode, leg.attempt, leg.step, leg.unanswered) = (mode, attempt, Step::Due(0), false);
         self.todo.insert(id);
+        self.let_pass(id);
     }
 
-    /// An exchange has a leg although it seemed to have none.
+    /// An exchange has a leg although it seemed to have none: it seemed to repeat others, which repeat it.
     fn overrule(&mut self, id: ExchangeId, mode: Mode) {
         self.plan_leg(id, mode);
         let Some(exchange) = self.exchanges.get(id) else { return };
         let Some(key) = exchange.key else { return };
-        for other in self.keys.stands(key, id, exchange.content, exchange.made().map(fingerprint)) {
+        let (replaced, again) = self.keys.stands(key, id, exchange.content, exchange.made().map(fingerprint));
+        for other in replaced {
+            self.withdraw_leg(other, id);
+        }
+        for other in again {
             self.rule(other);
         }
+    }
+
+    /// A leg that was not announced is none: its exchange repeats `first`.
+    fn withdraw_leg(&mut self, id: ExchangeId, first: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return };
+        if leg.is_announced() {
+            return;
+        }
+        self.undelivered.of_mut(leg.target).remove(&(decided.position.at, id));
+        self.order.begun(leg.place);
+        let released = self.lanes.leave(leg.target, leg.place, &leg.claims);
+        self.release(released);
+        self.skip_behind(id, first);
+        self.let_pass(id);
     }
 
     fn leg_result(&mut self, at: Timestamp, result: LegResult) {
@@ -365,6 +409,7 @@ impl Delivery {
         if let Some(handover) = &mut self.handover {
             handover.concluded(id);
         }
+        self.let_pass(id);
         if exchange.decided.is_none() {
             self.forget_undecided(id, exchange.intent.authority, exchange.began, &exchange.accounts);
         }

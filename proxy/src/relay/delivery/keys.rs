@@ -20,8 +20,8 @@ pub(crate) type Fingerprint = u64;
 pub(crate) enum Ruling {
     /// It stands for its key.
     Stands,
-    /// It repeats one that stands for its key.
-    Repeats,
+    /// It repeats this one, which stands for its key.
+    Repeats(ExchangeId),
     /// It repeats one of those that are not decided yet.
     Waits,
 }
@@ -55,6 +55,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Standing {
+    id: ExchangeId,
     content: Fingerprint,
     made: Option<Fingerprint>,
 }
@@ -90,8 +91,8 @@ impl Keys {
         entry.waiting.retain(|other| *other != id);
         let ruling = entry.rule(content, decision);
         match ruling {
-            Ruling::Stands => entry.standing.push(Standing { content, made: decision.made }),
-            Ruling::Repeats => {}
+            Ruling::Stands => entry.standing.push(Standing { id, content, made: decision.made }),
+            Ruling::Repeats(_) => {}
             Ruling::Waits => {
                 entry.waiting.push(id);
                 return (ruling, Vec::new());
@@ -100,19 +101,23 @@ impl Keys {
         (ruling, std::mem::take(&mut entry.waiting))
     }
 
-    /// An exchange stands for its key, whatever would be ruled. Answers the exchanges to be ruled on again.
+    /// An exchange stands for its key, whatever was ruled. Answers the others with the same content that stood for
+    /// it, which are its repeats now, and the exchanges to be ruled on again.
     pub fn stands(
         &mut self,
         key: KeyId,
         id: ExchangeId,
         content: Fingerprint,
         made: Option<Fingerprint>,
-    ) -> Vec<ExchangeId> {
+    ) -> (Vec<ExchangeId>, Vec<ExchangeId>) {
         let entry = self.entries.entry(key).or_default();
         entry.undecided.retain(|(other, _)| *other != id);
         entry.waiting.retain(|other| *other != id);
-        entry.standing.push(Standing { content, made });
-        std::mem::take(&mut entry.waiting)
+        let replaced = |standing: &Standing| standing.content == content && standing.made == made;
+        let others = entry.standing.iter().filter(|standing| replaced(standing)).map(|standing| standing.id).collect();
+        entry.standing.retain(|standing| !replaced(standing));
+        entry.standing.push(Standing { id, content, made });
+        (others, std::mem::take(&mut entry.waiting))
     }
 }
 
@@ -120,17 +125,17 @@ impl Entry {
     fn rule(&self, content: Fingerprint, decision: Decision) -> Ruling {
         let same = |standing: &&Standing| standing.content == content;
         if decision.replayed || decision.resolved {
-            if self.standing.iter().any(|standing| same(&standing)) {
-                return Ruling::Repeats;
+            if let Some(first) = self.standing.iter().find(same) {
+                return Ruling::Repeats(first.id);
             }
             if decision.replayed && self.undecided.iter().any(|(_, other)| *other == content) {
                 return Ruling::Waits;
             }
         }
-        let same_effect = |standing: &Standing| decision.made.is_some() && standing.made == decision.made;
-        match self.standing.iter().filter(same).any(same_effect) {
-            true => Ruling::Repeats,
-            false => Ruling::Stands,
+        let same_effect = |standing: &&Standing| decision.made.is_some() && standing.made == decision.made;
+        match self.standing.iter().filter(same).find(same_effect) {
+            Some(first) => Ruling::Repeats(first.id),
+            None => Ruling::Stands,
         }
     }
 }
@@ -198,7 +203,7 @@ mod tests {
     fn a_retry_repeats_the_first() {
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 1, decision(false, false, 9)), (Ruling::Stands, vec![]));
-        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Repeats, vec![]));
+        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Repeats(ExchangeId(1)), vec![]));
     }
 
     #[test]
@@ -207,8 +212,8 @@ mod tests {
         assert_eq!(rule(&mut keys, 1, decision(true, false, 9)), (Ruling::Waits, vec![]));
         assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Waits, vec![]));
         assert_eq!(rule(&mut keys, 3, decision(false, false, 9)), (Ruling::Stands, vec![1, 2]));
-        assert_eq!(rule(&mut keys, 1, decision(true, false, 9)), (Ruling::Repeats, vec![]));
-        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Repeats, vec![]));
+        assert_eq!(rule(&mut keys, 1, decision(true, false, 9)), (Ruling::Repeats(ExchangeId(3)), vec![]));
+        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Repeats(ExchangeId(3)), vec![]));
     }
 
     #[test]
@@ -216,7 +221,7 @@ mod tests {
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 1, decision(true, false, 9)).0, Ruling::Waits);
         assert_eq!(rule(&mut keys, 2, decision(true, false, 9)), (Ruling::Stands, vec![1]));
-        assert_eq!(rule(&mut keys, 1, decision(true, false, 9)).0, Ruling::Repeats);
+        assert_eq!(rule(&mut keys, 1, decision(true, false, 9)).0, Ruling::Repeats(ExchangeId(2)));
     }
 
     #[test]
@@ -233,15 +238,15 @@ mod tests {
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 2, decision(true, false, 9)).0, Ruling::Waits);
         assert_eq!(rule(&mut keys, 1, decision(false, true, 9)), (Ruling::Stands, vec![2]));
-        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)).0, Ruling::Repeats);
+        assert_eq!(rule(&mut keys, 2, decision(true, false, 9)).0, Ruling::Repeats(ExchangeId(1)));
         // The retry made it, and is decided first.
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 2, decision(false, false, 9)).0, Ruling::Stands);
-        assert_eq!(rule(&mut keys, 1, decision(false, true, 9)).0, Ruling::Repeats);
+        assert_eq!(rule(&mut keys, 1, decision(false, true, 9)).0, Ruling::Repeats(ExchangeId(2)));
         // The retry made it, and is decided last.
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 1, decision(false, true, 9)).0, Ruling::Stands);
-        assert_eq!(rule(&mut keys, 2, decision(false, false, 9)).0, Ruling::Repeats);
+        assert_eq!(rule(&mut keys, 2, decision(false, false, 9)).0, Ruling::Repeats(ExchangeId(1)));
     }
 
     #[test]

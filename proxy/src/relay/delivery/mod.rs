@@ -158,6 +158,8 @@ pub(crate) struct Delivery {
     cursor_requested: bool,
     /// When the cursor may be written again.
     cursor_after: Timestamp,
+    /// Repeats that wait until the leg of another exchange is announced.
+    behind: BTreeMap<ExchangeId, Vec<ExchangeId>>,
     /// Exchanges that may have something to be done.
     todo: BTreeSet<ExchangeId>,
     /// Legs that may be able to start.
@@ -211,6 +213,7 @@ impl Delivery {
             cursor: 0,
             cursor_requested: false,
             cursor_after: Timestamp::default(),
+            behind: BTreeMap::new(),
             todo: BTreeSet::new(),
             ready: Each::default(),
             running: Each::default(),

@@ -2,7 +2,7 @@
 //! so an answer with unknown fields, or one that is no JSON at all, is no error here.
 
 use super::accounts::Facts;
-use super::order::{EnginePosition, engine_position};
+use super::order::{Marks, engine_position};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ pub(crate) struct Reading {
     pub destination: Option<String>,
     /// Sides that showed their level: only USER accounts do.
     pub users: Vec<String>,
-    /// Where the engine touched it, one per shard.
-    pub positions: Vec<EnginePosition>,
+    /// What it says of the engine's order.
+    pub marks: Marks,
     /// The account that the answer describes.
     pub account: Option<(String, Facts)>,
 }
@@ -36,6 +36,7 @@ struct Shape {
     position: Option<Vec<Value>>,
     result: Option<Box<Shape>>,
     account_id: Option<Value>,
+    version: Option<Value>,
     account_type: Option<Value>,
     min_balance: Option<Value>,
     max_balance: Option<Value>,
@@ -45,6 +46,7 @@ struct Shape {
 #[serde(rename_all = "camelCase", default)]
 struct SideShape {
     account_id: Option<Value>,
+    version: Option<Value>,
     balance_before: Option<Value>,
 }
 
@@ -60,6 +62,7 @@ impl Reading {
     pub fn of(body: &[u8]) -> Self {
         let Ok(shape) = serde_json::from_slice::<Shape>(body) else { return Self::default() };
         let code = text(shape.code);
+        let own_version = shape.version.as_ref().and_then(Value::as_u64);
         let account = account_of(shape.account_id, shape.account_type, shape.min_balance, shape.max_balance);
         // A refusal carries the failed transaction as `result`.
         let result = match shape.result {
@@ -73,12 +76,15 @@ impl Reading {
             },
         };
         let mut users = Vec::new();
+        let mut versions: Vec<(String, u64)> =
+            account.iter().filter_map(|(account, _)| Some((account.clone(), own_version?))).collect();
         let mut side = |side: Option<SideShape>| {
             let side = side?;
             let account = text(side.account_id)?;
             if side.balance_before.is_some_and(|level| !level.is_null()) {
                 users.push(account.clone());
             }
+            versions.extend(side.version.and_then(|version| Some((account.clone(), version.as_u64()?))));
             Some(account)
         };
         let source = side(result.source);
@@ -90,7 +96,11 @@ impl Reading {
             source,
             destination,
             users,
-            positions: positions.iter().filter_map(|at| engine_position(at.as_str()?)).collect(),
+            marks: Marks {
+                makes: None,
+                versions,
+                positions: positions.iter().filter_map(|at| engine_position(at.as_str()?)).collect(),
+            },
             account,
         }
     }
@@ -129,7 +139,8 @@ mod tests {
         assert_eq!(reading.source.as_deref(), Some("bank"));
         assert_eq!(reading.destination.as_deref(), Some("alice"));
         assert_eq!(reading.users, ["alice"]);
-        assert_eq!(reading.positions, [(4, 19), (7, 2)]);
+        assert_eq!(reading.marks.positions, [(4, 19), (7, 2)]);
+        assert_eq!(reading.marks.versions, [("alice".to_owned(), 2)]);
         assert_eq!((reading.code, reading.account), (None, None));
     }
 
@@ -158,6 +169,8 @@ mod tests {
             assert_eq!(Reading::of(body.as_bytes()).account, Some(("a".to_owned(), Facts { limited })), "{body}");
         }
         assert_eq!(Reading::of(br#"{"accountId":"a","accountType":"OTHER"}"#).account, None);
+        let versioned = Reading::of(br#"{"accountId":"a","accountType":"USER","version":4}"#);
+        assert_eq!(versioned.marks.versions, [("a".to_owned(), 4)]);
     }
 
     #[test]

@@ -38,6 +38,12 @@ const QUEUE: usize = 64;
 /// How long whoever connects may take to say who it is.
 const GREETING: Duration = Duration::from_secs(5);
 
+/// A front goes on with its next boot as soon as the earlier one is shipped; the relay may see that connection end
+/// a moment later.
+const PASSING: Duration = Duration::from_millis(300);
+/// Between two looks whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// What the deliveries hear of fronts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FrontEvent {
@@ -222,7 +228,7 @@ impl Connection {
         match (frame, greeted.as_ref()) {
             (IngestFrame::Hello { front, boot, instance, token }, _) => {
                 let earlier = greeted.as_ref().map(|greeted| greeted.front.clone());
-                *greeted = Some(self.greet(front, boot, instance, &token, earlier, now)?);
+                *greeted = Some(self.greet(front, boot, instance, &token, earlier).await?);
                 let durable = greeted.as_ref().map_or(0, |greeted| greeted.session.durable);
                 Ok(Some(IngestFrame::Welcome { durable }))
             }
@@ -244,14 +250,13 @@ impl Connection {
         }
     }
 
-    fn greet(
+    async fn greet(
         &self,
         front: String,
         boot: u64,
         instance: u64,
         token: &str,
         earlier: Option<String>,
-        now: i64,
     ) -> Result<Greeted, Ending> {
         if !self.shared.token.matches(token) {
             return Err(Ending::Refused("wrong token".to_owned()));
@@ -259,11 +264,15 @@ impl Connection {
         if earlier.is_some_and(|earlier| earlier != front) {
             return Err(Ending::Refused("a connection belongs to one front".to_owned()));
         }
-        let session = self
-            .shared
-            .registry
-            .greet(&front, boot, instance, self.id, self.cut.clone(), now)
-            .map_err(Ending::Refused)?;
+        let deadline = clock::now() + PASSING;
+        let session = loop {
+            let now = clock::unix_micros();
+            match self.shared.registry.greet(&front, boot, instance, self.id, self.cut.clone(), now) {
+                Ok(session) => break session,
+                Err(unwelcome) if unwelcome.passing && clock::now() < deadline => clock::sleep(LOOK_AGAIN).await,
+                Err(unwelcome) => return Err(Ending::Refused(unwelcome.reason)),
+            }
+        };
         tracing::info!(front, boot, durable = session.durable, "a front is connected");
         let _ = self.shared.events.send(FrontEvent::Connected(front.clone()));
         Ok(Greeted { front, boot, session })

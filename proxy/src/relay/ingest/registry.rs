@@ -9,6 +9,21 @@ use wire::ids::is_front_name;
 /// A connection that was heard of within this time belongs to a living process (fronts speak every 100 ms).
 const ALIVE_MICROS: i64 = 1_000_000;
 
+/// Why a front is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unwelcome {
+    /// For the front's operator.
+    pub reason: String,
+    /// Whether that may be over in a moment: the connection of an earlier boot of the front is being closed.
+    pub passing: bool,
+}
+
+impl Unwelcome {
+    fn because(reason: String) -> Self {
+        Self { reason, passing: false }
+    }
+}
+
 /// All fronts.
 #[derive(Debug, Default)]
 pub(super) struct Registry(Mutex<BTreeMap<String, Entry>>);
@@ -58,7 +73,7 @@ impl Registry {
     /// A front says who it is, on a connection that `cut` can cut.
     ///
     /// # Errors
-    /// Why it is not taken, for the front's operator.
+    /// Why it is not taken.
     pub(super) fn greet(
         &self,
         front: &str,
@@ -67,9 +82,9 @@ impl Registry {
         connection: u64,
         cut: Shutdown,
         now_micros: i64,
-    ) -> Result<Session, String> {
+    ) -> Result<Session, Unwelcome> {
         if !is_front_name(front) {
-            return Err(format!("`{front}` cannot name a front"));
+            return Err(Unwelcome::because(format!("`{front}` cannot name a front")));
         }
         let mut entries = self.lock();
         let entry = entries.entry(front.to_owned()).or_insert_with(|| Entry {
@@ -79,21 +94,23 @@ impl Registry {
             connection: None,
         });
         if boot < entry.boot {
-            return Err(format!(
+            return Err(Unwelcome::because(format!(
                 "boot {boot} of {front} is older than boot {} seen before: a front with a new directory needs a new \
                  name",
                 entry.boot
-            ));
+            )));
         }
         if boot == entry.boot && entry.instance.is_some_and(|known| known != instance) {
-            return Err(format!("another process ships boot {boot} of {front}: two fronts must not share a name"));
+            let reason = format!("another process ships boot {boot} of {front}: two fronts must not share a name");
+            return Err(Unwelcome::because(reason));
         }
         if let Some(other) = &entry.connection
             && other.id != connection
         {
             let alive = now_micros.saturating_sub(other.heard_micros) < ALIVE_MICROS;
             if other.instance != instance && alive {
-                return Err(format!("another process is connected as {front}: two fronts must not share a name"));
+                let reason = format!("another process is connected as {front}: two fronts must not share a name");
+                return Err(Unwelcome { reason, passing: true });
             }
             other.cut.stop();
         }
@@ -148,7 +165,7 @@ mod tests {
         Registry::of(&BTreeMap::from([("a".to_owned(), (3, 70))]))
     }
 
-    fn greet(registry: &Registry, boot: u64, instance: u64, connection: u64, now: i64) -> Result<Session, String> {
+    fn greet(registry: &Registry, boot: u64, instance: u64, connection: u64, now: i64) -> Result<Session, Unwelcome> {
         registry.greet("a", boot, instance, connection, Shutdown::new(), now)
     }
 
@@ -167,7 +184,9 @@ mod tests {
 
     #[test]
     fn older_boots_and_impossible_names_are_refused() {
-        assert!(greet(&registry(), 2, 9, 1, NOW).is_err_and(|reason| reason.contains("older than boot 3")));
+        assert!(
+            greet(&registry(), 2, 9, 1, NOW).is_err_and(|unwelcome| unwelcome.reason.contains("older than boot 3"))
+        );
         let named = |name| registry().greet(name, 1, 9, 1, Shutdown::new(), NOW).map(|_| ());
         assert!(named("").is_err() && named("A B").is_err() && named("b").is_ok());
     }
@@ -177,7 +196,7 @@ mod tests {
         let registry = registry();
         let first = connect(&registry, 3, 9, 1, NOW);
         assert!(greet(&registry, 3, 8, 2, NOW + 60_000_000).is_err(), "the same boot is another process's for good");
-        assert!(greet(&registry, 4, 8, 2, NOW).is_err(), "the first one is alive");
+        assert!(greet(&registry, 4, 8, 2, NOW).is_err_and(|unwelcome| unwelcome.passing), "the first one is alive");
         assert!(!first.is_stopping());
         assert!(greet(&registry, 4, 8, 2, NOW + ALIVE_MICROS).is_ok(), "the first one is silent");
         assert!(first.is_stopping());

@@ -393,10 +393,25 @@ fn a_record_goes_before_what_would_have_been_decided() {
     story.shadows.push((story.now + 1, given::shadow(story.now + 1, given::sending(second))));
     story.now += 1;
     story.restart();
-    assert!(story.under_way().contains(&second));
+    assert_eq!(story.under_way(), [second]);
+    assert_eq!(story.written().last(), Some(&format!("skipped {first} repeat")), "now that one is the repeat");
     story.ok(second);
-    story.ok(first);
     assert_eq!(story.delivery.exchanges.len(), 0);
+}
+
+#[test]
+fn a_repeat_is_said_to_be_one_only_when_the_other_is_announced() {
+    let mut story = story();
+    let applied = given::applied("L-1", "bank", "alice", None);
+    let blocking = story.applied("k0", given::topup(Legacy, "alice"));
+    let first = story.intent("k1", given::topup(Legacy, "alice"));
+    story.result(first, Class::Applied, 200, &applied);
+    let second = story.intent("k1", given::topup(Legacy, "alice"));
+    story.replayed(second, Class::Applied, 200, &applied);
+    story.settle();
+    assert_eq!(story.written(), [format!("sending {blocking} shadow 1")]);
+    story.ok(blocking);
+    assert_eq!(story.written()[2..], [format!("sending {first} shadow 1"), format!("skipped {second} repeat")]);
 }
 
 #[test]

@@ -60,6 +60,12 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("replay with: CROSSFADE_SEED={} ({:?})", self.seed, self.cohort);
+            if std::env::var_os("CROSSFADE_SEED").is_some() {
+                eprintln!("{}", self.story.history());
+                for (id, exchange) in self.story.delivery.exchanges.iter() {
+                    eprintln!("{id:?} {} {:?} {:?}", exchange.number, exchange.accounts, exchange.phase);
+                }
+            }
         }
     }
 }
@@ -266,7 +272,9 @@ impl World {
         }
         assert!(
             target == System::Engine || reply.status < 300,
-            "the legacy refused {request:?}, which the engine had applied"
+            "the legacy refused {request:?}, which the engine had applied: {:?} in {:?}",
+            reply.body,
+            self.banks
         );
         let (status, replayed, body) = (reply.status, reply.replayed, Body(reply.body.into_bytes()));
         Answer::Whole { status, headers: Vec::new(), body, replayed, duration_micros: 1 }
@@ -420,7 +428,7 @@ impl World {
             if let ExchangeBody::Result(result) = &record.body
                 && result.class != Class::Unknown
             {
-                let positions = super::super::Reading::of(&result.body.0).positions;
+                let positions = super::super::Reading::of(&result.body.0).marks.positions;
                 results.insert((record.boot, result.intent), (*at, positions));
             }
         }

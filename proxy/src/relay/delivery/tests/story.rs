@@ -8,6 +8,7 @@ use super::given;
 use std::sync::Arc;
 use wire::control::Alias;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
+use wire::ids::ExchangeNumber;
 use wire::rollout::{RolloutBody, RolloutRecord};
 use wire::scalar::{Body, Digest, Timestamp};
 use wire::shadow::{LegResult, ShadowBody, ShadowRecord};
@@ -259,6 +260,35 @@ impl Story {
         self.shadows.iter().filter_map(|(_, record)| short(&record.body)).collect()
     }
 
+    /// Both topics in the order of time, for people.
+    pub fn history(&self) -> String {
+        let exchange = |record: &ExchangeRecord| match &record.body {
+            ExchangeBody::Intent(intent) => format!(
+                "intent {} {} {} {:?} {}",
+                intent.authority,
+                intent.operation,
+                intent.key.as_deref().unwrap_or_default(),
+                intent.accounts,
+                String::from_utf8_lossy(&intent.body.0)
+            ),
+            ExchangeBody::Result(result) => format!(
+                "result of {}: {} {} replayed {} {}",
+                result.intent,
+                result.class,
+                result.status,
+                result.replayed,
+                String::from_utf8_lossy(&result.body.0)
+            ),
+            other => format!("{other:?}"),
+        };
+        let numbered = |record: &ExchangeRecord| format!("{}.{} {}", record.boot, record.sequence, exchange(record));
+        let mut lines: Vec<(i64, String)> = self.exchanges.iter().map(|(at, record)| (*at, numbered(record))).collect();
+        let shadow = |record: &ShadowRecord| short(&record.body).map(|text| format!("        {text}"));
+        lines.extend(self.shadows.iter().filter_map(|(at, record)| Some((*at, shadow(record)?))));
+        lines.sort();
+        lines.iter().map(|(at, line)| format!("{at:>9} {line}\n")).collect()
+    }
+
     /// The results of a leg.
     pub fn results(&self, exchange: u64) -> Vec<&LegResult> {
         self.shadows
@@ -280,18 +310,24 @@ impl Story {
 
 fn short(body: &ShadowBody) -> Option<String> {
     Some(match body {
-        ShadowBody::Sending { exchange, mode, attempt, .. } => {
-            format!("sending {} {mode} {attempt}", exchange.sequence)
-        }
+        ShadowBody::Sending { exchange, mode, attempt, .. } => format!("sending {} {mode} {attempt}", name(exchange)),
         ShadowBody::Result(result) => {
             let last = if result.last { "" } else { " not-last" };
-            format!("{} {}{last}", result.class, result.exchange.sequence)
+            format!("{} {}{last}", result.class, name(&result.exchange))
         }
-        ShadowBody::Skipped { exchange, reason } => format!("skipped {} {reason}", exchange.sequence),
-        ShadowBody::Asking { exchange } => format!("asking {}", exchange.sequence),
-        ShadowBody::Resolved(resolution) => format!("resolved {} {}", resolution.exchange.sequence, resolution.class),
+        ShadowBody::Skipped { exchange, reason } => format!("skipped {} {reason}", name(exchange)),
+        ShadowBody::Asking { exchange } => format!("asking {}", name(exchange)),
+        ShadowBody::Resolved(resolution) => format!("resolved {} {}", name(&resolution.exchange), resolution.class),
         ShadowBody::Cursor { .. } => return None,
     })
+}
+
+/// Most stories have one boot.
+fn name(exchange: &ExchangeNumber) -> String {
+    match exchange.boot {
+        1 => exchange.sequence.to_string(),
+        boot => format!("{boot}.{}", exchange.sequence),
+    }
 }
 
 pub(crate) fn whole(status: u16, body: &str) -> Answer {

@@ -77,6 +77,7 @@ pub(crate) struct Bank {
     /// Key in its scope → the request and its answer.
     keys: BTreeMap<(String, String), (Request, Reply)>,
     offsets: BTreeMap<u32, u64>,
+    versions: BTreeMap<String, u64>,
     transactions: u64,
     /// Requests with an effect, by key in its scope.
     pub applied: BTreeMap<(String, String), u32>,
@@ -84,8 +85,8 @@ pub(crate) struct Bank {
 
 impl Bank {
     pub fn new(system: System, accounts: &BTreeMap<String, (i64, i64)>) -> Self {
-        let (keys, offsets, applied) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { system, accounts: accounts.clone(), keys, offsets, transactions: 0, applied }
+        let (keys, offsets, versions, applied) = Default::default();
+        Self { system, accounts: accounts.clone(), keys, offsets, versions, transactions: 0, applied }
     }
 
     fn scope(request: &Request) -> (String, String) {
@@ -107,6 +108,14 @@ impl Bank {
             };
         }
         let refused = self.rule(request).map(refusal);
+        let refused = refused.map(|reply| match mode {
+            Mode::Shadow | Mode::Forced => reply,
+            // A refusal that is kept is a transaction.
+            _ => Reply {
+                body: reply.body.replacen('{', &format!(r#"{{"result":{{"transactionId":"{}"}},"#, self.id()), 1),
+                ..reply
+            },
+        });
         let reply = match (mode, refused) {
             // Not found cannot be forced, and a refusal of a shadow does not consume the key.
             (Mode::Shadow, Some(reply)) => return reply,
@@ -144,23 +153,37 @@ impl Bank {
         *self.applied.entry(Self::scope(request)).or_default() += 1;
         if request.operation == Operation::CreateAccount {
             self.accounts.insert(request.destination.clone(), (0, i64::MAX));
-            let body = format!(r#"{{"accountId":"{}","accountType":"USER"}}"#, request.destination);
+            let version = self.version(&request.destination);
+            let body = format!(r#"{{"accountId":"{}","accountType":"USER"{version}}}"#, request.destination);
             return Reply { status: 201, body, replayed: false };
         }
         for (account, movement) in [(&request.source, -request.amount), (&request.destination, request.amount)] {
             self.accounts.get_mut(account).expect("the rules were asked").0 += movement;
         }
-        self.transactions += 1;
-        let id = match self.system {
-            System::Legacy => format!("L-{}", self.transactions),
-            System::Engine => format!("{ENGINE_PREFIX}{:012}", self.transactions),
-        };
+        let id = self.id();
         let positions = self.positions(request);
+        let [source, destination] = [&request.source, &request.destination].map(|account| {
+            let version = if account.starts_with('u') { self.version(account) } else { String::new() };
+            format!(r#"{{"accountId":"{account}"{version}}}"#)
+        });
         let body = format!(
-            r#"{{"transactionId":"{id}","status":"completed","source":{{"accountId":"{}"}},"destination":{{"accountId":"{}"}}{positions}}}"#,
-            request.source, request.destination
+            r#"{{"transactionId":"{id}","status":"completed","source":{source},"destination":{destination}{positions}}}"#
         );
         Reply { status: 200, body, replayed: false }
+    }
+
+    fn id(&mut self) -> String {
+        self.transactions += 1;
+        match self.system {
+            System::Legacy => format!("L-{}", self.transactions),
+            System::Engine => format!("{ENGINE_PREFIX}{:012}", self.transactions),
+        }
+    }
+
+    fn version(&mut self, account: &str) -> String {
+        let version = self.versions.entry(account.to_owned()).or_default();
+        *version += 1;
+        format!(r#","version":{version}"#)
     }
 
     /// One position per shard touched, the deciding account's first.

@@ -1,0 +1,381 @@
+//! The verdicts and causes, case by case.
+
+use super::diff::diff;
+use super::normalize::{Answer, Leg, Side, Transaction};
+use super::overlap::Overlap;
+use super::rules::Rule;
+use super::verdict::{Case, Judgement, Level, Opinion, Ruling, Standing, judge};
+use proptest::prelude::*;
+use wire::scalar::{Money, Timestamp};
+use wire::words::{Cause, Class, Mode, Operation, System};
+
+fn money(text: &str) -> Money {
+    text.parse().unwrap()
+}
+
+/// A transfer of 10 from `a` (100 before) to `b` (0 before).
+fn transfer() -> Transaction {
+    let side = |account: &str, before: &str, movement: &str| Side {
+        account: account.into(),
+        before: Some(money(before)),
+        after: Some(super::plus(money(before), money(movement))),
+        movement: money(movement),
+    };
+    Transaction {
+        id: "t".into(),
+        kind: "transfer".into(),
+        status: "completed".into(),
+        amount: money("10"),
+        currency: "EUR".into(),
+        sides: [side("a", "100", "-10"), side("b", "0", "10")],
+        original: None,
+        fields: vec![("/trackingId", "k".into())],
+    }
+}
+
+fn applied(transaction: Transaction) -> Result<Leg, String> {
+    let answer = Some(Answer::Transaction(Box::new(transaction)));
+    Ok(Leg { class: Class::Applied, code: None, answer, replayed: false })
+}
+
+fn refused(code: &str) -> Result<Leg, String> {
+    Ok(Leg { class: Class::Refused, code: Some(code.into()), answer: None, replayed: false })
+}
+
+/// A dry decision that would have applied it.
+fn would_apply() -> Result<Leg, String> {
+    Ok(Leg { class: Class::Applied, code: None, answer: None, replayed: false })
+}
+
+fn changed(change: impl FnOnce(&mut Transaction)) -> Result<Leg, String> {
+    let mut transaction = transfer();
+    change(&mut transaction);
+    applied(transaction)
+}
+
+/// The same, with a level shifted on one side (before and after).
+fn shifted(side: usize, by: &str) -> Result<Leg, String> {
+    changed(|transaction| {
+        let side = &mut transaction.sides[side];
+        side.before = side.before.map(|level| super::plus(level, money(by)));
+        side.after = side.after.map(|level| super::plus(level, money(by)));
+    })
+}
+
+fn case() -> Case<'static> {
+    let standing = |account: &str| Standing { account: account.into(), ..Standing::default() };
+    Case {
+        operation: Operation::Transfer,
+        authority: System::Legacy,
+        mode: Mode::Shadow,
+        legacy: applied(transfer()),
+        engine: applied(transfer()),
+        state_refusals: Vec::new(),
+        accounts: vec![standing("a"), standing("b")],
+        family: Vec::new(),
+        repeat_of: None,
+        found_by_key: false,
+        levels_current: true,
+        requested: Vec::new(),
+        originals_differ: false,
+        inquired: false,
+        rules: &[],
+        at: Timestamp(0),
+    }
+}
+
+/// The case with one root of this offset (legacy less engine) on account `a`.
+fn with_offset(amount: &str, case: Case<'static>) -> Case<'static> {
+    let mut case = case;
+    case.accounts[0].totals = vec![("EUR".into(), money(amount))];
+    case.accounts[0].roots = vec!["root".into()];
+    case
+}
+
+fn overlapped(case: Case<'static>) -> Case<'static> {
+    let mut case = case;
+    for standing in &mut case.accounts {
+        standing.overlap = Overlap { same_cohort: true, cross_cohort: false };
+    }
+    case
+}
+
+fn inquired(case: Case<'static>) -> Case<'static> {
+    Case { inquired: true, ..case }
+}
+
+fn judged(case: &Case<'_>) -> Judgement {
+    match judge(case) {
+        Opinion::Judged(judgement) => judgement,
+        Opinion::Inquire => panic!("judged at once: {case:?}"),
+    }
+}
+
+#[track_caller]
+fn check(name: &str, case: Case<'static>, expected: Ruling) -> Judgement {
+    let judgement = judged(&case);
+    assert_eq!(judgement.ruling, expected, "{name}: {judgement:#?}");
+    judgement
+}
+
+/// Asks first; judges so when the histories say nothing.
+#[track_caller]
+fn check_asks(name: &str, case: Case<'static>, expected: Ruling) -> Judgement {
+    assert_eq!(judge(&case), Opinion::Inquire, "{name}");
+    check(name, inquired(case), expected)
+}
+
+fn carried() -> Ruling {
+    Ruling::Carried(vec!["root".into()])
+}
+
+const ORDER: Ruling = Ruling::Order { cross_cohort: false, forced: false };
+
+#[test]
+fn equal_legs_match_and_prove_their_levels() {
+    let judgement = check("equal", case(), Ruling::Match);
+    assert_eq!(judgement.levels, [("a".to_owned(), Level::Equal), ("b".to_owned(), Level::Equal)]);
+    let judgement = check("equal beside others", overlapped(case()), Ruling::Match);
+    assert!(judgement.levels.iter().all(|(_, level)| *level == Level::Deferred));
+}
+
+#[test]
+fn fields_and_movements_that_differ_are_roots_at_once() {
+    for (name, engine, cause) in [
+        ("amount", changed(|transaction| transaction.amount = money("11")), Cause::Amount),
+        ("movement", changed(|transaction| transaction.sides[0].movement = money("-10.01")), Cause::Amount),
+        ("currency", changed(|transaction| transaction.currency = "USD".into()), Cause::Currency),
+        ("account", changed(|transaction| transaction.sides[1].account = "c".into()), Cause::Account),
+        ("status", changed(|transaction| transaction.status = "failed".into()), Cause::Status),
+        ("type", changed(|transaction| transaction.kind = "refund".into()), Cause::Field),
+        ("key", changed(|transaction| transaction.fields.clear()), Cause::Field),
+        ("sum", changed(|transaction| transaction.sides[0].after = Some(money("1"))), Cause::SourceBalance),
+        ("sum", changed(|transaction| transaction.sides[1].after = Some(money("1"))), Cause::DestinationBalance),
+    ] {
+        check(name, Case { engine, ..overlapped(case()) }, Ruling::Mismatch(cause));
+    }
+}
+
+#[test]
+fn movements_that_differ_become_offsets() {
+    let fee = changed(|transaction| {
+        transaction.sides[0].movement = money("-10.01");
+        transaction.sides[0].after = Some(money("89.99"));
+    });
+    let judgement = check("fee", Case { legacy: fee, ..case() }, Ruling::Mismatch(Cause::Amount));
+    assert_eq!(judgement.offsets, [("a".to_owned(), "EUR".to_owned(), money("-0.01"))]);
+}
+
+#[test]
+fn levels_that_differ_are_asked_for_and_then_roots() {
+    for (name, side, cause, account) in
+        [("source", 0, Cause::SourceBalance, "a"), ("destination", 1, Cause::DestinationBalance, "b")]
+    {
+        let judgement = check_asks(name, Case { legacy: shifted(side, "5"), ..case() }, Ruling::Mismatch(cause));
+        assert_eq!(judgement.offsets, [(account.to_owned(), "EUR".to_owned(), money("5"))]);
+    }
+}
+
+#[test]
+fn levels_are_explained_only_by_the_exact_offset() {
+    let judgement = check("exact", with_offset("5", Case { legacy: shifted(0, "5"), ..case() }), carried());
+    assert_eq!(judgement.levels[0], ("a".to_owned(), Level::Equal));
+    assert_eq!(judgement.offsets, [], "what is explained adds nothing");
+    let judgement = check_asks(
+        "by a cent too much",
+        with_offset("5", Case { legacy: shifted(0, "5.01"), ..case() }),
+        Ruling::Mismatch(Cause::SourceBalance),
+    );
+    assert_eq!(judgement.offsets, [("a".to_owned(), "EUR".to_owned(), money("0.01"))]);
+    check_asks("levels equal in spite of it", with_offset("5", case()), Ruling::Mismatch(Cause::SourceBalance));
+}
+
+#[test]
+fn levels_beside_others_wait() {
+    check("no root", overlapped(Case { legacy: shifted(0, "7"), ..case() }), Ruling::Match);
+    check("a root", with_offset("5", overlapped(Case { legacy: shifted(0, "7"), ..case() })), carried());
+    check("an old answer", Case { legacy: shifted(0, "7"), levels_current: false, ..case() }, Ruling::Match);
+}
+
+#[test]
+fn a_forced_exchange_beside_others_is_the_first_suspect() {
+    let mut case = Case { legacy: shifted(0, "5"), ..case() };
+    case.accounts[0].forced = Some("suspect".into());
+    let judgement = check_asks("suspect", case, Ruling::Carried(vec!["suspect".into()]));
+    assert_eq!(judgement.blamed, [("suspect".to_owned(), "a".to_owned(), "EUR".to_owned(), money("5"))]);
+    assert_eq!(judgement.offsets, []);
+}
+
+#[test]
+fn offered_again() {
+    let again = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+    let fitted = Case { state_refusals: again(&["InsufficientBalance"]), ..case() };
+    check("fitted", fitted.clone(), ORDER);
+    let forced = Case { mode: Mode::Forced, ..fitted };
+    check_asks("forced alone", forced.clone(), Ruling::Mismatch(Cause::Forced));
+    check("forced beside others", overlapped(forced.clone()), Ruling::Order { cross_cohort: false, forced: true });
+    let explained = with_offset("5", Case { legacy: shifted(0, "5"), ..forced.clone() });
+    check("the engine has less", explained, carried());
+    let other_way = with_offset("-5", Case { legacy: shifted(0, "-5"), ..forced });
+    check_asks("the engine has more", other_way, Ruling::Mismatch(Cause::Forced));
+}
+
+#[test]
+fn applied_here_and_refused_there() {
+    for (authority, offsets) in [(System::Legacy, ["-10", "10"]), (System::Engine, ["10", "-10"])] {
+        let (legacy, engine) = match authority {
+            System::Legacy => (applied(transfer()), refused("InsufficientBalance")),
+            System::Engine => (refused("InsufficientBalance"), applied(transfer())),
+        };
+        let case = Case { authority, legacy, engine, ..case() };
+        let judgement = check_asks("unexplained", case.clone(), Ruling::Mismatch(Cause::Status));
+        let expected: Vec<_> = ["a", "b"]
+            .into_iter()
+            .zip(offsets)
+            .map(|(account, amount)| (account.to_owned(), "EUR".to_owned(), money(amount)))
+            .collect();
+        assert_eq!(judgement.offsets, expected, "legacy less engine");
+        // Whoever has less runs out first.
+        let less = if authority == System::Legacy { "5" } else { "-5" };
+        let judgement = check("explained", with_offset(less, case.clone()), carried());
+        assert_eq!(judgement.offsets, expected, "joins the root's");
+        let more = if authority == System::Legacy { "-5" } else { "5" };
+        check_asks("the other way", with_offset(more, case), Ruling::Mismatch(Cause::Status));
+    }
+}
+
+#[test]
+fn limits_are_reached_first_by_whoever_has_more() {
+    let case = Case { engine: refused("BalanceLimitExceeded"), ..case() };
+    check("the engine has more", with_offset("-5", case.clone()), carried());
+    check_asks("the engine has less", with_offset("5", case), Ruling::Mismatch(Cause::Status));
+}
+
+#[test]
+fn a_credit_from_the_other_cohort_that_does_not_fit_is_named() {
+    let mut case = Case {
+        authority: System::Engine,
+        legacy: refused("BalanceLimitExceeded"),
+        engine: applied(transfer()),
+        ..case()
+    };
+    case.accounts[1].overlap.cross_cohort = true;
+    check_asks("cross-cohort", case, Ruling::Mismatch(Cause::CrossCohort));
+}
+
+#[test]
+fn refused_here_and_decided_dry_there() {
+    let dry = |legacy: &str, engine: Result<Leg, String>| Case {
+        mode: Mode::ShadowRefused,
+        legacy: refused(legacy),
+        engine,
+        ..case()
+    };
+    check("the same code", dry("SameAccount", refused("SameAccount")), Ruling::Match);
+    let other = dry("InsufficientBalance", refused("AccountFrozen"));
+    check_asks("another code", other.clone(), Ruling::Mismatch(Cause::ErrorCode));
+    check("another code beside others", overlapped(other), ORDER);
+    let would = dry("InsufficientBalance", would_apply());
+    let judgement = check_asks("it would apply it", would.clone(), Ruling::Mismatch(Cause::Status));
+    assert_eq!(judgement.offsets, [], "nothing moved");
+    check("beside others", overlapped(would.clone()), ORDER);
+    let mut across = would.clone();
+    across.accounts[0].overlap.cross_cohort = true;
+    check("beside the other cohort", across, Ruling::Order { cross_cohort: true, forced: false });
+    check("the legacy has less", with_offset("-1", would.clone()), carried());
+    check_asks("the legacy has more", with_offset("1", would), Ruling::Mismatch(Cause::Status));
+}
+
+#[test]
+fn shared_accounts_explain_nothing_and_hide_their_levels() {
+    let mut case = with_offset(
+        "-5",
+        Case { mode: Mode::ShadowRefused, legacy: refused("InsufficientBalance"), engine: would_apply(), ..case() },
+    );
+    case.accounts[0].shared = true;
+    check_asks("no explanation", case, Ruling::Mismatch(Cause::Status));
+    let mut case = Case { legacy: shifted(0, "5"), ..self::case() };
+    case.accounts[0].shared = true;
+    check("its level", case, Ruling::Ignored("shared-account".into()));
+}
+
+#[test]
+fn refunds_are_explained_by_what_became_of_the_original() {
+    let family = vec!["root".to_owned()];
+    for code in ["OriginalNotFound", "NotRefundable", "RefundExceedsOriginal"] {
+        let case = Case { operation: Operation::Refund, engine: refused(code), ..case() };
+        check(code, Case { family: family.clone(), ..case.clone() }, carried());
+        check_asks(code, case, Ruling::Mismatch(Cause::Status));
+    }
+    let refund = |amount: &str, movement: &str| {
+        changed(|transaction| {
+            transaction.original = Some("o".into());
+            transaction.amount = money(amount);
+            for (side, sign) in transaction.sides.iter_mut().zip(["-", ""]) {
+                side.movement = money(&format!("{sign}{movement}"));
+                side.after = side.before.map(|before| super::plus(before, side.movement));
+            }
+        })
+    };
+    let base = Case { operation: Operation::Refund, legacy: refund("10", "10"), family, ..case() };
+    let judgement = check("what is left differs", Case { engine: refund("8", "8"), ..base.clone() }, carried());
+    assert_eq!(judgement.offsets.len(), 2);
+    check("but it moved something else", Case { engine: refund("10", "9"), ..base }, Ruling::Mismatch(Cause::Amount));
+    check("another original", Case { originals_differ: true, ..case() }, Ruling::Mismatch(Cause::Field));
+}
+
+#[test]
+fn repeats_add_nothing() {
+    let fee = changed(|transaction| {
+        transaction.sides[0].movement = money("-10.01");
+        transaction.sides[0].after = Some(money("89.99"));
+    });
+    let repeat = |roots: &[&str]| Some(roots.iter().map(|root| (*root).to_owned()).collect());
+    let case = Case { levels_current: false, ..case() };
+    check("of a match", Case { repeat_of: repeat(&[]), legacy: shifted(0, "3"), ..case.clone() }, Ruling::Match);
+    let judgement = check("of a root", Case { repeat_of: repeat(&["root"]), legacy: fee, ..case.clone() }, carried());
+    assert_eq!(judgement.offsets, []);
+    let case = Case { repeat_of: repeat(&[]), engine: refused("DuplicateKey"), ..case };
+    check("a key used for something else", Case { found_by_key: true, ..case.clone() }, Ruling::Match);
+    check_asks("not if it was answered so", case, Ruling::Mismatch(Cause::Status));
+}
+
+#[test]
+fn accounts_whose_state_differs_carry_what_follows() {
+    let frozen = Case { mode: Mode::ShadowRefused, legacy: refused("AccountFrozen"), engine: would_apply(), ..case() };
+    assert!(check_asks("first", frozen.clone(), Ruling::Mismatch(Cause::Status)).state_differs);
+    let mut later = frozen;
+    later.accounts[0].state_roots = vec!["root".into()];
+    check("later", later, carried());
+}
+
+#[test]
+fn what_cannot_be_read_is_a_verdict() {
+    check("legacy", Case { legacy: Err("no JSON".into()), ..case() }, Ruling::Unreadable(System::Legacy));
+    check("engine", Case { engine: Err("no JSON".into()), ..case() }, Ruling::Unreadable(System::Engine));
+}
+
+#[test]
+fn rules_hide_fields_but_never_money() {
+    let rule = |field: &str| {
+        vec![Rule { id: "r".into(), field: field.into(), reason: String::new(), owner: String::new(), until: None }]
+    };
+    let field = changed(|transaction| transaction.fields[0].1 = "other".into());
+    let rules: &'static [Rule] = rule("/trackingId").leak();
+    check("a field", Case { engine: field, rules, ..case() }, Ruling::Ignored("r".into()));
+    let movement = changed(|transaction| transaction.sides[0].movement = money("-10.01"));
+    let rules: &'static [Rule] = rule("/source").leak();
+    check("money", Case { engine: movement, rules, ..overlapped(case()) }, Ruling::Mismatch(Cause::Amount));
+}
+
+proptest! {
+    #[test]
+    fn an_answer_does_not_differ_from_itself(amount in 1_i64..1_000_000, before in 0_i64..1_000_000, key in ".{0,12}") {
+        let mut transaction = transfer();
+        transaction.amount = money(&amount.to_string());
+        transaction.sides[0].before = Some(money(&before.to_string()));
+        transaction.fields = vec![("/trackingId", key)];
+        let answer = Answer::Transaction(Box::new(transaction));
+        prop_assert_eq!(diff(&answer, &answer, None), vec![]);
+    }
+}
