@@ -33,7 +33,7 @@ fn exchanges(index: &Index) -> Vec<ExchangeView> {
     loop {
         let page = index.exchanges(&ExchangeFilter { before, ..ExchangeFilter::default() });
         all.extend(page.exchanges);
-        before = page.next;
+        before = page.next.map(|next| next.parse().unwrap());
         if before.is_none() {
             all.reverse();
             return all;

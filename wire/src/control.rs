@@ -55,6 +55,8 @@ pub struct LegView {
     pub duration_micros: u64,
     /// How often it was offered.
     pub attempts: u32,
+    /// Whether it was unknown at first, and was found out by asking or by repeating it.
+    pub was_unknown: bool,
 }
 
 /// A field in which the two systems differ.

@@ -85,15 +85,12 @@ impl Which {
         if self.account.as_deref().is_some_and(|account| !is_account_id(account)) {
             return Err(Refused::malformed("?account", "InvalidValue", "this is no account id"));
         }
-        if let Some(before) = &self.before {
-            number("?before", before)?;
-        }
         Ok(ExchangeFilter {
             verdict: word("?verdict", self.verdict.as_deref())?,
             account: self.account,
             key: self.key,
             since: word::<Timestamp>("?since", self.since.as_deref())?,
-            before: self.before,
+            before: word::<u64>("?before", self.before.as_deref())?,
             limit,
         })
     }
@@ -153,9 +150,11 @@ mod tests {
         assert_eq!(refused(Which { verdict: text("fine"), ..Which::default() }), text("?verdict"));
         assert_eq!(refused(Which { since: text("yesterday"), ..Which::default() }), text("?since"));
         assert_eq!(refused(Which { account: text("a b"), ..Which::default() }), text("?account"));
-        assert_eq!(refused(Which { before: text("7"), ..Which::default() }), text("?before"));
+        assert_eq!(refused(Which { before: text("front-1.1.7"), ..Which::default() }), text("?before"));
         let good = Which { verdict: text("mismatch"), since: text("2026-11-01T00:00:00Z"), ..Which::default() };
         let filter = good.filter().unwrap();
         assert_eq!((filter.verdict, filter.limit), (Some(VerdictKind::Mismatch), DEFAULT_LIMIT));
+        let second_page = Which { before: text("7"), ..Which::default() };
+        assert_eq!(second_page.filter().unwrap().before, Some(7));
     }
 }

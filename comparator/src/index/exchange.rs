@@ -100,6 +100,8 @@ pub(super) struct Shadow {
     pub(super) state_refusals: Vec<String>,
     /// Whether the last thing heard is that nobody knows.
     pub(super) unknown: bool,
+    /// Whether that was ever so.
+    pub(super) was_unknown: bool,
     pub(super) result: Option<ShadowResult>,
     /// What is compared of it, from its last result until it is judged.
     pub(super) leg: Option<std::result::Result<Leg, String>>,
@@ -256,6 +258,7 @@ impl Exchange {
             body: shown(&result.body),
             duration_micros: result.duration_micros,
             attempts: 1,
+            was_unknown: result.resolved || result.class == Class::Unknown,
         });
         let shadow = self.shadow.result.as_ref().map(|result| LegView {
             system: self.authority.other(),
@@ -265,6 +268,7 @@ impl Exchange {
             body: shown(&result.body),
             duration_micros: result.duration_micros,
             attempts: self.shadow.attempts,
+            was_unknown: self.shadow.was_unknown,
         });
         authority.into_iter().chain(shadow).collect()
     }

@@ -322,6 +322,7 @@ impl Index {
                 }
             }
             shadow.unknown = result.class == Class::Unknown;
+            shadow.was_unknown |= shadow.unknown;
             shadow.last = last.then_some(now);
             shadow.result = Some(ShadowResult {
                 class: result.class,

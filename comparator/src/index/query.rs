@@ -31,8 +31,8 @@ pub struct ExchangeFilter {
     pub key: Option<String>,
     /// Only those whose intent the front wrote at or after this time.
     pub since: Option<Timestamp>,
-    /// Only those before the one where the last page ended (`ExchangePage::next`); what is no such cursor is ignored.
-    pub before: Option<String>,
+    /// Only those before the one where the last page ended (`ExchangePage::next`).
+    pub before: Option<u64>,
     /// At most so many; 0 and anything above [`MAX_PAGE`] is [`MAX_PAGE`].
     pub limit: usize,
 }
@@ -186,7 +186,7 @@ impl Index {
     /// A page of exchanges, newest first; without legs.
     pub fn exchanges(&self, filter: &ExchangeFilter) -> ExchangePage {
         let limit = if filter.limit == 0 { MAX_PAGE } else { filter.limit.min(MAX_PAGE) };
-        let end = filter.before.as_ref().and_then(|cursor| cursor.parse().ok()).unwrap_or(u64::MAX);
+        let end = filter.before.unwrap_or(u64::MAX);
         let wanted = |exchange: &Exchange| {
             filter.verdict.is_none_or(|verdict| exchange.verdict.verdict == verdict)
                 && filter.account.as_ref().is_none_or(|account| exchange.accounts.contains(account))

@@ -86,11 +86,12 @@ fn one(exchange: &ExchangeView) -> String {
     }
     for leg in &exchange.legs {
         page.push_str(&format!(
-            "\n{} as {}: {} ({}), {} µs, offered {} times\n{}\n",
+            "\n{} as {}: {} ({}){}, {} µs, offered {} times\n{}\n",
             leg.system,
             leg.mode,
             leg.class,
             leg.status,
+            if leg.was_unknown { ", unknown at first" } else { "" },
             leg.duration_micros,
             leg.attempts,
             serde_json::to_string_pretty(&leg.body).unwrap_or_default(),

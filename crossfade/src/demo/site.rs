@@ -196,6 +196,8 @@ name = "front-a"
 listen = "127.0.0.1:{front}"
 admin_listen = "127.0.0.1:{front_admin}"
 data_dir = "{folder}/front"
+# All parts share one disk here, and their commits can hold up a write for longer than the default of 50 ms.
+journal_wait_ms = 1000
 legacy = "http://127.0.0.1:{legacy}"
 engine = "http://127.0.0.1:{engine}"
 ingest = "127.0.0.1:{ingest}"
