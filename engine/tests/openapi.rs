@@ -15,7 +15,11 @@ fn openapi_document_is_up_to_date() {
         std::fs::write(&path, &document).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == document, "{} is not what the engine serves: run `./dev golden` and look at the difference", path.display());
+    assert!(
+        kept == document,
+        "{} is not what the engine serves: run `./dev golden` and look at the difference",
+        path.display()
+    );
 }
 
 /// Every route of the contract that the engine has in this part, and no other.

@@ -111,7 +111,7 @@ impl Calls {
     /// Asks an authority about an unknown result.
     pub(super) async fn ask(&self, question: &Question) -> Finding {
         match self.get(question.system, &question.path, &question.tenant).await {
-            Ok(answer) => finding(&question.intent, answer.status.as_u16(), &answer.body),
+            Ok(answer) => finding(question, answer.status.as_u16(), &answer.body),
             Err(error) => {
                 tracing::warn!(system = %question.system, %error, "cannot ask about an unknown result");
                 Finding::NotYet

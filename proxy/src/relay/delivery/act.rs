@@ -119,7 +119,7 @@ impl Delivery {
         {
             let Some(exchange) = self.exchanges.get_mut(id) else { continue };
             let Phase::Unknown(inquiry) = &mut exchange.phase else { continue };
-            match question(id, &exchange.intent) {
+            match question(id, &exchange.intent, &self.aliases) {
                 Some(question) => {
                     inquiry.asking = true;
                     self.asking += 1;

@@ -1,9 +1,11 @@
 //! Unknown results: what to ask the authority, and what its answer says.
 //!
 //! A transaction is asked for by its key, a request about an account by the account: present, or with the fields
-//! as asked, means that it was applied. "Not there" is reported as it is; when that counts is the caller's affair,
-//! for the request may still be running.
+//! as asked, means that it was applied. What is found under the key may be another request's that used it too: then
+//! this one is not there, and never will be. "Not there" is reported as it is; when that counts is the caller's
+//! affair, for the request may still be running.
 
+use super::aliases::Aliases;
 use super::exchanges::ExchangeId;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub(crate) struct Question {
     pub tenant: String,
     /// The request that it is about.
     pub intent: Arc<Intent>,
+    /// The earlier transaction that the request refers to, by the id that the asked system knows it by.
+    pub original: Option<String>,
 }
 
 /// What an answer says of the exchange.
@@ -48,7 +52,7 @@ pub(crate) fn asked_by(operation: Operation) -> ResolvedBy {
 }
 
 /// The question for an exchange; `None` when there is nothing to ask by, so that a person has to find out.
-pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>) -> Option<Question> {
+pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, known: &Aliases) -> Option<Question> {
     let path = match asked_by(intent.operation) {
         ResolvedBy::Account => format!("/accounts/{}", percent_encoded(intent.account.as_deref()?)),
         ResolvedBy::Key | ResolvedBy::Person { .. } => {
@@ -60,7 +64,8 @@ pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>) -> Option<Question>
         }
     };
     let (system, tenant) = (intent.authority, intent.tenant.clone());
-    Some(Question { id, system, path, tenant, intent: Arc::clone(intent) })
+    let original = intent.original.as_ref().and_then(|id| known.at(system, id));
+    Some(Question { id, system, path, tenant, intent: Arc::clone(intent), original })
 }
 
 /// Everything but the unreserved characters of RFC 3986 as `%XX`: a key may hold any printable character.
@@ -76,11 +81,11 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// What an answer to the question of `intent` says.
-pub(crate) fn finding(intent: &Intent, status: u16, body: &[u8]) -> Finding {
-    match asked_by(intent.operation) {
-        ResolvedBy::Account => account_finding(intent, status, body),
-        ResolvedBy::Key | ResolvedBy::Person { .. } => key_finding(status, body),
+/// What an answer to a question says.
+pub(crate) fn finding(question: &Question, status: u16, body: &[u8]) -> Finding {
+    match asked_by(question.intent.operation) {
+        ResolvedBy::Account => account_finding(&question.intent, status, body),
+        ResolvedBy::Key | ResolvedBy::Person { .. } => key_finding(question, status, body),
     }
 }
 
@@ -88,9 +93,10 @@ fn code_of(document: &Value) -> &str {
     document.get("code").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn key_finding(status: u16, body: &[u8]) -> Finding {
+fn key_finding(question: &Question, status: u16, body: &[u8]) -> Finding {
     let Ok(document) = serde_json::from_slice::<Value>(body) else { return Finding::NotYet };
     match status {
+        200 if !is_of(question, &document) => Finding::Absent,
         404 if code_of(&document) == "TransactionNotFound" => Finding::Absent,
         200 => match document.get("status").and_then(Value::as_str) {
             Some("completed") => Finding::Decided(Class::Applied, 200, Body(body.to_vec())),
@@ -100,6 +106,26 @@ fn key_finding(status: u16, body: &[u8]) -> Finding {
         },
         _ => Finding::NotYet,
     }
+}
+
+/// Whether a transaction can be the one that was asked for: nothing that both name differs.
+fn is_of(question: &Question, found: &Value) -> bool {
+    let asked = serde_json::from_slice::<Map<String, Value>>(&question.intent.body.0).unwrap_or_default();
+    let agree = |field: &str, pointer: &str| match (asked.get(field), found.pointer(pointer)) {
+        (Some(asked), Some(found)) => same_value(asked, found),
+        _ => true,
+    };
+    let text = |pointer: &str| found.pointer(pointer).and_then(Value::as_str);
+    let operation = question.intent.operation.to_string();
+    let original = question.original.as_deref();
+    text("/type").is_none_or(|kind| kind == operation)
+        && text("/originalTransactionId").is_none_or(|found| original.is_none_or(|asked| asked == found))
+        && agree("sourceAccountId", "/source/accountId")
+        && agree("destinationAccountId", "/destination/accountId")
+        && agree("amount", "/amount")
+        && agree("currency", "/currency")
+        && agree("reference", "/reference")
+        && agree("metadata", "/metadata")
 }
 
 /// A failed transaction as the problem that the client would have had.
@@ -186,6 +212,12 @@ mod tests {
         given::intent(operation, System::Legacy, &["alice"], body)
     }
 
+    fn found(intent: &Intent, status: u16, body: &[u8]) -> Finding {
+        let intent = Arc::new(intent.clone());
+        let asked = question(ExchangeId(1), &intent, &Aliases::default()).expect("there is something to ask by");
+        finding(&asked, status, body)
+    }
+
     fn applied(status: u16, body: &str) -> Finding {
         Finding::Decided(Class::Applied, status, Body(body.as_bytes().to_vec()))
     }
@@ -208,7 +240,7 @@ mod tests {
             (500, r#"{"code":"TransactionNotFound"}"#, Finding::NotYet),
             (503, "", Finding::NotYet),
         ] {
-            assert_eq!(finding(&topup, status, body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(found(&topup, status, body.as_bytes()), expected, "{status} {body}");
         }
     }
 
@@ -216,7 +248,7 @@ mod tests {
     fn a_failed_transaction_becomes_the_refusal_that_the_client_would_have_had() {
         let body = given::failed_result("t9", "alice", "bank", "InsufficientBalance");
         let Finding::Decided(Class::Refused, 422, problem) =
-            finding(&intent(Operation::Withdraw, "{}"), 200, body.as_bytes())
+            found(&intent(Operation::Withdraw, "{}"), 200, body.as_bytes())
         else {
             panic!("it was refused")
         };
@@ -225,9 +257,46 @@ mod tests {
         assert_eq!(problem.result.map(|result| result.transaction_id).as_deref(), Some("t9"));
         let missing = r#"{"status":"failed","errorCode":"AccountNotFound"}"#;
         assert!(matches!(
-            finding(&intent(Operation::Withdraw, "{}"), 200, missing.as_bytes()),
+            found(&intent(Operation::Withdraw, "{}"), 200, missing.as_bytes()),
             Finding::Decided(Class::Refused, 404, _)
         ));
+    }
+
+    #[test]
+    fn another_request_under_the_same_key_is_not_the_one() {
+        let asked = r#"{"sourceAccountId":"bank","destinationAccountId":"alice","amount":"10.0","currency":"EUR"}"#;
+        let found_with = |other: &str| {
+            let (from, to) = other.split_once(" is ").unwrap_or_default();
+            r#"{"type":"topup","status":"completed","source":{"accountId":"bank"},"destination":{"accountId":"alice"},
+               "amount":"10","currency":"EUR"}"#
+                .replace(from, to)
+        };
+        let topup = intent(Operation::Topup, asked);
+        let same = found_with("");
+        assert_eq!(found(&topup, 200, same.as_bytes()), applied(200, &same), "amounts are equal by value");
+        for other in
+            ["topup is withdraw", "bank is shop", "alice is bob", "10 is 11", "EUR is USD", "completed is failed"]
+        {
+            let document =
+                if other.starts_with("completed") { found_with(other).replace("10", "11") } else { found_with(other) };
+            assert_eq!(found(&topup, 200, document.as_bytes()), Finding::Absent, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_refund_is_known_by_what_it_refunds() {
+        let mut refund = intent(Operation::Refund, r#"{"transactionId":"cf00aabb-1234-8abc-8def-0123456789ab"}"#);
+        refund.original = Some("cf00aabb-1234-8abc-8def-0123456789ab".to_owned());
+        let mut known = Aliases::default();
+        let document = |original: &str| format!(r#"{{"status":"completed","originalTransactionId":"{original}"}}"#);
+        let finds = |known: &Aliases, original: &str| {
+            let asked = question(ExchangeId(1), &Arc::new(refund.clone()), known).expect("there is a key");
+            finding(&asked, 200, document(original).as_bytes()) != Finding::Absent
+        };
+        assert!(finds(&known, "L-1") && finds(&known, "L-2"), "without an alias nobody can tell");
+        known.made("cf00aabb-1234-8abc-8def-0123456789ab", Operation::Transfer, "a".into(), "b".into());
+        known.link("cf00aabb-1234-8abc-8def-0123456789ab", "L-1");
+        assert!(finds(&known, "L-1") && !finds(&known, "L-2"));
     }
 
     #[test]
@@ -235,11 +304,11 @@ mod tests {
         let asked = r#"{"accountId":"alice","ownerId":"o","ownerType":"p","accountType":"USER","currency":"EUR"}"#;
         let create = intent(Operation::CreateAccount, asked);
         let there = r#"{"accountId":"alice","ownerId":"o","ownerType":"p","accountType":"USER","currency":"EUR","status":"FROZEN"}"#;
-        assert_eq!(finding(&create, 200, there.as_bytes()), applied(201, there));
+        assert_eq!(found(&create, 200, there.as_bytes()), applied(201, there));
         let other = there.replace("EUR", "USD");
-        assert!(matches!(finding(&create, 200, other.as_bytes()), Finding::Decided(Class::Refused, 409, _)));
-        assert_eq!(finding(&create, 404, br#"{"code":"AccountNotFound"}"#), Finding::Absent);
-        assert_eq!(finding(&create, 502, b""), Finding::NotYet);
+        assert!(matches!(found(&create, 200, other.as_bytes()), Finding::Decided(Class::Refused, 409, _)));
+        assert_eq!(found(&create, 404, br#"{"code":"AccountNotFound"}"#), Finding::Absent);
+        assert_eq!(found(&create, 502, b""), Finding::NotYet);
     }
 
     #[test]
@@ -252,9 +321,9 @@ mod tests {
             (r#"{"minBalance":null}"#, r#"{"minBalance":"1"}"#, false),
             (r#"{"minBalance":"1","maxBalance":"2"}"#, r#"{"minBalance":"1","maxBalance":"3"}"#, false),
         ] {
-            let found = finding(&intent(Operation::ChangeAccount, asked), 200, account.as_bytes());
-            assert_eq!(found == applied(200, account), expected, "{asked} {account}");
-            assert!(expected || found == Finding::Absent);
+            let finding = found(&intent(Operation::ChangeAccount, asked), 200, account.as_bytes());
+            assert_eq!(finding == applied(200, account), expected, "{asked} {account}");
+            assert!(expected || finding == Finding::Absent);
         }
     }
 
@@ -263,15 +332,18 @@ mod tests {
         let mut topup = intent(Operation::Topup, "{}");
         topup.key = Some("a/b c?%".to_owned());
         topup.tenant = "shop".to_owned();
-        let asked = question(ExchangeId(3), &Arc::new(topup.clone())).expect("there is a key");
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), &Aliases::default()).expect("there is a key");
         assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25?account=alice");
         assert_eq!((asked.system, asked.tenant.as_str()), (System::Legacy, "shop"));
         topup.account = None;
-        let asked = question(ExchangeId(3), &Arc::new(topup.clone())).expect("there is a key");
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), &Aliases::default()).expect("there is a key");
         assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25");
         topup.key = None;
-        assert_eq!(question(ExchangeId(3), &Arc::new(topup)), None);
+        assert_eq!(question(ExchangeId(3), &Arc::new(topup), &Aliases::default()), None);
         let create = intent(Operation::CreateAccount, "{}");
-        assert_eq!(question(ExchangeId(3), &Arc::new(create)).expect("there is an account").path, "/accounts/alice");
+        assert_eq!(
+            question(ExchangeId(3), &Arc::new(create), &Aliases::default()).expect("there is an account").path,
+            "/accounts/alice"
+        );
     }
 }
