@@ -61,6 +61,7 @@ pub struct Bound {
 pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
     let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     check(&config)?;
+    host::ops::record_metrics();
     crate::metrics::describe();
     let log: Arc<dyn Log> = EmbeddedLog::open_file(&config.data_dir, LOG_FILE)?;
     let listener = host::net::listen(config.listen).await?;

@@ -25,6 +25,11 @@ fn recorder() -> &'static PrometheusHandle {
     })
 }
 
+/// Records metrics from now on. [`router`] does so too; whoever measures before it serves calls this first.
+pub fn record_metrics() {
+    recorder();
+}
+
 /// Why a part is not ready; empty means ready. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Mutex<Vec<(&'static str, String)>>>);

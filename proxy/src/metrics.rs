@@ -1,5 +1,7 @@
 //! Names and meanings of the metrics of front and relay, in their exported spelling.
 
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+
 /// Seconds from sending a leg to its whole answer, by `system`, `role` and `route`.
 pub const LEG_DURATION: &str = "crossfade_leg_duration_seconds";
 /// Legs that ended, by `system`, `role` and `class`.
@@ -24,5 +26,32 @@ pub const ROLLOUT_STAGE: &str = "crossfade_rollout_stage";
 pub const LEGS_REOFFERED: &str = "crossfade_legs_reoffered_total";
 /// Seconds since the result of the oldest undelivered shadow leg was taken into the log, by `system`.
 pub const RELAY_LAG: &str = "crossfade_relay_lag_seconds";
-/// Exchanges of which nobody knows what their authority made of them, by `system`.
+/// Exchanges of which nobody knows what a system made of them, as authority or as shadow, by `system`.
 pub const UNKNOWN_UNRESOLVED: &str = "crossfade_unknown_unresolved";
+
+/// Says what the front's metrics mean. What never happened is shown as 0.
+pub(crate) fn describe_front() {
+    describe_histogram!(LEG_DURATION, "Seconds from sending a leg to its whole answer");
+    describe_counter!(LEG_RESULTS, "Legs that ended");
+    describe_histogram!(FRONT_ADDED, "Seconds that the front added to an exchange");
+    describe_gauge!(JOURNAL_BYTES, "Bytes of the journal on disk");
+    describe_gauge!(JOURNAL_UNSHIPPED, "Journal records that the relay has not acknowledged");
+    describe_counter!(OVERTAKEN, "Exchanges sent to an authority before a handover was finished");
+    describe_counter!(CAPTURE_GAPS, "Exchanges that went on without a record");
+    describe_counter!(CROSS_COHORT, "Exchanges that name accounts of different cohorts");
+    describe_gauge!(ROLLOUT_PERCENT, "The share of buckets that the engine answers, in percent");
+    describe_gauge!(ROLLOUT_STAGE, "1 for the stage in force, 0 for the others");
+    counter!(CAPTURE_GAPS).increment(0);
+}
+
+/// Says what the relay's metrics mean. What never happened is shown as 0.
+pub(crate) fn describe_relay() {
+    describe_histogram!(LEG_DURATION, "Seconds from sending a leg to its whole answer");
+    describe_counter!(LEG_RESULTS, "Legs that ended");
+    describe_counter!(LEGS_REOFFERED, "Shadow legs that ended after more than one offer");
+    describe_gauge!(RELAY_LAG, "Seconds since the result of the oldest undelivered shadow leg");
+    describe_gauge!(UNKNOWN_UNRESOLVED, "Exchanges of which nobody knows what a system made of them");
+    for end in ["order", "forced"] {
+        counter!(LEGS_REOFFERED, "end" => end).increment(0);
+    }
+}

@@ -69,6 +69,14 @@ pub struct Remembered {
     pub fate: Fate,
 }
 
+impl Remembered {
+    /// Whether only this system ever heard of the key: as authority it refused the request, and a refusal is not told
+    /// to the other system. There the key is free, and may come to stand for something.
+    pub(crate) fn is_unheard_of_elsewhere(&self) -> bool {
+        self.alias.is_none() && matches!(self.fate, Fate::Refused { elsewhere: false, .. })
+    }
+}
+
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {

@@ -8,7 +8,7 @@ use crate::shard::health::Health;
 use crate::shard::owner::{Owner, Stopped};
 use crate::shard::reader::{Read, Reader};
 use crate::view::follow::Follower;
-use crate::view::{Progress, View};
+use crate::view::{Progress, SAGA_KINDS, View};
 use engine_domain::{Currency, Money, Shard, evolve};
 use eventlog::{Log, ReadError};
 use futures_util::future::join_all;
@@ -184,7 +184,7 @@ pub(super) async fn run(
 /// Sets the gauges over all shards, and says aloud when money is not conserved.
 async fn measure(view: &View, shutdown: Shutdown) {
     let mut ticks = host::clock::interval(MEASURED_EVERY);
-    let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut kinds: BTreeMap<&'static str, u64> = SAGA_KINDS.iter().map(|kind| (*kind, 0)).collect();
     loop {
         tokio::select! {
             () = shutdown.stopped() => return,

@@ -167,7 +167,10 @@ impl ShardView {
 
     fn request(&mut self, mut row: TransactionRow) {
         let number = self.transactions.len();
-        self.by_id.insert(row.id, number);
+        if let Some(refused) = self.by_id.insert(row.id, number) {
+            // The key stands for something else now; the refusal remains in the journal.
+            self.transactions[refused].state = State::Forgotten;
+        }
         if let Some(alias) = &row.alias {
             self.by_alias.insert(alias.clone(), number);
         }

@@ -139,12 +139,15 @@ pub struct ShardSum {
     pub sum: Money,
 }
 
+/// What sagas do, as metrics name it.
+pub(crate) const SAGA_KINDS: [&str; 6] = ["topup", "withdraw", "transfer", "refund", "open-stripes", "set-stripes"];
+
 /// A saga under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSaga {
     /// Its id.
     pub saga: SagaId,
-    /// What it does: a kind of transaction, `open-stripes` or `set-stripes`.
+    /// What it does: one of `SAGA_KINDS`.
     pub kind: &'static str,
     /// When it began.
     pub since: Timestamp,

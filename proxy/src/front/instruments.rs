@@ -26,6 +26,7 @@ impl std::fmt::Debug for Instruments {
 impl Instruments {
     /// The handles for these routes.
     pub fn new(routes: &Routes) -> Self {
+        crate::metrics::describe_front();
         let mut by_index: Vec<&Route> = routes.iter().collect();
         by_index.sort_by_key(|route| route.index);
         let duration = |route: &Route, system: System| metrics::histogram!(LEG_DURATION, "system" => system.as_str(), "role" => "authority", "route" => route.config.name.clone());

@@ -131,6 +131,7 @@ impl Bound {
     /// When the log cannot be read, or another relay writes into it.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let readiness = Readiness::new();
+        crate::metrics::describe_relay();
         readiness.blocked(CATCHING_UP, "the past is being folded");
         let (report, events) = mpsc::unbounded_channel();
         let router = operators::router(self.token.clone(), report.clone(), readiness.clone());

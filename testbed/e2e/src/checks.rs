@@ -4,6 +4,7 @@ use crate::system::System;
 use anyhow::ensure;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Money, Observer};
 use testbed_loadgen::system::System as Read;
 
@@ -37,6 +38,22 @@ pub async fn all_balances_agree(system: &System, auditor: &Auditor) -> anyhow::R
     let balances = equal_balances(system).await?;
     none(lock(auditor).verify(&balances))?;
     Ok(balances.len())
+}
+
+/// The balances of every shard sum to nothing, as the engine keeps them up with each movement.
+pub async fn money_is_conserved(system: &System) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        // Taken once a second; per currency, the absolute sums of all shards.
+        let metrics = system.metrics().await?;
+        let errors = metrics.get("crossfade_conservation_error").filter(|errors| !errors.is_empty());
+        if let Some(errors) = errors {
+            ensure!(errors.iter().all(|error| *error == 0.0), "money is not conserved: {errors:?}");
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the engine does not say whether money is conserved");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Every effect told to a client stands once in the list of each system, and nothing else does.

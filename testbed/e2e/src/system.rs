@@ -183,6 +183,28 @@ impl System {
         }
     }
 
+    /// What the process with the engine measures: the samples of each metric, by name.
+    pub async fn metrics(&self) -> anyhow::Result<BTreeMap<String, Vec<f64>>> {
+        let url = format!("{}/metrics", self.site.engine());
+        let answer = self.client.get(&url, None, CONTROL_TIMEOUT).await?;
+        let text = String::from_utf8(answer.body.to_vec())?;
+        let mut metrics: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(declared) = line.strip_prefix("# TYPE ") {
+                let name = declared.split(' ').next().unwrap_or_default();
+                metrics.entry(name.to_owned()).or_default();
+            } else if let Some((series, value)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#')) {
+                let name = series.split('{').next().unwrap_or_default();
+                // Buckets, sums and counts of histograms have names of their own.
+                if let Some(samples) = metrics.get_mut(name) {
+                    samples.push(value.parse()?);
+                }
+            }
+        }
+        metrics.retain(|name, _| name.starts_with("crossfade_"));
+        Ok(metrics)
+    }
+
     /// Switches faults on in the legacy; an empty list switches them off.
     pub async fn faults(&self, kinds: &[&str], rate: f64) -> anyhow::Result<()> {
         let faults: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind, "rate": rate })).collect();

@@ -71,6 +71,7 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     let summary = system.until_judged(Duration::from_secs(120)).await?;
     checks::every_effect_once(&system, &auditor).await?;
     let accounts = checks::all_balances_agree(&system, &auditor).await?;
+    checks::money_is_conserved(&system).await?;
     let exchanges = system.exchanges().await?;
     for exchange in &exchanges {
         let kind = exchange.verdict.verdict;

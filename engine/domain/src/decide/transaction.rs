@@ -9,7 +9,7 @@ use crate::ids::{AccountId, TransactionId};
 use crate::outcome::Answer;
 use crate::rejection::Rejection;
 use crate::saga::{Movement, OriginalPlace, Place, Request, Stage, Taken, Work};
-use crate::transaction::{Content, Fate, Kind};
+use crate::transaction::{Content, Fate, Kind, Remembered};
 
 /// Topup, withdraw or transfer.
 pub(super) fn request_move(draft: &mut Draft<'_>, command: &Command, request: &Move) -> Answer {
@@ -101,7 +101,11 @@ fn known(
 ) -> Option<Answer> {
     let known = draft.shard.transaction(transaction)?;
     let to = command.id;
+    let free_at_the_authority = command.mode != Mode::Authority && known.is_unheard_of_elsewhere();
     if known.content != content {
+        if free_at_the_authority {
+            return None;
+        }
         let rejection = if same_account { Rejection::SameAccount } else { Rejection::DuplicateKey };
         return Some(refused(command, Some(transaction), rejection));
     }
@@ -109,6 +113,8 @@ fn known(
         Fate::Running => Some(Answer::Running { to, transaction: Some(transaction) }),
         // What is kept is the authority's refusal: a repeated leg asks again what this system would have decided.
         Fate::Refused { elsewhere: true, .. } if command.mode == Mode::ShadowRefused => None,
+        // The state has changed since, or the authority sees another one.
+        Fate::Refused { rejection, .. } if free_at_the_authority && rejection.is_reason_of_state() => None,
         Fate::Applied(_) | Fate::Refused { .. } | Fate::AccountCreated(_) => {
             Some(Answer::Final { to, transaction, replay: true })
         }
@@ -119,11 +125,14 @@ fn known(
 fn begin(
     draft: &mut Draft<'_>,
     command: &Command,
-    requested: TransactionRequested,
+    mut requested: TransactionRequested,
     movement: Result<Movement, Rejection>,
 ) -> Answer {
     let request = Request::of(command);
     let (transaction, kind) = (requested.transaction, requested.kind);
+    // A refusal that is decided on anew has used up some versions.
+    requested.version = draft.shard.transaction(transaction).map_or(1, |known| known.version + 1);
+    let version = requested.version + 1;
     if command.mode == Mode::ShadowRefused {
         keep_refusal(draft, command, requested);
     } else {
@@ -133,7 +142,7 @@ fn begin(
     match begun {
         Ok(answer) => answer,
         Err(rejection) if keeps(&request, rejection) => {
-            emit_failed(draft, transaction, 2, kind, rejection, true);
+            emit_failed(draft, transaction, version, kind, rejection, true);
             Answer::Final { to: command.id, transaction, replay: false }
         }
         Err(rejection) => {
@@ -151,11 +160,13 @@ fn keep_refusal(draft: &mut Draft<'_>, command: &Command, requested: Transaction
     let (transaction, kind) = (requested.transaction, requested.kind);
     // A `DuplicateKey` belongs to a key that stands for something else; a code that is no rule's was not decided on.
     let rejection = Rejection::from_code(&refusal.code).filter(|rejection| *rejection != Rejection::DuplicateKey);
-    let Some(rejection) = rejection.filter(|_| draft.shard.transaction(transaction).is_none()) else { return };
+    let free = draft.shard.transaction(transaction).is_none_or(Remembered::is_unheard_of_elsewhere);
+    let Some(rejection) = rejection.filter(|_| free) else { return };
+    let version = requested.version + 1;
     draft.emit(Event::TransactionRequested(Box::new(requested)));
     draft.emit(Event::TransactionFailed(TransactionFailed {
         transaction,
-        version: 2,
+        version,
         kind,
         rejection,
         kept: true,
@@ -238,9 +249,13 @@ fn emit_failed(
     }));
 }
 
-/// The version of a transaction's next event; its first one may be part of this very decision.
+/// The version of a transaction's next event; the one that asked for it may be part of this very decision.
 fn next_version(draft: &Draft<'_>, transaction: TransactionId) -> u64 {
-    draft.shard.transaction(transaction).map_or(2, |known| known.version + 1)
+    match draft.shard.transaction(transaction) {
+        Some(known) if known.fate == Fate::Running => known.version + 1,
+        Some(known) => known.version + 2,
+        None => 2,
+    }
 }
 
 /// Where a transaction meets an account: here, if the account or a stripe of it is here, else at the account's home.

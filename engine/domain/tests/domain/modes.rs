@@ -79,6 +79,63 @@ fn what_the_authority_refused_is_decided_dry_and_kept_under_its_key() {
     }
 }
 
+/// A refusal that the engine gave as authority is told to nobody: to the other system the key is free.
+#[test]
+fn a_key_refused_here_can_be_taken_by_the_authority_that_follows() {
+    for shards in [1, 3] {
+        for mode in [Mode::Shadow, Mode::Forced] {
+            for sum in ["40", "4"] {
+                let (mut cluster, alice, bob) = with_alice_and_bob(shards);
+                let refused = a_move(MoveKind::Transfer, "key", &alice, &bob, "40");
+                assert_eq!(cluster.ask_move(refused.clone()).code, Some(Rejection::InsufficientBalance));
+                cluster.fund(&alice, money("90"));
+                let applied = Move { amount: amount(sum), ..refused.clone() };
+                let answer = cluster.ask_as(mode, Body::Move(applied.clone()));
+                assert!(matches!(answer, Answer::Final { replay: false, .. }), "{answer:?}");
+                assert_eq!(cluster.balance(&bob), money(sum));
+                // From now on it stands for what was applied, for everybody.
+                for (mode, request) in [(Mode::Shadow, &applied), (Mode::Authority, &applied)] {
+                    let answer = cluster.ask_as(mode, Body::Move(request.clone()));
+                    assert!(matches!(answer, Answer::Final { replay: true, .. }), "{answer:?}");
+                }
+                assert_eq!(cluster.balance(&bob), money(sum));
+                let versions: Vec<u64> = cluster.events().filter_map(|event| version_of(event, &applied)).collect();
+                assert_eq!(versions, [1, 2, 3, 4]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_by_the_authority_that_follows_takes_the_place_of_an_own_one() {
+    for shards in [1, 3] {
+        let (mut cluster, alice, bob) = with_alice_and_bob(shards);
+        let request = a_move(MoveKind::Transfer, "key", &alice, &bob, "40");
+        assert_eq!(cluster.ask_move(request.clone()).code, Some(Rejection::InsufficientBalance));
+        cluster.fund(&alice, money("90"));
+        for sum in ["40", "4"] {
+            let other = Move { amount: amount(sum), ..request.clone() };
+            let leg = dry(&mut cluster, &other, "AccountFrozen");
+            let answer = cluster.ask(leg);
+            // The other content comes second: by then the other system knows the key as well.
+            let expected = (sum == "4").then_some(Rejection::DuplicateKey);
+            assert!(matches!(answer, Answer::Dry { would_refuse, .. } if would_refuse == expected), "{answer:?}");
+        }
+        assert_eq!(cluster.ask_move(request).code, Some(Rejection::AccountFrozen));
+        assert_eq!(cluster.balance(&bob), Money::ZERO);
+    }
+}
+
+fn version_of(event: &Event, request: &Move) -> Option<u64> {
+    let (transaction, version) = match event {
+        Event::TransactionRequested(requested) => (requested.transaction, requested.version),
+        Event::TransactionCompleted(completed) => (completed.transaction, completed.version),
+        Event::TransactionFailed(failed) => (failed.transaction, failed.version),
+        _ => return None,
+    };
+    (transaction == transaction_of(request)).then_some(version)
+}
+
 #[test]
 fn a_dry_decision_finds_what_is_wrong_on_either_side() {
     type Break = fn(&mut Cluster, &AccountId, &AccountId);

@@ -40,7 +40,7 @@ pub(crate) use reading::Reading;
 
 use accounts::Accounts;
 use aliases::Aliases;
-use exchanges::{ExchangeId, Exchanges, Undecided};
+use exchanges::{Exchange, ExchangeId, Exchanges, Undecided};
 use fronts::Fronts;
 use handover::Handover;
 use keys::Keys;
@@ -261,9 +261,10 @@ impl Delivery {
         self.undelivered.of(system).first().map(|(at, _)| *at)
     }
 
-    /// How many results of a system are unknown.
+    /// How many results of a system are unknown: of its own, as authority, and of legs that it has not answered.
     pub fn unknown(&self, system: System) -> usize {
-        self.unknown.of(system).len()
+        let unanswered = |exchange: &Exchange| exchange.leg().is_some_and(|leg| leg.target == system && leg.unanswered);
+        self.unknown.of(system).len() + self.exchanges.iter().filter(|(_, exchange)| unanswered(exchange)).count()
     }
 
     /// What is known of a transaction, by either id.
