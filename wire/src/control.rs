@@ -165,6 +165,47 @@ pub struct Settlement {
 pub struct DiscrepancyPage {
     /// The discrepancies.
     pub discrepancies: Vec<Discrepancy>,
+    /// Gaps that nobody has settled, where open discrepancies of every kind were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+}
+
+/// Exchanges of which there is no record; settled like a discrepancy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// `gap:` and the number of the record at which it was noticed.
+    pub id: String,
+    /// `open` or `settled`.
+    pub status: String,
+    /// Exchanges or records missing; 1 for an unclean boot.
+    pub exchanges: u64,
+    /// What happened, in words.
+    pub what: String,
+    /// When the log had it.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+}
+
+/// A discrepancy or a gap after a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiscrepancyChanged {
+    /// What was changed.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What can be done next.
+    pub next_steps: Vec<String>,
+}
+
+/// What can be settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Subject {
+    /// A discrepancy.
+    Discrepancy(Box<Discrepancy>),
+    /// A gap: it has no offsets, because nobody knows what is missing.
+    Gap(Gap),
 }
 
 /// A match rate over a window.

@@ -8,14 +8,14 @@ use crate::ingest::DECISIONS;
 use crate::service::Parts;
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
-use wire::control::{Discrepancy, DiscrepancyPage, Reason};
+use wire::control::{DiscrepancyChanged, DiscrepancyPage, Reason, Subject};
 use wire::decision::DecisionBody;
 use wire::ids::is_account_id;
 use wire::words::Cause;
@@ -68,55 +68,31 @@ async fn list(_: Viewer, State(parts): State<Arc<Parts>>, Asked(which): Asked<Wh
     Ok(Json(parts.ingest.look(|index| index.discrepancies(&filter))))
 }
 
-/// One discrepancy.
+/// One discrepancy, or gap.
 #[utoipa::path(get, path = "/api/discrepancies/{id}", tag = "discrepancies", security(("token" = [])),
-    params(("id" = String, Path, description = "The root exchange's number, or account@mark")), responses(
-        (status = 200, body = Discrepancy),
+    params(("id" = String, Path, description = "The root exchange's number, account@mark, or gap:front.boot.sequence")),
+    responses(
+        (status = 200, body = Subject),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "DiscrepancyNotFound"),
     ))]
-async fn show(_: Viewer, State(parts): State<Arc<Parts>>, Path(id): Path<String>) -> Answer<Discrepancy> {
-    parts.ingest.look(|index| index.discrepancy(&id)).map(Json).ok_or_else(|| not_found(&id))
+async fn show(_: Viewer, State(parts): State<Arc<Parts>>, Path(id): Path<String>) -> Answer<Subject> {
+    parts.ingest.look(|index| subject(index, &id)).map(Json).ok_or_else(|| not_found(&id))
+}
+
+fn subject(index: &Index, id: &str) -> Option<Subject> {
+    let discrepancy = index.discrepancy(id).map(|discrepancy| Subject::Discrepancy(Box::new(discrepancy)));
+    discrepancy.or_else(|| index.gap_of(id).map(Subject::Gap))
 }
 
 fn not_found(id: &str) -> Refused {
     Refused::not_found("DiscrepancyNotFound", format!("there is no discrepancy or gap {id}"))
 }
 
-/// A discrepancy or gap after a change.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Changed {
-    #[serde(flatten)]
-    subject: Subject,
-    /// What can be done next.
-    next_steps: Vec<String>,
-}
-
-/// What was changed.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub enum Subject {
-    /// A discrepancy.
-    Discrepancy(Box<Discrepancy>),
-    /// A gap: it has no offsets, because nobody knows what is missing.
-    Gap(Gap),
-}
-
-/// A gap after a change.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Gap {
-    /// Its id.
-    id: String,
-    /// `open` or `settled`.
-    status: String,
-}
-
 /// Accepts a discrepancy, or a gap, as it is: it no longer counts as open.
 #[utoipa::path(post, path = "/api/discrepancies/{id}/settle", tag = "discrepancies", security(("token" = [])),
     params(("id" = String, Path, description = "The root exchange's number, account@mark, or gap:front.boot.sequence")),
     request_body = Reason, responses(
-        (status = 200, body = Changed),
+        (status = 200, body = DiscrepancyChanged),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "DiscrepancyNotFound"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo"),
     ))]
@@ -125,7 +101,7 @@ async fn settle(
     State(parts): State<Arc<Parts>>,
     Path(id): Path<String>,
     Body(given): Body<Reason>,
-) -> Answer<Changed> {
+) -> Answer<DiscrepancyChanged> {
     change(&parts, &caller.name, &reason(&given.reason)?, id, false).await
 }
 
@@ -133,7 +109,7 @@ async fn settle(
 #[utoipa::path(post, path = "/api/discrepancies/{id}/reopen", tag = "discrepancies", security(("token" = [])),
     params(("id" = String, Path, description = "The root exchange's number, account@mark, or gap:front.boot.sequence")),
     request_body = Reason, responses(
-        (status = 200, body = Changed),
+        (status = 200, body = DiscrepancyChanged),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "DiscrepancyNotFound"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo"),
     ))]
@@ -142,20 +118,19 @@ async fn reopen(
     State(parts): State<Arc<Parts>>,
     Path(id): Path<String>,
     Body(given): Body<Reason>,
-) -> Answer<Changed> {
+) -> Answer<DiscrepancyChanged> {
     change(&parts, &caller.name, &reason(&given.reason)?, id, true).await
 }
 
 /// Whether a discrepancy or gap is open; `None` when there is none of that id.
 fn is_open(index: &Index, id: &str) -> Option<bool> {
-    match index.discrepancy(id) {
-        Some(discrepancy) => Some(discrepancy.settled.is_none()),
-        None if index.is_gap(id) => Some(index.gates_inputs().gaps.iter().any(|gap| gap.id == id)),
-        None => None,
-    }
+    subject(index, id).map(|subject| match subject {
+        Subject::Discrepancy(discrepancy) => discrepancy.settled.is_none(),
+        Subject::Gap(gap) => gap.status == "open",
+    })
 }
 
-async fn change(parts: &Parts, actor: &str, reason: &str, id: String, open: bool) -> Answer<Changed> {
+async fn change(parts: &Parts, actor: &str, reason: &str, id: String, open: bool) -> Answer<DiscrepancyChanged> {
     let stands = || parts.ingest.look(|index| is_open(index, &id));
     let wanted = |discrepancy: String| {
         if open { DecisionBody::Reopened { discrepancy } } else { DecisionBody::Settled { discrepancy } }
@@ -176,10 +151,10 @@ async fn change(parts: &Parts, actor: &str, reason: &str, id: String, open: bool
     if !parts.ingest.folded(DECISIONS, offset, FOLDED_WITHIN).await {
         return Err(Refused::unavailable("it is written down, but the index does not show it yet"));
     }
-    Ok(Json(after(parts, id, open)))
+    after(parts, &id, open).map(Json).ok_or_else(|| not_found(&id))
 }
 
-fn after(parts: &Parts, id: String, open: bool) -> Changed {
+fn after(parts: &Parts, id: &str, open: bool) -> Option<DiscrepancyChanged> {
     let left = parts.ingest.look(Index::gates_inputs);
     let next_steps = match (open, left.discrepancies_open + left.gaps.len() as u64) {
         (true, _) => vec![format!("discrepancies settle {id}: accept it as it is")],
@@ -189,9 +164,6 @@ fn after(parts: &Parts, id: String, open: bool) -> Changed {
             format!("discrepancies reopen {id}: take it back"),
         ],
     };
-    let subject = match parts.ingest.look(|index| index.discrepancy(&id)) {
-        Some(discrepancy) => Subject::Discrepancy(Box::new(discrepancy)),
-        None => Subject::Gap(Gap { id, status: if open { "open" } else { "settled" }.to_owned() }),
-    };
-    Changed { subject, next_steps }
+    let subject = parts.ingest.look(|index| subject(index, id))?;
+    Some(DiscrepancyChanged { subject, next_steps })
 }

@@ -1,6 +1,5 @@
 //! The fronts as the log shows them: numbers without holes, boots that ended, marks; and what is missing.
 
-use super::query::OpenGap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
@@ -47,6 +46,18 @@ struct Gap {
     what: String,
     at: Timestamp,
     settled: bool,
+}
+
+impl Gap {
+    fn view(&self, id: &str) -> wire::control::Gap {
+        wire::control::Gap {
+            id: id.to_owned(),
+            status: if self.settled { "settled" } else { "open" }.to_owned(),
+            exchanges: self.exchanges,
+            what: self.what.clone(),
+            at: self.at,
+        }
+    }
 }
 
 /// How a number follows the ones before it.
@@ -154,15 +165,13 @@ impl Fronts {
         self.gaps.get_mut(id).map(|gap| gap.settled = settled).is_some()
     }
 
-    /// Whether there is, or was, such a gap.
-    pub(super) fn has_gap(&self, id: &str) -> bool {
-        self.gaps.contains_key(id)
+    /// A gap, settled or not.
+    pub(super) fn gap_view(&self, id: &str) -> Option<wire::control::Gap> {
+        self.gaps.get(id).map(|gap| gap.view(id))
     }
 
     /// Gaps that nobody has settled.
-    pub(super) fn open_gaps(&self) -> Vec<OpenGap> {
-        let open = self.gaps.iter().filter(|(_, gap)| !gap.settled);
-        open.map(|(id, gap)| OpenGap { id: id.clone(), exchanges: gap.exchanges, what: gap.what.clone(), at: gap.at })
-            .collect()
+    pub(super) fn open_gaps(&self) -> Vec<wire::control::Gap> {
+        self.gaps.iter().filter(|(_, gap)| !gap.settled).map(|(id, gap)| gap.view(id)).collect()
     }
 }

@@ -30,7 +30,7 @@ mod tally;
 
 pub use inquiry::{Candidate, Inquiry, Searched, findings};
 pub use query::{
-    AccountState, Counters, DiscrepancyFilter, ExchangeCount, ExchangeFilter, GateInputs, MAX_PAGE, OpenGap, Settled,
+    AccountState, Counters, DiscrepancyFilter, ExchangeCount, ExchangeFilter, GateInputs, MAX_PAGE, Settled,
 };
 
 use crate::judge::rules::Rule;

@@ -8,8 +8,8 @@ use crate::judge::plus;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::billing::TransactionResult;
 use wire::control::{
-    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, MatchRate, MoneyAtVariance, RolloutChange, RolloutView,
-    Settlement, Summary, VerdictCount,
+    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, Gap, MatchRate, MoneyAtVariance, RolloutChange,
+    RolloutView, Settlement, Summary, VerdictCount,
 };
 use wire::decision::{Offset, Reconciliation};
 use wire::ids::ExchangeNumber;
@@ -98,7 +98,7 @@ pub struct GateInputs {
     /// Exchanges with an unknown leg, by system: legacy, engine.
     pub unknown_by_system: [u64; 2],
     /// Gaps that nobody has settled.
-    pub gaps: Vec<OpenGap>,
+    pub gaps: Vec<Gap>,
     /// When the log took the oldest result whose shadow leg has not ended; `None` when all have. Those recorded in
     /// stage capture stand in `oldest_captured`.
     pub oldest_undelivered: Option<Timestamp>,
@@ -108,19 +108,6 @@ pub struct GateInputs {
     pub serving: Vec<FrontBoot>,
     /// Discrepancies nobody has settled.
     pub discrepancies_open: u64,
-}
-
-/// A gap: exchanges without a record, a hole in the numbers, an unreadable record or an unclean boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenGap {
-    /// `gap:<front>.<boot>.<sequence>`; with it the gap is settled.
-    pub id: String,
-    /// Exchanges or records missing; 1 for an unclean boot.
-    pub exchanges: u64,
-    /// What happened, in words.
-    pub what: String,
-    /// When the log had it.
-    pub at: Timestamp,
 }
 
 /// What is known of an account between two marks.
@@ -216,7 +203,12 @@ impl Index {
                     .is_none_or(|account| discrepancy.offsets.iter().any(|offset| offset.account == *account))
         };
         let all = self.roots.views();
-        DiscrepancyPage { discrepancies: all.into_iter().filter(wanted).collect() }
+        // Gaps have neither cause nor account.
+        let with_gaps = filter.open != Some(false) && filter.cause.is_none() && filter.account.is_none();
+        DiscrepancyPage {
+            discrepancies: all.into_iter().filter(wanted).collect(),
+            gaps: if with_gaps { self.fronts.open_gaps() } else { Vec::new() },
+        }
     }
 
     /// One discrepancy.
@@ -281,8 +273,8 @@ impl Index {
     }
 
     /// Whether an open gap or a settled one has this id (`gap:…`).
-    pub fn is_gap(&self, id: &str) -> bool {
-        self.fronts.has_gap(id)
+    pub fn gap_of(&self, id: &str) -> Option<Gap> {
+        self.fronts.gap_view(id)
     }
 
     /// The rollout as the log has it.

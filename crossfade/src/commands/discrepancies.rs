@@ -3,28 +3,33 @@
 use crate::cli::{DiscrepanciesCommand, Output};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
-use wire::control::{Discrepancy, DiscrepancyPage, Reason};
+use wire::control::{Discrepancy, DiscrepancyChanged, DiscrepancyPage, Gap, Reason, Subject};
 use wire::decision::Offset;
 
-/// Lists, shows, settles or reopens discrepancies; a list with open ones exits with 3.
+/// Lists, shows, settles or reopens discrepancies and gaps; a list with open ones exits with 3.
 pub async fn run(parts: &Parts, command: DiscrepanciesCommand, output: Output) -> anyhow::Result<Exit> {
-    let change = async |id: String, verb: &str, reason: String| -> anyhow::Result<Discrepancy> {
-        parts.post(Part::Comparator, &format!("/api/discrepancies/{id}/{verb}"), &Reason { reason }).await
+    let change = async |id: String, verb: &str, reason: String| -> anyhow::Result<Exit> {
+        let path = format!("/api/discrepancies/{id}/{verb}");
+        let changed: DiscrepancyChanged = parts.post(Part::Comparator, &path, &Reason { reason }).await?;
+        render::show(output, &changed, changed_page)?;
+        Ok(Exit::Done)
     };
-    let discrepancy = match command {
+    match command {
         DiscrepanciesCommand::List { all } => {
             let path = if all { "/api/discrepancies" } else { "/api/discrepancies?status=open" };
             let page: DiscrepancyPage = parts.get(Part::Comparator, path).await?;
             render::show(output, &page, list)?;
             let open = page.discrepancies.iter().any(|discrepancy| discrepancy.status == "open");
-            return Ok(if open { Exit::Unmet } else { Exit::Done });
+            Ok(if open || !page.gaps.is_empty() { Exit::Unmet } else { Exit::Done })
         }
-        DiscrepanciesCommand::Show { id } => parts.get(Part::Comparator, &format!("/api/discrepancies/{id}")).await?,
-        DiscrepanciesCommand::Settle { id, reason } => change(id, "settle", reason.reason).await?,
-        DiscrepanciesCommand::Reopen { id, reason } => change(id, "reopen", reason.reason).await?,
-    };
-    render::show(output, &discrepancy, one)?;
-    Ok(Exit::Done)
+        DiscrepanciesCommand::Show { id } => {
+            let subject: Subject = parts.get(Part::Comparator, &format!("/api/discrepancies/{id}")).await?;
+            render::show(output, &subject, one)?;
+            Ok(Exit::Done)
+        }
+        DiscrepanciesCommand::Settle { id, reason } => change(id, "settle", reason.reason).await,
+        DiscrepanciesCommand::Reopen { id, reason } => change(id, "reopen", reason.reason).await,
+    }
 }
 
 fn offsets(offsets: &[Offset]) -> String {
@@ -33,7 +38,19 @@ fn offsets(offsets: &[Offset]) -> String {
 }
 
 fn list(page: &DiscrepancyPage) -> String {
-    if page.discrepancies.is_empty() {
+    let mut parts = Vec::new();
+    if !page.discrepancies.is_empty() || page.gaps.is_empty() {
+        parts.push(discrepancy_table(&page.discrepancies));
+    }
+    if !page.gaps.is_empty() {
+        let row = |gap: &Gap| [gap.id.clone(), gap.exchanges.to_string(), gap.at.to_string(), gap.what.clone()];
+        parts.push(render::table(["gap", "exchanges", "noticed", "what happened"], &[1], page.gaps.iter().map(row)));
+    }
+    parts.join("\n\n")
+}
+
+fn discrepancy_table(discrepancies: &[Discrepancy]) -> String {
+    if discrepancies.is_empty() {
         return "no discrepancies".to_owned();
     }
     let row = |discrepancy: &Discrepancy| {
@@ -49,11 +66,29 @@ fn list(page: &DiscrepancyPage) -> String {
     render::table(
         ["discrepancy", "cause", "status", "system", "legacy less engine", "carried"],
         &[5],
-        page.discrepancies.iter().map(row),
+        discrepancies.iter().map(row),
     )
 }
 
-fn one(discrepancy: &Discrepancy) -> String {
+fn changed_page(changed: &DiscrepancyChanged) -> String {
+    let steps = changed.next_steps.iter().map(|step| format!("  {step}\n"));
+    format!("{}\n\nNext:\n{}", one(&changed.subject), steps.collect::<String>())
+}
+
+fn one(subject: &Subject) -> String {
+    match subject {
+        Subject::Discrepancy(discrepancy) => discrepancy_facts(discrepancy),
+        Subject::Gap(gap) => render::facts([
+            ("gap", gap.id.clone()),
+            ("status", gap.status.clone()),
+            ("exchanges", gap.exchanges.to_string()),
+            ("noticed", gap.at.to_string()),
+            ("what happened", gap.what.clone()),
+        ]),
+    }
+}
+
+fn discrepancy_facts(discrepancy: &Discrepancy) -> String {
     let settled = discrepancy.settled.as_ref().map_or_else(String::new, |settlement| {
         format!("by {} at {}: {}", settlement.actor, settlement.at, settlement.reason)
     });

@@ -4,20 +4,11 @@
 use super::aliases::{self, Aliases};
 use super::exchanges::{Exchange, ExchangeId, Leg};
 use crate::json::{Found, Object, quoted};
-use base64::Engine as _;
 use wire::exchange::Header;
 use wire::ids::ExchangeNumber;
+use wire::leg::{self, AuthorityRefusal};
 use wire::scalar::Body;
 use wire::words::{Mode, System};
-
-/// Names the exchange.
-pub(crate) const EXCHANGE_HEADER: &str = "x-crossfade-exchange";
-/// Says how the leg is to be executed.
-pub(crate) const MODE_HEADER: &str = "x-crossfade-mode";
-/// The transaction's id at the authority.
-pub(crate) const ALIAS_HEADER: &str = "x-crossfade-alias";
-/// The authority's refusal: base64 of its status as three digits, then its body.
-pub(crate) const REFUSAL_HEADER: &str = "x-crossfade-refusal";
 
 /// Servers take heads of about 400 KiB at most (hyper's default); a refusal that echoes more than this is cut.
 const MAX_REFUSAL_BYTES: usize = 128 * 1024;
@@ -55,14 +46,14 @@ pub(crate) fn leg_request(
 ) -> LegRequest {
     let intent = &exchange.intent;
     let mut headers = intent.headers.clone();
-    headers.push((EXCHANGE_HEADER.to_owned(), exchange.number.to_string()));
-    headers.push((MODE_HEADER.to_owned(), leg.mode.to_string()));
+    headers.push((leg::EXCHANGE.to_owned(), exchange.number.to_string()));
+    headers.push((leg::MODE.to_owned(), leg.mode.to_string()));
     if let Some(decided) = &exchange.decided {
         if let Some(id) = decided.transaction_by(intent.authority) {
-            headers.push((ALIAS_HEADER.to_owned(), id.to_owned()));
+            headers.push((leg::ALIAS.to_owned(), id.to_owned()));
         }
         if leg.mode == Mode::ShadowRefused {
-            headers.push((REFUSAL_HEADER.to_owned(), refusal(decided.status, &decided.body)));
+            headers.push((leg::REFUSAL.to_owned(), refusal(decided.status, &decided.body)));
         }
     }
     let body = match intent.original {
@@ -106,7 +97,7 @@ fn refusal(status: u16, body: &Body) -> String {
         cut = without_metadata(bytes);
         bytes = &cut;
     }
-    base64::engine::general_purpose::STANDARD.encode([format!("{status:03}").as_bytes(), bytes].concat())
+    AuthorityRefusal { status, body: Body(bytes.clone()) }.to_string()
 }
 
 /// A refusal without the client's data that it echoes: the only part of one that can be long.
@@ -140,10 +131,10 @@ mod tests {
     #[test]
     fn a_leg_says_what_it_is() {
         let leg = request(System::Legacy, Mode::Shadow, Class::Applied, 200, r#"{"transactionId":"L-17"}"#);
-        assert_eq!(header(&leg, EXCHANGE_HEADER), Some("front-a.1.1"));
-        assert_eq!(header(&leg, MODE_HEADER), Some("shadow"));
-        assert_eq!(header(&leg, ALIAS_HEADER), Some("L-17"));
-        assert_eq!(header(&leg, REFUSAL_HEADER), None);
+        assert_eq!(header(&leg, leg::EXCHANGE), Some("front-a.1.1"));
+        assert_eq!(header(&leg, leg::MODE), Some("shadow"));
+        assert_eq!(header(&leg, leg::ALIAS), Some("L-17"));
+        assert_eq!(header(&leg, leg::REFUSAL), None);
         assert_eq!(header(&leg, "idempotency-key"), Some("key"), "recorded headers go along");
         assert_eq!(leg.target, System::Engine);
     }
@@ -152,10 +143,10 @@ mod tests {
     fn a_dry_leg_carries_the_refusal() {
         let body = r#"{"code":"InsufficientBalance","result":{"transactionId":"L-18"}}"#;
         let leg = request(System::Legacy, Mode::ShadowRefused, Class::Refused, 422, body);
-        let refusal = header(&leg, REFUSAL_HEADER).expect("it was refused");
-        let bytes = base64::engine::general_purpose::STANDARD.decode(refusal).expect("it is base64");
-        assert_eq!(String::from_utf8(bytes), Ok(format!("422{body}")));
-        assert_eq!(header(&leg, ALIAS_HEADER), Some("L-18"));
+        let refusal = header(&leg, leg::REFUSAL).expect("it was refused");
+        let refusal: AuthorityRefusal = refusal.parse().expect("it is a refusal");
+        assert_eq!((refusal.status, refusal.body.0), (422, body.as_bytes().to_vec()));
+        assert_eq!(header(&leg, leg::ALIAS), Some("L-18"));
     }
 
     #[test]
@@ -164,9 +155,9 @@ mod tests {
         let body =
             format!(r#"{{"code":"SameAccount","result":{{"transactionId":"L-1","metadata":{{"a":"{data}"}}}}}}"#);
         let leg = request(System::Legacy, Mode::ShadowRefused, Class::Refused, 422, &body);
-        let refusal = header(&leg, REFUSAL_HEADER).expect("it was refused");
-        let bytes = base64::engine::general_purpose::STANDARD.decode(refusal).expect("it is base64");
-        assert_eq!(bytes, br#"422{"code":"SameAccount","result":{"transactionId":"L-1"}}"#);
+        let refusal = header(&leg, leg::REFUSAL).expect("it was refused");
+        let refusal: AuthorityRefusal = refusal.parse().expect("it is a refusal");
+        assert_eq!(refusal.body.0, br#"{"code":"SameAccount","result":{"transactionId":"L-1"}}"#);
     }
 
     #[test]
