@@ -9,55 +9,78 @@ use anyhow::Context;
 use host::task::{JoinHandle, Shutdown};
 use std::sync::Arc;
 
-/// Parts that run in this process.
+/// Parts that run in this process, those that others talk to first.
 #[derive(Default)]
 pub struct Running {
-    parts: Vec<(&'static str, JoinHandle<anyhow::Result<()>>)>,
+    parts: Vec<Part>,
+}
+
+struct Part {
+    name: &'static str,
+    shutdown: Shutdown,
+    ended: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
-    /// Lets a bound part run until `shutdown`.
-    fn start<F>(&mut self, name: &'static str, part: F)
+    /// Lets a bound part run until the shutdown that it is given.
+    fn start<F>(&mut self, name: &'static str, part: impl FnOnce(Shutdown) -> F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         tracing::info!(part = name, "started");
-        self.parts.push((name, host::task::spawn(part)));
+        let shutdown = Shutdown::new();
+        let ended = host::task::spawn(part(shutdown.clone()));
+        self.parts.push(Part { name, shutdown, ended });
     }
 
-    /// Waits until every part has ended; the first that ends stops the others, because half a system is none.
+    /// Waits until `shutdown`, or until a part ends by itself, because half a system is none. Then stops the parts
+    /// one after the other, the front first: what it has begun is finished and shipped while the others are there.
     ///
     /// # Errors
-    /// The first part's own error.
-    pub async fn join(self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let mut parts = self.parts;
+    /// The first error of a part.
+    pub async fn join(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut first_error = None;
-        while !parts.is_empty() {
-            let (ended, index, _) = futures_util::future::select_all(parts.iter_mut().map(|(_, handle)| handle)).await;
-            let (name, _) = parts.remove(index);
-            if let Err(error) = ended.context("a part ended abnormally").and_then(|ended| ended) {
-                first_error.get_or_insert(error.context(format!("the {name} stopped")));
-            } else if !shutdown.is_stopping() {
-                first_error.get_or_insert(anyhow::anyhow!("the {name} ended by itself"));
+        if !self.parts.is_empty() {
+            let any = futures_util::future::select_all(self.parts.iter_mut().map(|part| &mut part.ended));
+            tokio::select! {
+                (ended, index, _) = any => {
+                    let part = self.parts.remove(index);
+                    let error = error_of(part.name, ended);
+                    first_error = error.or_else(|| Some(anyhow::anyhow!("the {} ended by itself", part.name)));
+                }
+                () = shutdown.stopped() => {}
             }
-            shutdown.stop();
         }
+        while let Some(part) = self.parts.pop() {
+            part.shutdown.stop();
+            let error = error_of(part.name, part.ended.await);
+            first_error = first_error.or(error);
+        }
+        shutdown.stop();
         first_error.map_or(Ok(()), Err)
     }
 }
 
+fn error_of<E>(name: &str, ended: Result<anyhow::Result<()>, E>) -> Option<anyhow::Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let ended = ended.context("a part ended abnormally").and_then(|ended| ended);
+    ended.err().map(|error| error.context(format!("the {name} stopped")))
+}
+
 /// `crossfade up`: every part that the configuration has a section for.
 pub async fn up(file: File) -> anyhow::Result<Exit> {
-    serve(async |shutdown| start_all(file, shutdown).await).await
+    serve(async || start_all(file).await).await
 }
 
 /// `crossfade front`
 pub async fn front(file: File) -> anyhow::Result<Exit> {
     let File { ledger, front, .. } = file;
     let config = section(front, "front")?;
-    serve(async |shutdown| {
+    serve(async || {
         let mut running = Running::default();
-        start_front(&mut running, config, &ledger, shutdown).await?;
+        start_front(&mut running, config, &ledger).await?;
         Ok(running)
     })
     .await
@@ -74,9 +97,9 @@ pub async fn relay(file: File, with_comparator: bool) -> anyhow::Result<Exit> {
     }
     let File { ledger, log, relay, comparator, .. } = file;
     let (log, relay, comparator) = (section(log, "log")?, section(relay, "relay")?, section(comparator, "comparator")?);
-    serve(async |shutdown| {
+    serve(async || {
         let mut running = Running::default();
-        start_relay_and_comparator(&mut running, log, relay, comparator, &ledger, shutdown).await?;
+        start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
         Ok(running)
     })
     .await
@@ -95,9 +118,9 @@ pub fn comparator_alone() -> anyhow::Result<Exit> {
 pub async fn engine(file: File) -> anyhow::Result<Exit> {
     let File { ledger, engine, .. } = file;
     let config = section(engine, "engine")?;
-    serve(async |shutdown| {
+    serve(async || {
         let mut running = Running::default();
-        start_engine(&mut running, config, &ledger, shutdown).await?;
+        start_engine(&mut running, config, &ledger).await?;
         Ok(running)
     })
     .await
@@ -107,9 +130,9 @@ pub async fn engine(file: File) -> anyhow::Result<Exit> {
 #[cfg(feature = "demo")]
 pub async fn legacy(file: File) -> anyhow::Result<Exit> {
     let config = section(file.legacy, "legacy")?;
-    serve(async |shutdown| {
+    serve(async || {
         let mut running = Running::default();
-        start_legacy(&mut running, config, shutdown).await?;
+        start_legacy(&mut running, config).await?;
         Ok(running)
     })
     .await
@@ -120,9 +143,9 @@ fn section<T>(section: Option<T>, name: &str) -> Result<T, Failure> {
 }
 
 /// Runs what `start` starts until SIGINT or SIGTERM, then stops it in order.
-async fn serve(start: impl AsyncFnOnce(&Shutdown) -> anyhow::Result<Running>) -> anyhow::Result<Exit> {
+async fn serve(start: impl AsyncFnOnce() -> anyhow::Result<Running>) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::new();
-    let running = start(&shutdown).await?;
+    let running = start().await?;
     let on_signal = shutdown.clone();
     host::task::spawn(async move {
         host::task::interrupted().await;
@@ -136,21 +159,21 @@ async fn serve(start: impl AsyncFnOnce(&Shutdown) -> anyhow::Result<Running>) ->
 /// Starts every part that has a section, those that others talk to first.
 ///
 /// # Errors
-/// When one cannot be bound; the ones already started are stopped with `shutdown`.
-pub async fn start_all(file: File, shutdown: &Shutdown) -> anyhow::Result<Running> {
+/// When one cannot be bound; the process is expected to end then.
+pub async fn start_all(file: File) -> anyhow::Result<Running> {
     let mut running = Running::default();
     let ledger = file.ledger;
     #[cfg(feature = "demo")]
     if let Some(config) = file.legacy {
-        start_legacy(&mut running, config, shutdown).await?;
+        start_legacy(&mut running, config).await?;
     }
     if let Some(config) = file.engine {
-        start_engine(&mut running, config, &ledger, shutdown).await?;
+        start_engine(&mut running, config, &ledger).await?;
     }
     match (file.relay, file.comparator) {
         (Some(relay), Some(comparator)) => {
             let log = section(file.log, "log")?;
-            start_relay_and_comparator(&mut running, log, relay, comparator, &ledger, shutdown).await?;
+            start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
         }
         (None, None) => {}
         _ => {
@@ -162,7 +185,7 @@ pub async fn start_all(file: File, shutdown: &Shutdown) -> anyhow::Result<Runnin
         }
     }
     if let Some(config) = file.front {
-        start_front(&mut running, config, &ledger, shutdown).await?;
+        start_front(&mut running, config, &ledger).await?;
     }
     if running.parts.is_empty() {
         return Err(Failure::new(Exit::Usage, "the configuration has a section for no part").into());
@@ -171,26 +194,15 @@ pub async fn start_all(file: File, shutdown: &Shutdown) -> anyhow::Result<Runnin
 }
 
 #[cfg(feature = "demo")]
-async fn start_legacy(
-    running: &mut Running,
-    config: testbed_legacy::Config,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
+async fn start_legacy(running: &mut Running, config: testbed_legacy::Config) -> anyhow::Result<()> {
     let bound = testbed_legacy::bind(config).await.context("the legacy cannot start")?;
-    let shutdown = shutdown.clone();
-    running.start("legacy", async move { Ok(bound.run(shutdown).await?) });
+    running.start("legacy", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }
 
-async fn start_engine(
-    running: &mut Running,
-    config: engine::Config,
-    ledger: &str,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
+async fn start_engine(running: &mut Running, config: engine::Config, ledger: &str) -> anyhow::Result<()> {
     let bound = engine::bind(config, ledger).await.context("the engine cannot start")?;
-    let shutdown = shutdown.clone();
-    running.start("engine", async move { Ok(bound.run(shutdown).await?) });
+    running.start("engine", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }
 
@@ -200,26 +212,18 @@ async fn start_relay_and_comparator(
     relay: proxy::relay::Config,
     comparator: comparator::Config,
     ledger: &str,
-    shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let log: Arc<dyn eventlog::Log> =
         eventlog::EmbeddedLog::open(&log.data_dir).context("the log of the cutover cannot be opened")?;
     let relay = proxy::relay::bind(relay, ledger, Arc::clone(&log)).await.context("the relay cannot start")?;
     let comparator = comparator::bind(ledger, comparator, log).await.context("the comparator cannot start")?;
-    let (for_relay, for_comparator) = (shutdown.clone(), shutdown.clone());
-    running.start("relay", async move { Ok(relay.run(for_relay).await?) });
-    running.start("comparator", async move { Ok(comparator.run(for_comparator).await?) });
+    running.start("comparator", async move |shutdown| Ok(comparator.run(shutdown).await?));
+    running.start("relay", async move |shutdown| Ok(relay.run(shutdown).await?));
     Ok(())
 }
 
-async fn start_front(
-    running: &mut Running,
-    config: proxy::front::Config,
-    ledger: &str,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
+async fn start_front(running: &mut Running, config: proxy::front::Config, ledger: &str) -> anyhow::Result<()> {
     let bound = proxy::front::bind(config, ledger).await.context("the front cannot start")?;
-    let shutdown = shutdown.clone();
-    running.start("front", async move { Ok(bound.run(shutdown).await?) });
+    running.start("front", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }

@@ -32,7 +32,7 @@ use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 
 /// Requests a second: what two cores carry with all parts, both systems and the traffic on them.
-const RATE: f64 = 480.0;
+const RATE: f64 = 440.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.
@@ -48,7 +48,7 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let site = Site::create(&folder, &Changes::default()).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
-    let running = compose::start_all(config::load(&global)?, &shutdown).await?;
+    let running = compose::start_all(config::load(&global)?).await?;
     let parts = Parts::new(&global)?;
     let demo = async {
         until_ready(&site).await?;
