@@ -3,7 +3,7 @@
 
 use crate::decisions::Decisions;
 use crate::index::{self, Index, Inquiry};
-use crate::ingest::Ingest;
+use crate::ingest::{DECISIONS, Ingest};
 use crate::marks::{Marks, NoMark, new_id};
 use crate::rollout::COMPARATOR;
 use crate::systems::{ReadFailed, Systems};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use wire::billing::TransactionResult;
 use wire::decision::{DecisionBody, Finding};
-use wire::words::System;
+use wire::words::{Cause, System};
 
 /// After a failed attempt to answer, growing to the second number.
 const PAUSE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
@@ -22,6 +22,8 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)
 /// reason waits all the while, and the next inquiry or reconciliation finds them again. Fronts come back within a
 /// second or two of a restart.
 const MARK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the index may take to show what was written down.
+const FOLDED_WITHIN: Duration = Duration::from_secs(5);
 /// Names what an answer without a mark could not explain.
 const UNMARKED: &str = "unmarked";
 
@@ -31,6 +33,9 @@ pub struct Inquirer {
     decisions: Arc<Decisions>,
     marks: Arc<Marks>,
     systems: Systems,
+    /// Held while writes that bypassed the front are reported: of two inquiries that see the same one, the second has
+    /// to know what the first has written down.
+    reporting: tokio::sync::Mutex<()>,
 }
 
 /// An answer could not be written down.
@@ -53,7 +58,7 @@ struct Histories {
 impl Inquirer {
     /// Answers with what these can tell.
     pub fn new(ingest: Arc<Ingest>, decisions: Arc<Decisions>, marks: Arc<Marks>, systems: Systems) -> Self {
-        Self { ingest, decisions, marks, systems }
+        Self { ingest, decisions, marks, systems, reporting: tokio::sync::Mutex::new(()) }
     }
 
     /// Answers what comes, several at once: an inquiry holds back later exchanges of its own accounts only.
@@ -100,25 +105,37 @@ impl Inquirer {
         }
     }
 
-    /// Reads both histories, and appends what they say; answers the offset and how much was found. `mark` names
-    /// what belongs to no exchange; without one, the mark that proves its key unknown does.
+    /// Reads both histories, and appends what they say; answers the offset and how much was found. `measured_at`
+    /// names what no history explains: the reconciliation that measured it.
     ///
     /// # Errors
     /// [`Error`]; nothing was appended then, as far as is known.
     pub async fn answer(
         &self,
         inquiry: &Inquiry,
-        mark: Option<&str>,
+        measured_at: Option<&str>,
         reason: &str,
     ) -> Result<(u64, Vec<Finding>), Error> {
         let histories = self.read(inquiry).await?;
-        let findings = self.judge(inquiry, mark, &histories).await;
+        let mark = self.mark().await;
+        let mut findings = self.findings(inquiry, measured_at, &histories, mark.as_deref());
+        let reporting = if findings.iter().any(|finding| finding.cause == Cause::Bypass) {
+            let reporting = self.reporting.lock().await;
+            findings = self.findings(inquiry, measured_at, &histories, mark.as_deref());
+            Some(reporting)
+        } else {
+            None
+        };
         let body = DecisionBody::Inquired {
             exchange: inquiry.exchange.clone(),
             accounts: inquiry.accounts.clone(),
             findings: findings.clone(),
         };
         let offset = self.decisions.append(COMPARATOR, reason, body).await.map_err(Error::Writing)?;
+        if reporting.is_some() && !self.ingest.folded(DECISIONS, offset, FOLDED_WITHIN).await {
+            tracing::warn!(offset, "what was found is written down, but the index does not show it yet");
+        }
+        drop(reporting);
         tracing::info!(
             offset,
             exchange = inquiry.exchange.as_ref().map(ToString::to_string),
@@ -154,29 +171,41 @@ impl Inquirer {
         Ok(all)
     }
 
-    /// What the histories say, once every front has shipped what it had written while they were read: an exchange
-    /// that was on its way is no write that bypassed the front, and it may have run beside the one that asks.
-    async fn judge(&self, inquiry: &Inquiry, name: Option<&str>, histories: &Histories) -> Vec<Finding> {
-        let Histories { legacy, engine } = histories;
-        let by_index = |mark: &str| {
-            self.ingest.look(|index| index::findings(inquiry, mark, legacy, engine, &|row| index.is_known_key(row)))
-        };
+    /// A mark of every front: they have shipped what they had written while histories were read. An exchange that was
+    /// on its way is no write that bypassed the front, and it may have run beside the one that asks. `None` when they
+    /// do not give one in time.
+    async fn mark(&self) -> Option<String> {
         let patient_until = clock::now() + MARK_PATIENCE;
         loop {
             let error = match self.marks.shared().await {
-                Ok(mark) => return by_index(name.unwrap_or(&mark)),
+                Ok(mark) => return Some(mark),
                 Err(error) => error,
             };
             // Fronts that have all ended in order have shipped everything.
             let nobody_serves = self.ingest.look(Index::gates_inputs).serving.is_empty();
             if error == NoMark::NobodyConnected && nobody_serves {
-                return by_index(name.unwrap_or(&new_id()));
+                return Some(new_id());
             }
             if clock::now() >= patient_until {
                 tracing::warn!(%error, "an inquiry is answered without a mark: rows of unknown keys are left out");
-                return index::findings(inquiry, name.unwrap_or(UNMARKED), legacy, engine, &|_| true);
+                return None;
             }
             clock::sleep(PAUSE[0]).await;
         }
+    }
+
+    fn findings(
+        &self,
+        inquiry: &Inquiry,
+        measured_at: Option<&str>,
+        Histories { legacy, engine }: &Histories,
+        mark: Option<&str>,
+    ) -> Vec<Finding> {
+        let name = mark.unwrap_or(UNMARKED);
+        self.ingest.look(|index| {
+            let inquiry = index.looked_at_now(inquiry);
+            let is_known = |row: &TransactionResult| mark.is_none() || index.is_known_key(row);
+            index::findings(&inquiry, name, measured_at.unwrap_or(name), legacy, engine, &is_known)
+        })
     }
 }

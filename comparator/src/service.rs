@@ -59,6 +59,8 @@ pub struct Parts {
     pub reconciler: Arc<Reconciler>,
     /// Held while the log is verified.
     pub auditing: tokio::sync::Mutex<()>,
+    /// Held while a discrepancy is settled or opened again.
+    pub settling: tokio::sync::Mutex<()>,
     /// Ends streams.
     pub shutdown: Shutdown,
 }
@@ -109,6 +111,7 @@ pub async fn bind(ledger: &str, config: Config, log: Arc<dyn Log>) -> Result<Bou
         fronts,
         reconciler,
         auditing: tokio::sync::Mutex::new(()),
+        settling: tokio::sync::Mutex::new(()),
         shutdown: Shutdown::new(),
     };
     Ok(Bound { listener, address, parts: Arc::new(parts), inquirer, inquiries })

@@ -216,7 +216,7 @@ pub struct MatchRate {
     pub route: String,
     /// `1m`, `1h`, `step` (since the dial last moved) or `all`.
     pub window: String,
-    /// Effect-bearing exchanges that count.
+    /// Exchanges that count: those with two legs, refusals included, retries once.
     pub exchanges: u64,
     /// Matches without help, per exchange; 1 when there is none yet.
     pub raw: f64,

@@ -224,7 +224,10 @@ impl Rollout {
         match &record.body {
             RolloutBody::Moved { version, to, .. } => {
                 self.pending = None;
-                self.held_back.clear();
+                // One phase moves nobody to where an account was not let go because of a leg nobody knows about.
+                let held_back = std::mem::take(&mut self.held_back);
+                let stays = |(account, system): &(String, System)| self.authority_under(*to, account) != *system;
+                self.held_back = held_back.into_iter().filter(stays).collect();
                 self.enter(*version, *to, record.at);
             }
             RolloutBody::Prepare { version, to, fronts, .. } => {
@@ -310,5 +313,35 @@ impl Rollout {
     /// Whether `account` would change its authority by going from the setting in force to `to`.
     pub fn moves(&self, to: Setting, account: &str) -> bool {
         self.authority(account) != self.authority_under(to, account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_down_takes_nobody_up_who_was_held_back() {
+        let ramp = |percent: &str| Setting { stage: Stage::Ramp, percent: percent.parse().unwrap() };
+        let moved = |rollout: &Rollout, to: Setting| {
+            let mut rollout = rollout.clone();
+            rollout.apply(&RolloutRecord {
+                parent: rollout.head,
+                at: Timestamp::default(),
+                actor: "anna".into(),
+                reason: "test".into(),
+                body: RolloutBody::Moved { version: rollout.last_version + 1, to, forced: false, evidence: Vec::new() },
+            });
+            rollout
+        };
+        let genesis = Rollout { setting: ramp("50"), ..Rollout::genesis("ledger") };
+        let account = (0..).map(|n| format!("user-{n}")).find(|name| bucket(&genesis.salt, name) < 1_000).unwrap();
+        let held_back = BTreeMap::from([(account.clone(), System::Legacy)]);
+        let rollout = Rollout { held_back, ..genesis };
+        assert_eq!(rollout.authority(&account), System::Legacy);
+        let lower = moved(&rollout, ramp("25"));
+        assert_eq!(lower.authority(&account), System::Legacy, "its unknown leg still runs there");
+        let nowhere = Setting { stage: Stage::Shadow, percent: Percent::NONE };
+        assert_eq!(moved(&lower, nowhere).held_back.len(), 0, "it is where it belongs");
     }
 }

@@ -131,6 +131,8 @@ fn is_open(index: &Index, id: &str) -> Option<bool> {
 }
 
 async fn change(parts: &Parts, actor: &str, reason: &str, id: String, open: bool) -> Answer<DiscrepancyChanged> {
+    // One after the other, each until the index shows it: who comes second has nothing to do.
+    let _turn = parts.settling.lock().await;
     let stands = || parts.ingest.look(|index| is_open(index, &id));
     let wanted = |discrepancy: String| {
         if open { DecisionBody::Reopened { discrepancy } } else { DecisionBody::Settled { discrepancy } }

@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use crate::judge::overlap::{Overlap, Span, View, overlap};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use wire::scalar::Timestamp;
+use wire::scalar::{Money, Timestamp};
 use wire::words::{Operation, System};
 
 /// Spans of judged exchanges kept per account at most. Later exchanges that overlap with one this far back would
@@ -14,6 +14,8 @@ const MAX_SPANS: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) kind: Option<Kind>,
+    /// Its least and its greatest balance, as its authority last showed them.
+    pub(super) limits: Option<[Option<Money>; 2]>,
     /// Exchanges that name it and are not judged, by authority (legacy, engine).
     pub(super) open: [BTreeSet<u64>; 2],
     /// Of these, the ones whose shadow leg has been sent.

@@ -5,13 +5,14 @@ use super::account::Proven;
 use super::exchange::{Effect, Exchange, Inquired};
 use super::roots::Root;
 use crate::judge::diff::Difference;
+use crate::judge::normalize::Leg;
 use crate::judge::offsets::Place;
 use crate::judge::verdict::{Judgement, Level, Ruling};
 use wire::control::{DifferenceView, Settlement, Verdict};
 use wire::decision::{DecisionBody, DecisionRecord, Finding};
 use wire::ids::ExchangeNumber;
 use wire::scalar::{Money, Timestamp};
-use wire::words::{Cause, Mode, System, VerdictKind};
+use wire::words::{Cause, Mode, Operation, System, VerdictKind};
 
 /// Unproven effects remembered per account: an account that is never quiet for so many exchanges is left to
 /// reconciliation, which then cannot name the oldest of them.
@@ -24,6 +25,9 @@ impl Index {
     pub(super) fn follow(&mut self, id: u64, judgement: Judgement, queued: &[String]) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let own = exchange.number.to_string();
+        let is_account_match = judgement.ruling == Ruling::Match
+            && matches!(exchange.operation, Operation::CreateAccount | Operation::ChangeAccount)
+            && exchange.bears_effect();
         let place: Place = (exchange.front, id);
         let (family, accounts) = (exchange.original, exchange.accounts.clone());
         let roots = match &judgement.ruling {
@@ -48,6 +52,12 @@ impl Index {
                 }
             }
             self.taint(id, family, &roots);
+        }
+        if is_account_match {
+            // Both show the account with the same status and limits.
+            for name in &accounts {
+                self.accounts.entry(name.clone()).or_default().state_roots.clear();
+            }
         }
         self.count(&judgement.ruling, id);
         if let Ruling::Order { forced: true, .. } = judgement.ruling {
@@ -394,7 +404,14 @@ fn effect_of(exchange: &Exchange) -> Option<Effect> {
         System::Legacy => [movements(authority), movements(shadow)],
         System::Engine => [movements(shadow), movements(authority)],
     };
+    let cannot_be_read = |leg: &Option<std::result::Result<Leg, String>>| matches!(leg, Some(Err(_)));
+    let unread = if exchange.result.as_ref().is_some_and(|result| cannot_be_read(&result.leg)) {
+        Some(exchange.authority)
+    } else {
+        cannot_be_read(&exchange.shadow.leg).then_some(exchange.authority.other())
+    };
     Some(Effect {
+        unread,
         kind: transaction.kind.clone(),
         currency: transaction.currency.clone(),
         source: transaction.sides[0].account.clone(),

@@ -120,6 +120,8 @@ pub(super) struct ShadowResult {
 /// What an exchange moved, as it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Effect {
+    /// The system whose answer cannot be read: what it did is not known.
+    pub(super) unread: Option<System>,
     pub(super) kind: String,
     pub(super) currency: String,
     pub(super) source: String,

@@ -252,12 +252,13 @@ impl Index {
         match &leg.answer {
             None => {}
             Some(Answer::Account(shown)) => {
-                let kind = match (shown.kind.as_str(), shown.limited) {
+                let kind = match (shown.kind.as_str(), shown.limits) {
                     ("USER", _) => Kind::User,
-                    (_, true) => Kind::Limited,
-                    (_, false) => Kind::Shared,
+                    (_, [None, None]) => Kind::Shared,
+                    _ => Kind::Limited,
                 };
-                self.accounts.entry(shown.id.clone()).or_default().kind = Some(kind);
+                let account = self.accounts.entry(shown.id.clone()).or_default();
+                (account.kind, account.limits) = (Some(kind), Some(shown.limits));
                 named.push(shown.id.clone());
             }
             Some(Answer::Transaction(transaction)) => {

@@ -75,6 +75,8 @@ pub struct Candidate {
     pub legacy: Option<[Money; 2]>,
     /// The same of the engine.
     pub engine: Option<[Money; 2]>,
+    /// The system whose answer cannot be read: nothing is expected of its history.
+    pub unread: Option<System>,
 }
 
 /// What tells effects in histories apart: key, type, source, destination.
@@ -91,16 +93,18 @@ impl Inquiry {
 /// What the histories say: effects that one system has and the other has not.
 ///
 /// `legacy` and `engine` are the rows of all accounts of the inquiry, as read; `mark` is the id of the mark that was
-/// asked for after reading them; `is_known` says whether the index knows the key of a row
-/// ([`Index::is_known_key`]); without a mark it must say yes to all.
+/// asked for after reading them, and names rows of no exchange; `measured_at` is the mark at which a reconciliation
+/// measured the difference, and names what no history explains; `is_known` says whether the index knows the key of a
+/// row ([`Index::is_known_key`]); without a mark it must say yes to all.
 pub fn findings(
     inquiry: &Inquiry,
     mark: &str,
+    measured_at: &str,
     legacy: &[TransactionResult],
     engine: &[TransactionResult],
     is_known: &dyn Fn(&TransactionResult) -> bool,
 ) -> Vec<Finding> {
-    let mut found = Found { inquiry, mark, findings: BTreeMap::new() };
+    let mut found = Found { inquiry, mark, measured_at, findings: BTreeMap::new() };
     let mut groups: BTreeMap<Row, Vec<&Candidate>> = BTreeMap::new();
     for candidate in &inquiry.candidates {
         groups.entry(candidate.row()).or_default().push(candidate);
@@ -182,6 +186,7 @@ impl Inquiry {
 struct Found<'a> {
     inquiry: &'a Inquiry,
     mark: &'a str,
+    measured_at: &'a str,
     findings: BTreeMap<String, Building>,
 }
 
@@ -215,6 +220,9 @@ impl Found<'_> {
     /// Compares the effects of one key, type and pair of accounts with the rows of one system. More than one
     /// candidate means that tenants share the key: which of them is short cannot be told, the last one is named.
     fn effects(&mut self, system: System, candidates: &[&Candidate], rows: &[&TransactionResult]) {
+        if candidates.iter().any(|candidate| candidate.unread == Some(system)) {
+            return;
+        }
         let expected: Vec<_> =
             candidates.iter().filter_map(|candidate| Some((*candidate, candidate.claimed(system)?))).collect();
         let movements = |row: &TransactionResult| [row.source.movement, row.destination.movement];
@@ -262,7 +270,7 @@ impl Found<'_> {
             let found = self.findings.values().filter_map(|building| building.offsets.get(&place));
             let rest = found.fold(unexplained.amount, |rest, amount| less(rest, *amount));
             if !rest.is_zero() {
-                let id = format!("{account}@{}", self.mark);
+                let id = format!("{account}@{}", self.measured_at);
                 self.building(id, None, Cause::SourceBalance, self.inquiry.suspect).add(account, currency, rest);
             }
         }
@@ -294,6 +302,15 @@ fn signed(system: System, amount: Money) -> Money {
 }
 
 impl Index {
+    /// Up to when rows have been looked at, as it stands now: another inquiry may have reported some since.
+    pub fn looked_at_now(&self, inquiry: &Inquiry) -> Inquiry {
+        let mut inquiry = inquiry.clone();
+        for searched in &mut inquiry.searched {
+            searched.looked_until = self.accounts.get(&searched.account).and_then(|account| account.searched);
+        }
+        inquiry
+    }
+
     /// The inquiry for an exchange that does not fit.
     pub(super) fn inquiry(&self, id: u64) -> Option<Inquiry> {
         let exchange = self.exchanges.get(&id)?;
@@ -356,6 +373,7 @@ impl Index {
                 currency: effect.currency.clone(),
                 legacy: effect.legacy,
                 engine: effect.engine,
+                unread: effect.unread,
             })
         });
         Inquiry {
@@ -367,5 +385,84 @@ impl Index {
             unexplained: Vec::new(),
             suspect,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(system: &str, key: &str, amount: &str) -> TransactionResult {
+        serde_json::from_value(serde_json::json!({
+            "transactionId": format!("{system}-{key}"), "trackingId": key, "type": "topup", "status": "completed",
+            "amount": amount, "currency": "EUR", "correlationId": "c", "createdAt": "2026-11-01T00:00:00Z",
+            "source": { "accountId": "bank", "movement": format!("-{amount}") },
+            "destination": { "accountId": "alice", "movement": amount },
+        }))
+        .unwrap()
+    }
+
+    fn inquiry(unread: Option<System>) -> Inquiry {
+        let movements = || Some(["-10".parse().unwrap(), "10".parse().unwrap()]);
+        let applied = |system| if unread == Some(system) { None } else { movements() };
+        Inquiry {
+            exchange: None,
+            accounts: vec!["alice".into()],
+            since: Some(Timestamp(0)),
+            searched: vec![Searched {
+                account: "alice".into(),
+                proven: None,
+                proven_at: Timestamp(0),
+                looked_until: None,
+            }],
+            candidates: vec![Candidate {
+                exchange: "front-1.1.7".parse().unwrap(),
+                key: "k".into(),
+                kind: "topup".into(),
+                source: "bank".into(),
+                destination: "alice".into(),
+                currency: "EUR".into(),
+                legacy: applied(System::Legacy),
+                engine: applied(System::Engine),
+                unread,
+            }],
+            unexplained: Vec::new(),
+            suspect: System::Engine,
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_says_nothing_of_the_history() {
+        let legacy = [row("legacy", "k", "10")];
+        for (unread, engine, found) in [
+            (Some(System::Engine), vec![row("engine", "k", "10")], 0),
+            (Some(System::Engine), vec![], 0),
+            (None, vec![row("engine", "k", "10")], 0),
+            (None, vec![], 1),
+        ] {
+            let findings = findings(&inquiry(unread), "m", "m", &legacy, &engine, &|_| true);
+            assert_eq!(findings.len(), found, "{unread:?} {findings:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_history_explains_is_kept_apart_from_what_bypassed_the_front() {
+        let offset = Offset { account: "alice".into(), currency: "EUR".into(), amount: "7".parse().unwrap() };
+        let inquiry = Inquiry { unexplained: vec![offset], ..inquiry(None) };
+        let legacy = [row("legacy", "k", "10"), row("legacy", "strange", "5")];
+        let engine = [row("engine", "k", "10")];
+        let is_known = |row: &TransactionResult| row.tracking_id == "k";
+        let findings = findings(&inquiry, "mark", "run", &legacy, &engine, &is_known);
+        let of_alice = |finding: &Finding| {
+            let offset = finding.offsets.iter().find(|offset| offset.account == "alice");
+            (finding.discrepancy.clone(), finding.cause, offset.map(|offset| offset.amount.to_string()))
+        };
+        assert_eq!(
+            findings.iter().map(of_alice).collect::<Vec<_>>(),
+            [
+                ("alice@mark".to_owned(), Cause::Bypass, Some("5".to_owned())),
+                ("alice@run".to_owned(), Cause::SourceBalance, Some("2".to_owned())),
+            ]
+        );
     }
 }

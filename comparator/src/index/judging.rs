@@ -117,12 +117,15 @@ impl Index {
         let originals_differ = matches!(originals, (Some(a), Some(b)) if self.original(a) != self.original(b));
         let inquired = exchange.inquiry == Inquired::Answered;
         let view = if inquired { View::Wide } else { View::Narrow };
+        let accounts: Vec<_> = exchange.accounts.iter().map(|name| self.standing(exchange, id, name, view)).collect();
+        let roots = accounts.iter().flat_map(|standing| standing.roots.iter().chain(&standing.state_roots));
         Some(Case {
+            settled: roots.filter(|root| !self.roots.is_open(root)).cloned().collect(),
             operation: exchange.operation,
             authority: exchange.authority,
             mode: exchange.shadow.mode.unwrap_or(Mode::Shadow),
             state_refusals: exchange.shadow.state_refusals.clone(),
-            accounts: exchange.accounts.iter().map(|name| self.standing(exchange, id, name, view)).collect(),
+            accounts,
             family: exchange.original.map(|original| self.family(original)).unwrap_or_default(),
             found_by_key: result.resolved,
             levels_current: !result.replayed && !repeated && repeat_of.is_none(),
@@ -166,6 +169,7 @@ impl Index {
             } else {
                 account.overlap(id, &self.exchanges, view, self.fronts.several())
             },
+            limits: account.limits,
             totals: self.roots.offsets.totals(name, |_| true),
             roots: self.roots.offsets.roots(name),
             state_roots: account.state_roots.clone(),

@@ -49,8 +49,13 @@ impl Roots {
         self.roots.contains_key(id)
     }
 
-    /// Adds to the offsets of a root.
+    /// Adds to the offsets of a root. Whoever settled it accepted what was known then: with more it is open again.
     pub(super) fn explain(&mut self, id: &str, account: &str, currency: &str, amount: Money, place: Option<Place>) {
+        let settled = self.roots.get_mut(id).filter(|root| root.settled.is_some() && !amount.is_zero());
+        if let Some(root) = settled {
+            root.settled = None;
+            root.detail.push_str("; more came of it after it was settled");
+        }
         let part = Part { root: id.to_owned(), currency: currency.to_owned(), amount, place };
         self.offsets.add(account, part);
     }
@@ -132,4 +137,23 @@ impl Root {
 
 fn offset(account: &str, currency: String, amount: Money) -> Offset {
     Offset { account: account.to_owned(), currency, amount }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settled_root_that_grows_is_open_again() {
+        let mut roots = Roots::default();
+        let (cause, found_at) = (Cause::Amount, Timestamp(1));
+        let root = Root { cause, found_at, key: None, system: None, detail: "fee".into(), carried: 0, settled: None };
+        roots.add("r", root);
+        let settlement = Settlement { actor: "anna".into(), reason: "known".into(), at: Timestamp(2) };
+        assert!(roots.settle("r", Some(settlement)));
+        roots.explain("r", "alice", "EUR", Money::ZERO, None);
+        assert!(!roots.is_open("r"), "nothing came of it");
+        roots.explain("r", "alice", "EUR", "0.01".parse().unwrap(), None);
+        assert!(roots.is_open("r"));
+    }
 }

@@ -72,6 +72,7 @@ fn case() -> Case<'static> {
         engine: applied(transfer()),
         state_refusals: Vec::new(),
         accounts: vec![standing("a"), standing("b")],
+        settled: Vec::new(),
         family: Vec::new(),
         repeat_of: None,
         found_by_key: false,
@@ -89,6 +90,13 @@ fn with_offset(amount: &str, case: Case<'static>) -> Case<'static> {
     let mut case = case;
     case.accounts[0].totals = vec![("EUR".into(), money(amount))];
     case.accounts[0].roots = vec!["root".into()];
+    case
+}
+
+/// The case with known limits of account `a`.
+fn with_limits(min: Option<&str>, max: Option<&str>, case: Case<'static>) -> Case<'static> {
+    let mut case = case;
+    case.accounts[0].limits = Some([min.map(money), max.map(money)]);
     case
 }
 
@@ -242,6 +250,66 @@ fn applied_here_and_refused_there() {
         let more = if authority == System::Legacy { "-5" } else { "5" };
         check_asks("the other way", with_offset(more, case), Ruling::Mismatch(Cause::Status));
     }
+}
+
+#[test]
+fn an_offset_explains_a_refusal_only_if_it_reaches_the_limit() {
+    // 90 of 100 are left at the legacy.
+    let case = Case { engine: refused("InsufficientBalance"), ..case() };
+    for (offset, min, explains) in
+        [("0.01", None, false), ("90", None, false), ("90.01", None, true), ("0.01", Some("90"), true)]
+    {
+        let case = with_limits(min, None, with_offset(offset, case.clone()));
+        if explains {
+            check(offset, case, carried());
+        } else {
+            check_asks(offset, case.clone(), Ruling::Mismatch(Cause::Status));
+            check("levels say nothing beside others", overlapped(case), carried());
+        }
+    }
+    let case = Case { engine: refused("BalanceLimitExceeded"), ..self::case() };
+    for (offset, max, explains) in [("-1", Some("91"), false), ("-1.01", Some("91"), true), ("-5", None, false)] {
+        let case = with_limits(None, max, with_offset(offset, case.clone()));
+        if explains {
+            check(offset, case, carried());
+        } else {
+            check_asks(offset, case, Ruling::Mismatch(Cause::Status));
+        }
+    }
+}
+
+#[test]
+fn money_that_moves_on_one_side_needs_an_open_discrepancy() {
+    let mut case = with_offset("95", Case { engine: refused("InsufficientBalance"), ..case() });
+    check("open", case.clone(), carried());
+    case.settled = vec!["root".into()];
+    check_asks("settled", case.clone(), Ruling::Mismatch(Cause::Status));
+    // Levels stay apart after a discrepancy was settled, and refusals of both move nothing.
+    case.mode = Mode::ShadowRefused;
+    case.legacy = would_apply();
+    case.authority = System::Engine;
+    check("decided dry", case, carried());
+}
+
+#[test]
+fn another_state_explains_refusals_for_it_and_no_others() {
+    for (code, explains) in [("AccountNotFound", true), ("AccountFrozen", true), ("DuplicateKey", false)] {
+        let mut case = Case { engine: refused(code), ..case() };
+        case.accounts[0].state_roots = vec!["root".into()];
+        if explains {
+            check(code, case, carried());
+        } else {
+            check_asks(code, case, Ruling::Mismatch(Cause::Status));
+        }
+    }
+}
+
+#[test]
+fn a_shadow_that_never_decided_it_is_no_matter_of_order() {
+    let unread = Ok(Leg { class: Class::NotExecuted, code: None, answer: None, replayed: false });
+    let case = Case { mode: Mode::ShadowRefused, legacy: refused("SameAccount"), engine: unread, ..case() };
+    check_asks("beside others", overlapped(case.clone()), Ruling::Mismatch(Cause::Status));
+    check_asks("with an offset", with_offset("5", case), Ruling::Mismatch(Cause::Status));
 }
 
 #[test]

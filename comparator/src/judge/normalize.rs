@@ -73,8 +73,8 @@ pub struct Account {
     pub kind: String,
     /// Its currency.
     pub currency: String,
-    /// Whether it has a min or a max.
-    pub limited: bool,
+    /// Its least and its greatest balance, where it has them.
+    pub limits: [Option<Money>; 2],
     /// Its level, where it is shown.
     pub balance: Option<Money>,
     /// Owner, status, limits, metadata: pointer and text.
@@ -170,7 +170,7 @@ fn account(body: &Value) -> Result<Account, String> {
         id: required(body, "/accountId")?,
         kind: required(body, "/accountType")?,
         currency: required(body, "/currency")?,
-        limited: money(body, "/minBalance")?.is_some() || money(body, "/maxBalance")?.is_some(),
+        limits: [money(body, "/minBalance")?, money(body, "/maxBalance")?],
         balance: money(body, "/balance")?,
         fields: fields(body, &ACCOUNT_FIELDS)?,
     })
@@ -302,6 +302,7 @@ mod tests {
             }
         };
         assert_eq!(account(r#""50.00""#).fields, account(r#""50""#).fields);
-        assert!(account(r#""50""#).limited && !account("null").limited);
+        assert_eq!(account(r#""50""#).limits, [None, Some("50".parse().unwrap())]);
+        assert_eq!(account("null").limits, [None, None]);
     }
 }

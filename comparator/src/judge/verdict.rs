@@ -9,6 +9,7 @@ use super::levels::{Levels, Unfit};
 use super::normalize::{Answer, Leg};
 use super::overlap::Overlap;
 use super::rules::{self, Rule, SHARED_ACCOUNT};
+use super::{less, plus};
 use wire::scalar::{Money, Timestamp};
 use wire::words::{Cause, Class, Mode, Operation, System};
 
@@ -29,6 +30,8 @@ pub struct Case<'a> {
     pub state_refusals: Vec<String>,
     /// Every account it names.
     pub accounts: Vec<Standing>,
+    /// Of the discrepancies that stand below, those that somebody has settled.
+    pub settled: Vec<String>,
     /// Discrepancies that touch the transaction it refers to, or other refunds of it.
     pub family: Vec<String>,
     /// An earlier exchange with the same key had the effect; the discrepancies that one belongs to.
@@ -58,9 +61,11 @@ pub struct Standing {
     pub shared: bool,
     /// What else ran on it.
     pub overlap: Overlap,
+    /// Its least and its greatest balance; `None` where they are not known.
+    pub limits: Option<[Option<Money>; 2]>,
     /// Legacy less engine per currency, as discrepancies explain it; nothing that is zero.
     pub totals: Vec<(String, Money)>,
-    /// The discrepancies that explain it.
+    /// The discrepancies that explain it, settled or not: settling one does not make the systems equal.
     pub roots: Vec<String>,
     /// Discrepancies by which its status or limits differ.
     pub state_roots: Vec<String>,
@@ -159,12 +164,16 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
     }
     let cause = if shadow.class == Class::Refused { Cause::ErrorCode } else { Cause::Status };
     let differences = vec![difference("/errorCode", cause, outcome(legacy), outcome(engine))];
-    let mut roots = explained(case, System::Legacy, legacy.code.as_deref());
-    extend(&mut roots, explained(case, System::Engine, engine.code.as_deref()));
+    let mut roots = Vec::new();
+    // A shadow that never decided it (it could not read it, say) is not explained by what it would have decided on.
+    if shadow.class != Class::NotExecuted {
+        extend(&mut roots, explained(case, System::Legacy, legacy.code.as_deref()));
+        extend(&mut roots, explained(case, System::Engine, engine.code.as_deref()));
+    }
     let overlap = case.overlap();
     let ruling = if !roots.is_empty() {
         Ruling::Carried(roots)
-    } else if overlap.any() {
+    } else if overlap.any() && shadow.class != Class::NotExecuted {
         Ruling::Order { cross_cohort: !overlap.same_cohort, forced: false }
     } else if !case.inquired {
         return Opinion::Inquire;
@@ -190,7 +199,8 @@ fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opini
         return Opinion::Judged(Judgement::of(Ruling::Match));
     }
     let differences = vec![difference("/status", Cause::Status, outcome(legacy), outcome(engine))];
-    let mut roots = explained(case, case.authority.other(), shadow.code.as_deref());
+    let authority = if case.authority == System::Legacy { legacy } else { engine };
+    let mut roots = broken_limits(case, authority, shadow.code.as_deref());
     extend(&mut roots, case.repeat_of.clone().unwrap_or_default());
     let ruling = if !roots.is_empty() {
         Ruling::Carried(roots)
@@ -295,6 +305,47 @@ fn forced(case: &Case<'_>) -> Option<Ruling> {
     }
 }
 
+/// The open discrepancies that explain why the shadow refused what the authority applied: money moves on one side
+/// only, so the level that the shadow must have had has to break the rule that it names, as far as levels and limits
+/// are known, and somebody has to have it before them.
+fn broken_limits(case: &Case<'_>, authority: &Leg, code: Option<&str>) -> Vec<String> {
+    let shadow = case.authority.other();
+    let mut case = Case { rules: &[], ..case.clone() };
+    for standing in &mut case.accounts {
+        standing.roots.retain(|root| !case.settled.contains(root));
+        standing.state_roots.retain(|root| !case.settled.contains(root));
+        if level_rules_out(standing, case.levels_current, authority, shadow, code) {
+            standing.roots.clear();
+        }
+    }
+    explained(&case, shadow, code)
+}
+
+/// Whether the shadow's level after the movement, as the authority's level and the offset have it, is within the limit
+/// that the refusal names.
+fn level_rules_out(
+    standing: &Standing,
+    levels_current: bool,
+    authority: &Leg,
+    shadow: System,
+    code: Option<&str>,
+) -> bool {
+    let Some(Answer::Transaction(transaction)) = &authority.answer else { return false };
+    let side = transaction.sides.iter().find(|side| side.account == standing.account);
+    let (Some(after), Some([min, max])) = (side.and_then(|side| side.after), standing.limits) else { return false };
+    if standing.overlap.any() || !levels_current {
+        return false;
+    }
+    let offset = standing.totals.iter().find(|(currency, _)| *currency == transaction.currency);
+    let offset = offset.map_or(Money::ZERO, |(_, amount)| *amount);
+    let after = if shadow == System::Engine { less(after, offset) } else { plus(after, offset) };
+    match code {
+        Some("InsufficientBalance") => after >= min.unwrap_or_default().max(Money::ZERO),
+        Some("BalanceLimitExceeded") => max.is_none_or(|max| after <= max),
+        _ => false,
+    }
+}
+
 /// The discrepancies that explain why `system` refused with `code` what the other one did not.
 fn explained(case: &Case<'_>, system: System, code: Option<&str>) -> Vec<String> {
     let mut roots = Vec::new();
@@ -315,9 +366,28 @@ fn explained(case: &Case<'_>, system: System, code: Option<&str>) -> Vec<String>
         if standing.totals.iter().any(|(_, total)| fits(*total)) {
             extend(&mut roots, standing.roots.clone());
         }
-        extend(&mut roots, standing.state_roots.clone());
+        if is_about_state(code) {
+            extend(&mut roots, standing.state_roots.clone());
+        }
     }
     roots
+}
+
+/// Whether a refusal can come of another status or other limits of an account, or of its not being there.
+fn is_about_state(code: &str) -> bool {
+    is_about_the_account(Some(code))
+        || matches!(
+            code,
+            "AccountExists"
+                | "InsufficientBalance"
+                | "BalanceLimitExceeded"
+                | "BalanceOverflow"
+                | "InvalidLimits"
+                | "LimitsFixed"
+                | "AccountNotEmpty"
+                | "OpenSteps"
+                | "OriginalNotFound"
+        )
 }
 
 /// The discrepancies that explain why both applied it and show different fields or amounts.

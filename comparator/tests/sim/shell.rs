@@ -67,7 +67,7 @@ impl World {
             self.later(1_000, Event::Marks(asked));
             return;
         }
-        let findings = findings(inquiry, mark, legacy, engine, &|row| self.index.is_known_key(row));
+        let findings = findings(inquiry, mark, mark, legacy, engine, &|row| self.index.is_known_key(row));
         let exchange = inquiry.exchange.clone();
         let accounts = inquiry.accounts.clone();
         self.append_decision(DecisionBody::Inquired { exchange, accounts, findings });
@@ -95,7 +95,7 @@ impl World {
                 let inquiry = self.index.reconciliation_inquiry(&difference, &second);
                 let (legacy, engine) = (self.history(&inquiry, System::Legacy), self.history(&inquiry, System::Engine));
                 let findings: Vec<Finding> =
-                    findings(&inquiry, &second, &legacy, &engine, &|row| self.index.is_known_key(row));
+                    findings(&inquiry, &second, &second, &legacy, &engine, &|row| self.index.is_known_key(row));
                 let accounts = inquiry.accounts.clone();
                 self.append_decision(DecisionBody::Inquired { exchange: None, accounts, findings });
                 unexplained.extend(self.difference(&account, &first, &second));
