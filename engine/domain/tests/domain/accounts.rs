@@ -204,6 +204,35 @@ fn what_moves_between_asking_and_blocking_refuses_a_close() {
     assert_eq!(statuses(&cluster, &bank), [Status::Active; 3]);
 }
 
+/// Above the digits that an account can show there is a way back, and it is the only one.
+#[test]
+fn what_is_beyond_its_digits_can_come_back() {
+    for shards in [1, 3] {
+        let mut cluster = Cluster::new(shards);
+        let (bank, user) = (id("bank"), id("user"));
+        let (low, high) = ("-9999999999999999999.5", "9999999999999999999.5");
+        cluster.create(new_account(&bank, AccountType::External, limits(Some("-9999999999999999999"), None)));
+        cluster.create(new_account(&user, AccountType::User, Limits::default()));
+        cluster.fund(&user, money("1000000000000"));
+        let mut number = 0;
+        let mut ask = |cluster: &mut Cluster, kind, source: &AccountId, destination: &AccountId| {
+            number += 1;
+            let code = cluster.ask_move(a_move(kind, &number.to_string(), source, destination, "0.5")).code;
+            code
+        };
+        assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), Some(Rejection::BalanceOverflow));
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), None);
+        cluster.fund(&bank, money(high));
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), Some(Rejection::BalanceOverflow));
+        cluster.fund(&user, money("-1000"));
+        assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), None);
+        // And from below.
+        let back = cluster.balance(&bank).negated().plus(money(low));
+        cluster.fund(&bank, back);
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), None);
+    }
+}
+
 #[test]
 fn a_change_meets_one_that_is_under_way() {
     let mut cluster = Cluster::new(3);
