@@ -4,6 +4,7 @@
 
 mod crashes;
 mod faulty;
+mod legs;
 mod operations;
 mod reads;
 mod rivals;

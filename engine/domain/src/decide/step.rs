@@ -166,9 +166,9 @@ fn hold(
         Some(known) => known,
     };
     let (applied, objections) = match &known.fate {
-        Fate::AccountCreated(_) => return StepAnswer::Refused(Rejection::OriginalNotFound),
+        Fate::AccountCreated(_) | Fate::Free => return StepAnswer::Refused(Rejection::OriginalNotFound),
         Fate::Applied(applied) => (Some(applied), objections_to_refund(applied, amount)),
-        Fate::Running | Fate::Refused { .. } => {
+        Fate::Running { .. } | Fate::Refused { .. } => {
             (None, Objections([(true, Rejection::NotRefundable), (false, Rejection::RefundExceedsOriginal)]))
         }
     };
