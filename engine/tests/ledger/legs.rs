@@ -18,7 +18,7 @@ fn shown(running: &Running, accounts: [&str; 2]) -> (String, String) {
     for account in accounts {
         let history = view.history(account, None, 10, &HistoryFilter::default()).expect("there").transactions;
         let under_key: Vec<_> = history.into_iter().filter(|result| result.tracking_id == "k").collect();
-        assert_eq!(under_key, [by_id.clone()]);
+        assert_eq!(under_key, std::slice::from_ref(&by_id));
     }
     (by_id.status, by_id.amount.to_string())
 }

@@ -210,21 +210,20 @@ fn what_is_beyond_its_digits_can_come_back() {
     for shards in [1, 3] {
         let mut cluster = Cluster::new(shards);
         let (bank, user) = (id("bank"), id("user"));
-        let (low, high) = ("-9999999999999999999.5", "9999999999999999999.5");
+        let (low, high) = ("-10000000000000000001", "9999999999999999999.5");
         cluster.create(new_account(&bank, AccountType::External, limits(Some("-9999999999999999999"), None)));
         cluster.create(new_account(&user, AccountType::User, Limits::default()));
-        cluster.fund(&user, money("1000000000000"));
+        cluster.fund(&user, money("1000000000001"));
         let mut number = 0;
         let mut ask = |cluster: &mut Cluster, kind, source: &AccountId, destination: &AccountId| {
             number += 1;
-            let code = cluster.ask_move(a_move(kind, &number.to_string(), source, destination, "0.5")).code;
-            code
+            cluster.ask_move(a_move(kind, &number.to_string(), source, destination, "0.5")).code
         };
         assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), Some(Rejection::BalanceOverflow));
         assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), None);
         cluster.fund(&bank, money(high));
         assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), Some(Rejection::BalanceOverflow));
-        cluster.fund(&user, money("-1000"));
+        cluster.fund(&user, money("-2000"));
         assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), None);
         // And from below.
         let back = cluster.balance(&bank).negated().plus(money(low));

@@ -364,13 +364,17 @@ impl Cluster {
 
     /// A refund as the API would send it, having looked the original up on all shards.
     pub fn refund_of(&self, original: TransactionId, key: &str, sum: Option<&str>) -> Refund {
-        let mut found = None;
+        let (mut found, mut earlier) = (None, None);
         for event in self.events() {
             match event {
                 Event::TransactionRequested(requested) if requested.transaction == original => {
+                    earlier = found;
                     found = requested.source.clone().zip(requested.destination.clone()).zip(requested.currency);
                 }
-                Event::TransactionFailed(failed) if failed.transaction == original && !failed.kept => found = None,
+                // What the key stood for before stands again.
+                Event::TransactionFailed(failed) if failed.transaction == original && !failed.kept => {
+                    found = earlier.take();
+                }
                 _ => {}
             }
         }
