@@ -349,11 +349,13 @@ enums! {
     }
     Stage = saga {
         Hold, Reserve, Debit, Credit, Release, GiveBack, Unhold, OpenStripe, BlockStripe, SetStripe, UnblockStripe,
+        AskStripe,
     }
     Action = saga {
         Hold { original, refund, amount }, Reserve(it), Debit { posting, reserved }, Credit(it),
         Release { transaction, account, left }, GiveBack { posting, reserved }, Unhold { original, refund, amount },
         OpenStripe(it), BlockStripe(it), SetStripe { account, status }, UnblockStripe { account, status },
+        AskStripe(it),
     }
     StepAnswer = saga {
         Done, Refused(rejection), Held { amount, counted, would_refuse }, Reserved { would_refuse },

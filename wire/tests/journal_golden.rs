@@ -107,10 +107,11 @@ fn actions() -> Vec<Action> {
         Action::BlockStripe(account()),
         Action::SetStripe { account: account(), status },
         Action::UnblockStripe { account: account(), status },
+        Action::AskStripe(account()),
     ]
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     Stage::Hold,
     Stage::Reserve,
     Stage::Debit,
@@ -122,6 +123,7 @@ const STAGES: [Stage; 11] = [
     Stage::BlockStripe,
     Stage::SetStripe,
     Stage::UnblockStripe,
+    Stage::AskStripe,
 ];
 
 const REJECTIONS: [Rejection; 18] = [

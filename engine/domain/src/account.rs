@@ -132,7 +132,7 @@ impl Account {
             (self.status == Status::Closed, Rejection::AccountClosed),
             (self.currency != currency, Rejection::CurrencyMismatch),
             (floor.is_some_and(|floor| left < floor), Rejection::InsufficientBalance),
-            (self.overflows_at(self.balance.minus(amount.money())), Rejection::BalanceOverflow),
+            (self.overflows_below(self.balance.minus(amount.money())), Rejection::BalanceOverflow),
         ])
     }
 
@@ -145,8 +145,19 @@ impl Account {
             (self.status == Status::Closed, Rejection::AccountClosed),
             (self.currency != currency, Rejection::CurrencyMismatch),
             (self.limits.max.is_some_and(|max| after > max), Rejection::BalanceLimitExceeded),
-            (self.overflows_at(after), Rejection::BalanceOverflow),
+            (self.overflows_above(after), Rejection::BalanceOverflow),
         ])
+    }
+
+    /// Whether a debit leads below what this account can show. What is above it already (a forced leg led there) can
+    /// always be debited: that leads back.
+    fn overflows_below(&self, after: Money) -> bool {
+        after < Money::ZERO && self.overflows_at(after)
+    }
+
+    /// The same for a credit, above.
+    fn overflows_above(&self, after: Money) -> bool {
+        after > Money::ZERO && self.overflows_at(after)
     }
 
     /// Whether a balance has more digits than this account may show; a stripe never does.

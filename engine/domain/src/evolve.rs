@@ -100,7 +100,9 @@ impl Shard {
         self.write(Entry::Account(created.aggregate.id.clone(), Some(Account::created(created))));
         if let Some(key) = &created.key {
             let fate = Fate::AccountCreated(created.aggregate.id.clone());
-            let remembered = Remembered { content: key.content, version: 1, alias: None, fate };
+            // The key may have stood for a refusal that the authority never heard of.
+            let version = self.last_version(key.transaction).max(1);
+            let remembered = Remembered { content: key.content, version, alias: None, fate };
             self.write(Entry::Transaction(key.transaction, Some(remembered)));
         }
     }
@@ -120,11 +122,12 @@ impl Shard {
     }
 
     fn request(&mut self, requested: &TransactionRequested) {
+        let instead_of = self.transaction(requested.transaction).cloned().map(Box::new);
         let remembered = Remembered {
             content: requested.content,
             version: requested.version,
             alias: requested.alias.clone(),
-            fate: Fate::Running,
+            fate: Fate::Running { instead_of },
         };
         self.write(Entry::Transaction(requested.transaction, Some(remembered)));
     }
@@ -136,12 +139,15 @@ impl Shard {
     }
 
     fn fail(&mut self, failed: &TransactionFailed) {
-        let remembered = failed.kept.then(|| Remembered {
-            version: failed.version,
-            fate: Fate::Refused { rejection: failed.rejection, elsewhere: failed.elsewhere.is_some() },
-            ..self.known(failed.transaction).clone()
-        });
-        self.write(Entry::Transaction(failed.transaction, remembered));
+        let known = self.known(failed.transaction).clone();
+        let version = failed.version;
+        let fate = Fate::Refused { rejection: failed.rejection, elsewhere: failed.elsewhere.is_some() };
+        let remembered = match known.fate {
+            _ if failed.kept => Remembered { version, fate, ..known },
+            Fate::Running { instead_of: Some(earlier) } => Remembered { version, ..*earlier },
+            _ => Remembered { version, alias: None, fate: Fate::Free, ..known },
+        };
+        self.write(Entry::Transaction(failed.transaction, Some(remembered)));
     }
 
     fn hold(&mut self, transaction: TransactionId, version: u64, refunded_after: Money) {

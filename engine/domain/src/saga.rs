@@ -11,7 +11,7 @@
 //! | refund | hold, debit, credit | give back, unhold |
 //! | shared account: open | open stripe, on every shard | – (cannot be refused) |
 //! | shared account: freeze, activate | set stripe, on every shard | – (cannot be refused) |
-//! | shared account: close | block stripe on every shard, then set stripe on every shard | unblock stripe |
+//! | shared account: close | ask, block, then set stripe, each on every shard | unblock stripe |
 
 use crate::account::Status;
 use crate::command::{Command, CreateAccount, Mode};
@@ -217,6 +217,9 @@ pub enum Action {
         /// The status.
         status: Status,
     },
+    /// Has a stripe tell its balance, and leaves it as it is: whoever can know that a close will be refused is not to
+    /// keep movements off meanwhile.
+    AskStripe(AccountId),
 }
 
 /// What is posted to an account.
@@ -259,6 +262,8 @@ pub enum Stage {
     SetStripe,
     /// [`Action::UnblockStripe`].
     UnblockStripe,
+    /// [`Action::AskStripe`].
+    AskStripe,
 }
 
 impl Action {
@@ -276,6 +281,7 @@ impl Action {
             Action::BlockStripe(_) => Stage::BlockStripe,
             Action::SetStripe { .. } => Stage::SetStripe,
             Action::UnblockStripe { .. } => Stage::UnblockStripe,
+            Action::AskStripe(_) => Stage::AskStripe,
         }
     }
 }
@@ -308,7 +314,7 @@ pub enum StepAnswer {
         /// Under force: the rule that was overruled.
         would_refuse: Option<Rejection>,
     },
-    /// A stripe is blocked.
+    /// How a stripe stands that was asked, or is blocked.
     Blocked {
         /// Its balance.
         balance: Money,

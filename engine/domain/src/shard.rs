@@ -7,7 +7,7 @@ use crate::ids::{AccountId, Currency, Position, SagaId, Timestamp, TransactionId
 use crate::money::Money;
 use crate::outcome::FollowUp;
 use crate::saga::{Saga, Stage, StepAnswer};
-use crate::transaction::Remembered;
+use crate::transaction::{Fate, Remembered};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// One of a ledger's shards.
@@ -98,7 +98,12 @@ impl Shard {
 
     /// What is remembered of a transaction, or of a key that made an account.
     pub fn transaction(&self, id: TransactionId) -> Option<&Remembered> {
-        self.state.transactions.get(&id)
+        self.state.transactions.get(&id).filter(|known| known.fate != Fate::Free)
+    }
+
+    /// How many events there were of a transaction, also of one that nothing else is remembered of.
+    pub(crate) fn last_version(&self, id: TransactionId) -> u64 {
+        self.state.transactions.get(&id).map_or(0, |known| known.version)
     }
 
     /// A saga that began here and is under way.

@@ -81,7 +81,10 @@ impl Remembered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// Its saga waits for another shard.
-    Running,
+    Running {
+        /// The refusal that it takes the place of, and that stands again if nothing of it is kept.
+        instead_of: Option<Box<Remembered>>,
+    },
     /// It moved money.
     Applied(Applied),
     /// A rule refused it.
@@ -93,6 +96,8 @@ pub enum Fate {
     },
     /// The key made an account.
     AccountCreated(AccountId),
+    /// It was refused, and nothing is kept of it but how many events it had: the key is free.
+    Free,
 }
 
 /// What a refund needs to know of a completed transaction.

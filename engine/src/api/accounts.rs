@@ -2,9 +2,8 @@
 
 use super::Api;
 use super::caller::{self, Caller};
-use super::fields::shortened;
 use super::findings::Findings;
-use super::incoming::{Head, Incoming, Segment};
+use super::incoming::{AccountSegment, Head, Incoming};
 use super::openapi::{Conflict, Limit, NotFound, ReadProblems, Stale, WriteHeaders, WriteProblems};
 use super::problem::Refusal;
 use super::query::Query;
@@ -89,13 +88,16 @@ pub async fn create(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
         WriteProblems, NotFound,
     ),
 )]
-pub async fn change(State(api): State<Arc<Api>>, Segment(id): Segment, request: Incoming) -> Result<Response, Refusal> {
+pub async fn change(
+    State(api): State<Arc<Api>>,
+    AccountSegment(account): AccountSegment,
+    request: Incoming,
+) -> Result<Response, Refusal> {
     let Incoming { head, body } = request;
     let mut findings = Findings::new();
     let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
     let asked = requests::read::<ChangeAccount>(&body, &mut findings);
     let asked = findings.conclude(asked)?;
-    let account = account_id(&id)?;
     let write = Write {
         tracking_id: account.as_str().into(),
         location: format!("/accounts/{account}"),
@@ -125,14 +127,17 @@ pub async fn change(State(api): State<Arc<Api>>, Segment(id): Segment, request: 
         ReadProblems, NotFound,
     ),
 )]
-pub async fn get(State(api): State<Arc<Api>>, Segment(id): Segment, head: Head) -> Result<Response, Refusal> {
+pub async fn get(
+    State(api): State<Arc<Api>>,
+    AccountSegment(account): AccountSegment,
+    head: Head,
+) -> Result<Response, Refusal> {
     let _timer = api.timer("account");
     let mut findings = Findings::new();
     let stale = Query::of(&head.uri, &mut findings).flag("stale");
     findings.conclude(Some(()))?;
-    let account = account_id(&id)?;
     if !stale {
-        api.include_account(&account).await?;
+        api.include_account(&account, &head).await?;
     }
     found(api.ledger.view().account(account.as_str()), &account)
 }
@@ -175,14 +180,17 @@ pub async fn list(State(api): State<Arc<Api>>, head: Head) -> Result<Response, R
         ReadProblems, NotFound,
     ),
 )]
-pub async fn balance(State(api): State<Arc<Api>>, Segment(id): Segment, head: Head) -> Result<Response, Refusal> {
+pub async fn balance(
+    State(api): State<Arc<Api>>,
+    AccountSegment(account): AccountSegment,
+    head: Head,
+) -> Result<Response, Refusal> {
     let _timer = api.timer("balance");
     let mut findings = Findings::new();
     let mut query = Query::of(&head.uri, &mut findings);
     let (at, stale) = (query.time("at"), query.flag("stale"));
     findings.conclude(Some(()))?;
-    let account = account_id(&id)?;
-    let position = if stale { None } else { Some(api.include_account(&account).await?) };
+    let position = if stale { None } else { Some(api.include_account(&account, &head).await?) };
     let view = api.ledger.view();
     let balance = match at {
         Some(at) => view.balance_at(account.as_str(), at).map(|balance| Balance { as_of: at, ..balance }),
@@ -207,7 +215,11 @@ pub async fn balance(State(api): State<Arc<Api>>, Segment(id): Segment, head: He
         ReadProblems, NotFound,
     ),
 )]
-pub async fn transactions(State(api): State<Arc<Api>>, Segment(id): Segment, head: Head) -> Result<Response, Refusal> {
+pub async fn transactions(
+    State(api): State<Arc<Api>>,
+    AccountSegment(account): AccountSegment,
+    head: Head,
+) -> Result<Response, Refusal> {
     let _timer = api.timer("account-transactions");
     let mut findings = Findings::new();
     let mut query = Query::of(&head.uri, &mut findings);
@@ -215,9 +227,9 @@ pub async fn transactions(State(api): State<Arc<Api>>, Segment(id): Segment, hea
     let before = api.cursor(&mut query, "before");
     let (limit, stale) = (query.limit(), query.flag("stale"));
     findings.conclude(Some(()))?;
-    let account = account_id(&id)?;
     if !stale {
         // A transfer stands in the histories of both its accounts, whichever shard decided it.
+        api.include_account(&account, &head).await?;
         api.include(&api.all_shards()).await?;
     }
     let view = api.ledger.view();
@@ -243,16 +255,19 @@ pub async fn transactions(State(api): State<Arc<Api>>, Segment(id): Segment, hea
         ReadProblems, NotFound,
     ),
 )]
-pub async fn events(State(api): State<Arc<Api>>, Segment(id): Segment, head: Head) -> Result<Response, Refusal> {
+pub async fn events(
+    State(api): State<Arc<Api>>,
+    AccountSegment(account): AccountSegment,
+    head: Head,
+) -> Result<Response, Refusal> {
     let _timer = api.timer("account-events");
     let mut findings = Findings::new();
     let mut query = Query::of(&head.uri, &mut findings);
     let from = query.parsed("fromVersion", "is no version: write a whole number");
     let (limit, stale) = (query.limit(), query.flag("stale"));
     findings.conclude(Some(()))?;
-    let account = account_id(&id)?;
     if !stale {
-        api.include_account(&account).await?;
+        api.include_account(&account, &head).await?;
     }
     match api.ledger.account_events(account.as_str(), from.unwrap_or(0), limit).await {
         Ok(page) => found(page, &account),
@@ -266,11 +281,6 @@ fn found<T: serde::Serialize>(found: Option<T>, account: &AccountId) -> Result<R
         Some(found) => Ok(json(StatusCode::OK, &found)),
         None => Err(refusals::of(Rejection::AccountNotFound, account.as_str(), None)),
     }
-}
-
-/// The account that a path names. What cannot be an id is no account, like any other name that nobody has.
-fn account_id(id: &str) -> Result<AccountId, Refusal> {
-    AccountId::new(id).ok_or_else(|| refusals::of(Rejection::AccountNotFound, &shortened(id), None))
 }
 
 /// The id of an account for which the client chose none: by its key if it has one, so that a repeat makes the same.

@@ -33,6 +33,14 @@ pub struct Trust {
     pub service_token: Option<Secret>,
 }
 
+impl Trust {
+    /// Whether another part of the product asks.
+    pub fn is_service(&self, headers: &HeaderMap) -> bool {
+        let token = host::http::bearer(headers);
+        token.zip(self.service_token.as_ref()).is_some_and(|(token, secret)| secret.matches(token))
+    }
+}
+
 /// Who asks, and in what role the engine is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -62,8 +70,7 @@ impl Caller {
             alias: None,
             refusal: None,
         };
-        let token = host::http::bearer(headers);
-        if token.zip(trust.service_token.as_ref()).is_some_and(|(token, secret)| secret.matches(token)) {
+        if trust.is_service(headers) {
             caller.take_leg(headers, findings);
         }
         caller

@@ -240,9 +240,10 @@ fn amount_of(text: &str) -> Option<Amount> {
     Amount::new(Money::new(wire::scalar::Money::parse_amount(text).ok()?.0)?)
 }
 
-/// A balance in the grammar of limits.
+/// A balance in the grammar of limits: zero has no sign there (CONTRACT).
 fn balance_of(text: &str) -> Option<Money> {
-    Money::new(text.parse::<wire::scalar::Money>().ok()?.0)
+    let limit = Money::new(text.parse::<wire::scalar::Money>().ok()?.0)?;
+    (!(limit.is_zero() && text.starts_with('-'))).then_some(limit)
 }
 
 /// The same value with the keys of all objects sorted.
@@ -360,6 +361,9 @@ mod tests {
             (json!({"m": 5}), LimitChange::Keep, true),
             (json!({"m": "1e3"}), LimitChange::Keep, true),
             (json!({"m": "+1"}), LimitChange::Keep, true),
+            (json!({"m": "-0"}), LimitChange::Keep, true),
+            (json!({"m": "-0.0"}), LimitChange::Keep, true),
+            (json!({"m": "-0.01"}), LimitChange::Set(money("-0.01")), false),
             (json!({"m": "12345678901234567890"}), LimitChange::Keep, true),
         ] {
             let mut findings = Findings::new();

@@ -1,13 +1,15 @@
 //! A request as the handlers take it: its head, its correlation id, its body within bounds.
 
 use super::Api;
+use super::fields::shortened;
 use super::findings::{Findings, Flaw};
 use super::problem::Refusal;
+use super::refusals;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
-use engine_domain::Text;
+use engine_domain::{AccountId, Rejection, Text};
 use futures_util::StreamExt;
 use std::sync::Arc;
 
@@ -109,5 +111,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
                 Err(Refusal::of(&findings))
             }
         }
+    }
+}
+
+/// The account that a path names, looked at before the query, the headers and the body: what cannot be an id is no
+/// account, like any other name that nobody has, whatever else is wrong with the request.
+pub struct AccountSegment(pub AccountId);
+
+impl<S: Send + Sync> FromRequestParts<S> for AccountSegment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Segment(id) = Segment::from_request_parts(parts, state).await?;
+        let not_found = || refusals::of(Rejection::AccountNotFound, &shortened(&id), None);
+        AccountId::new(&id).map(Self).ok_or_else(not_found)
     }
 }

@@ -31,7 +31,7 @@ pub mod submit;
 pub mod transactions;
 
 use crate::config::DefaultAnswer;
-use crate::ledger::Ledger;
+use crate::ledger::{BarrierError, Ledger};
 use crate::metrics::QUERY_DURATION_SECONDS;
 use crate::view::Cursor;
 use axum::Router;
@@ -41,7 +41,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use caller::{CORRELATION, Caller, Trust};
-use engine_domain::{AccountId, Body, Command, CommandId, Text, Timestamp};
+use engine_domain::{AccountId, Body, Command, CommandId, Position, Text, Timestamp};
 use host::clock::Instant;
 use host::ops::Readiness;
 use incoming::{Correlation, Head};
@@ -160,22 +160,28 @@ impl Api {
 
     /// Waits until the view includes everything that was answered before about these shards; where it then stands.
     async fn include(&self, shards: &[u32]) -> Result<Vec<String>, Refusal> {
-        let positions = self.ledger.read_barrier(shards, self.read_deadline()).await;
-        let positions = positions.map_err(|error| unreadable(&error))?;
-        Ok(positions.iter().map(ToString::to_string).collect())
+        shown(self.ledger.read_barrier(shards, self.read_deadline()).await)
     }
 
-    /// As [`Api::include`], for all shards that an account is kept on.
-    async fn include_account(&self, account: &AccountId) -> Result<Vec<String>, Refusal> {
-        let home = self.include(&[self.ledger.shard_of(account.as_str())]).await?;
-        let in_one_piece = self.ledger.view().is_limited(account).unwrap_or(true) && !account.is_in_transit();
+    /// As [`Api::include`], for all shards that an account is kept on. What is in the log and not decided yet counts
+    /// too for whoever acts on what is not seen: for other parts, and for everybody before a 404.
+    async fn include_account(&self, account: &AccountId, head: &Head) -> Result<Vec<String>, Refusal> {
+        let home = [self.ledger.shard_of(account.as_str())];
+        let settles = self.trust.is_service(&head.headers);
+        let mut included = if settles { self.settle(&home).await? } else { self.include(&home).await? };
+        let view = self.ledger.view();
+        if !settles && view.is_limited(account).is_none() {
+            included = self.settle(&home).await?;
+        }
+        let home = included;
+        let in_one_piece = view.is_limited(account).unwrap_or(true) && !account.is_in_transit();
         if in_one_piece { Ok(home) } else { self.include(&self.all_shards()).await }
     }
 
-    /// Waits until the view includes the outcomes of all commands that were in the log of these shards before.
-    async fn settle(&self, shards: &[u32]) -> Result<(), Refusal> {
-        let settled = self.ledger.settled_barrier(shards, self.read_deadline()).await;
-        settled.map(|_| ()).map_err(|error| unreadable(&error))
+    /// Waits until the view includes the outcomes of all commands that were in the log of these shards before; where it
+    /// then stands.
+    async fn settle(&self, shards: &[u32]) -> Result<Vec<String>, Refusal> {
+        shown(self.ledger.settled_barrier(shards, self.read_deadline()).await)
     }
 
     fn read_deadline(&self) -> Instant {
@@ -212,6 +218,12 @@ impl Drop for Timer {
         let took = host::clock::now().duration_since(self.started);
         metrics::histogram!(QUERY_DURATION_SECONDS, "query" => self.query).record(took);
     }
+}
+
+/// Where the view stands behind a barrier, as clients see it.
+fn shown(behind: Result<Vec<Position>, BarrierError>) -> Result<Vec<String>, Refusal> {
+    let positions = behind.map_err(|error| unreadable(&error))?;
+    Ok(positions.iter().map(ToString::to_string).collect())
 }
 
 /// The view cannot be read as it has to be.

@@ -19,10 +19,10 @@ pub enum Sketch {
 }
 
 impl Sketch {
-    /// What `command` asks for. `original_amount` is that of the transaction to be refunded, if it is known.
+    /// What `command` asks for.
     ///
     /// Times and positions are those of the decision: fill them in with [`Sketch::refused`] or [`Sketch::dry`].
-    pub fn of(command: &Command, original_amount: Option<Money>) -> Option<Self> {
+    pub fn of(command: &Command) -> Option<Self> {
         let mut result = TransactionResult {
             transaction_id: command.transaction_id().map(|id| id.to_string()).unwrap_or_default(),
             tracking_id: String::new(),
@@ -56,8 +56,8 @@ impl Sketch {
             Body::Refund(asked) => {
                 result.tracking_id = asked.key.to_string();
                 result.kind = engine_domain::Kind::Refund.as_str().to_owned();
-                let amount = asked.amount.map(|amount| Money(amount.money().decimal()));
-                result.amount = amount.or(original_amount).unwrap_or_default();
+                // Of a refund without an amount nothing is known, as nothing moved: a refusal that is kept shows 0 too.
+                result.amount = asked.amount.map(|amount| Money(amount.money().decimal())).unwrap_or_default();
                 result.original_transaction_id = Some(asked.named.to_string());
                 result.reason = asked.reason.as_deref().map(str::to_owned);
                 if let Some(original) = &asked.original {
@@ -133,11 +133,13 @@ impl Change {
     }
 }
 
-/// The result of a transaction that would have been applied: what would have moved, and no levels.
-pub fn dry_transaction(result: TransactionResult, at: Timestamp) -> TransactionResult {
-    let amount = result.amount;
+/// The result of a transaction that would have been applied: what would have moved, and no levels. `all` is what a
+/// refund without an amount would have moved, as far as that is known: the amount of its original.
+pub fn dry_transaction(result: TransactionResult, all: Option<Money>, at: Timestamp) -> TransactionResult {
+    let amount = all.unwrap_or(result.amount);
     TransactionResult {
         status: "completed".to_owned(),
+        amount,
         source: Side { movement: amount.negated(), ..result.source },
         destination: Side { movement: amount, ..result.destination },
         created_at: at,

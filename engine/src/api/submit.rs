@@ -132,7 +132,7 @@ impl Write {
     fn render_dry(&self, answered: &Answered, view: &View) -> Result<Response, Refusal> {
         match self.sketch() {
             Some(Sketch::Transaction(result)) => {
-                let result = dry_transaction(*result, answered.at);
+                let result = dry_transaction(*result, self.original_amount, answered.at);
                 Ok(json(StatusCode::OK, &TransactionResult { position: positions(answered), ..result }))
             }
             Some(Sketch::NewAccount(account)) => {
@@ -174,7 +174,7 @@ impl Write {
     }
 
     fn sketch(&self) -> Option<Sketch> {
-        Sketch::of(&self.command, self.original_amount)
+        Sketch::of(&self.command)
     }
 }
 

@@ -107,7 +107,10 @@ pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
         Some((original, deciding)) => (Some(original), deciding.as_str().into()),
         None => (None, Text::clone(&asked.transaction_id)),
     };
-    let original_amount = api.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount);
+    let original_amount = match asked.amount {
+        Some(_) => None,
+        None => api.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount),
+    };
     let write = Write {
         location: status_location(&key, &deciding_account),
         tracking_id: Text::clone(&key),

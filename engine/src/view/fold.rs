@@ -78,6 +78,9 @@ impl ShardView {
         for event in outcome.events {
             match event {
                 Event::AccountCreated(created) => {
+                    if let Some(key) = &created.key {
+                        self.forget(key.transaction);
+                    }
                     let id = created.aggregate.id.clone();
                     let mut row = AccountRow::of(&created, at);
                     row.note(at, offset);
@@ -123,7 +126,7 @@ impl ShardView {
                         row.fail(failed);
                     }
                     if !kept {
-                        self.by_id.remove(&id);
+                        self.undo_request(id);
                     }
                 }
                 Event::AliasLearnt(learnt) => {
@@ -167,10 +170,8 @@ impl ShardView {
 
     fn request(&mut self, mut row: TransactionRow) {
         let number = self.transactions.len();
-        if let Some(refused) = self.by_id.insert(row.id, number) {
-            // The key stands for something else now; the refusal remains in the journal.
-            self.transactions[refused].state = State::Forgotten;
-        }
+        row.instead_of = self.forget(row.id).map(Box::new);
+        self.by_id.insert(row.id, number);
         if let Some(alias) = &row.alias {
             self.by_alias.insert(alias.clone(), number);
         }
@@ -191,6 +192,22 @@ impl ShardView {
             }
         }
         self.transactions.push(row);
+    }
+
+    /// The key stands for something else now; the refusal that it stood for remains in the journal.
+    fn forget(&mut self, id: TransactionId) -> Option<(usize, State)> {
+        let refused = self.by_id.remove(&id)?;
+        Some((refused, std::mem::replace(&mut self.transactions[refused].state, State::Forgotten)))
+    }
+
+    /// Nothing is kept of the last request under this id: the key stands for what it stood for before.
+    fn undo_request(&mut self, id: TransactionId) {
+        let Some(number) = self.by_id.remove(&id) else { return };
+        if let Some(earlier) = self.transactions[number].instead_of.take() {
+            let (refused, state) = *earlier;
+            self.transactions[refused].state = state;
+            self.by_id.insert(id, refused);
+        }
     }
 
     fn step(&mut self, saga: SagaId, version: u64, taken: Taken, awaited: Option<Awaited>) {

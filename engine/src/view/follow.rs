@@ -2,7 +2,7 @@
 
 use super::{Progress, View};
 use crate::ledger::Answered;
-use crate::ledger::waiters::Waiters;
+use crate::ledger::waiters::{Told, Waiters};
 use crate::metrics;
 use crate::shard::owner::Stopped;
 use crate::shard::reader::{Read, Reader, Unreadable};
@@ -42,7 +42,7 @@ impl Follower {
         }
     }
 
-    /// Folds records, shows them, then answers.
+    /// Folds records, shows them, then answers: nobody is answered before the view says that it includes the outcome.
     pub(crate) fn take(&mut self, records: &[Record]) -> Result<(), Unreadable> {
         let mut accepted = Vec::with_capacity(records.len());
         let mut unreadable = None;
@@ -58,26 +58,40 @@ impl Follower {
             }
         }
         count(accepted.iter().map(|(_, outcome)| &**outcome));
-        let answers: Vec<_> = self
-            .waiters
-            .settle(accepted.iter().map(|(_, outcome)| &**outcome))
-            .into_iter()
-            .map(|(index, told)| {
-                let outcome = &accepted[index].1;
-                let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
-                (outcome.answer.clone(), decided_at, outcome.at, told)
-            })
-            .collect();
-        self.view.fold(self.shard, accepted);
+        let waited_for = self.waiters.settle(accepted.iter().map(|(_, outcome)| &**outcome));
+        let answers = self.fold_and_answer(accepted, waited_for);
         self.view.advance(self.shard, Progress::of(&self.reader));
-        for (answer, decided_at, at, told) in answers {
-            let answered = Answered::of(answer, decided_at, at, &self.view);
+        for (answered, told) in answers {
             for waiting in told {
                 let answered = if waiting.repeats { answered.clone().repeated() } else { answered.clone() };
                 waiting.tell(answered);
             }
         }
         unreadable.map_or(Ok(()), Err)
+    }
+
+    /// Folds outcomes and makes the answers of those that somebody waits for, by their index. Each is made as soon as
+    /// its outcome is folded: it shows what that one led to, not what came after it.
+    fn fold_and_answer(
+        &self,
+        accepted: Vec<(u64, Box<Outcome>)>,
+        waited_for: Vec<(usize, Vec<Told>)>,
+    ) -> Vec<(Answered, Vec<Told>)> {
+        let mut answers = Vec::with_capacity(waited_for.len());
+        let mut left = accepted.into_iter();
+        let mut folded = 0;
+        for (index, told) in waited_for {
+            self.view.fold(self.shard, left.by_ref().take(index - folded));
+            folded = index;
+            let Some((offset, outcome)) = left.next() else { break };
+            folded += 1;
+            let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
+            let (answer, at) = (outcome.answer.clone(), outcome.at);
+            self.view.fold(self.shard, [(offset, outcome)]);
+            answers.push((Answered::of(answer, decided_at, at, &self.view), told));
+        }
+        self.view.fold(self.shard, left);
+        answers
     }
 }
 
@@ -104,5 +118,90 @@ fn count<'a>(outcomes: impl Iterator<Item = &'a Outcome>) {
         let currency = currency.map_or_else(|| "unknown".to_owned(), |currency| currency.to_string());
         ::metrics::counter!(metrics::TRANSACTIONS_TOTAL, "type" => kind, "status" => status, "currency" => currency)
             .increment(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+    use engine_domain::account::{AccountType, Limits, Status};
+    use engine_domain::command::{ChangeAccount, CreateAccount, LimitChange};
+    use engine_domain::{AccountId, Body, Command, CommandId, Currency, Mode, Shard, Timestamp, decide, evolve};
+    use eventlog::EmbeddedLog;
+    use uuid::Uuid;
+    use wire::scalar::Digest;
+
+    fn command(number: u128, body: Body) -> Command {
+        Command {
+            id: CommandId(Uuid::from_u128(number)),
+            at: Timestamp(0),
+            correlation_id: "c".into(),
+            actor: "tester".into(),
+            mode: Mode::Authority,
+            tenant: "".into(),
+            keeps_refusals: true,
+            alias: None,
+            refusal: None,
+            body,
+        }
+    }
+
+    fn create(account: &AccountId) -> Body {
+        Body::CreateAccount(CreateAccount {
+            key: None,
+            account: account.clone(),
+            owner_id: "o".into(),
+            owner_type: "t".into(),
+            account_type: AccountType::User,
+            currency: Currency::new("EUR").unwrap(),
+            limits: Limits::default(),
+            metadata: None,
+        })
+    }
+
+    fn set_status(account: &AccountId, status: Status) -> Body {
+        let (min, max) = (LimitChange::Keep, LimitChange::Keep);
+        Body::ChangeAccount(ChangeAccount { account: account.clone(), status: Some(status), min, max })
+    }
+
+    /// The journal of a shard that decides on these commands.
+    fn journal(commands: &[Command]) -> Vec<Record> {
+        let mut shard = Shard::new(0, 1);
+        let mut parent = wire::journal::genesis("test", 0, 1);
+        let decided = commands.iter().enumerate().map(|(index, command)| {
+            let offset = index as u64;
+            let decision = decide(&shard, command, offset, Timestamp(0));
+            decision.events.iter().for_each(|event| evolve(&mut shard, event));
+            let outcome = Outcome::new(0, offset, command, Timestamp(0), decision);
+            let value = codec::encode_outcome(&outcome, parent);
+            parent = Digest::of(&value);
+            Record { offset, at_micros: 0, key: Default::default(), value: value.into() }
+        });
+        decided.collect()
+    }
+
+    #[tokio::test]
+    async fn an_answer_shows_what_its_own_outcome_led_to() {
+        let account = AccountId::new("alice").unwrap();
+        let bodies = [create(&account), set_status(&account, Status::Frozen), set_status(&account, Status::Active)];
+        let commands: Vec<Command> = (1..).zip(bodies).map(|(number, body)| command(number, body)).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let waiters = Arc::new(Waiters::default());
+        let mut follower = Follower {
+            shard: 0,
+            log: EmbeddedLog::open(directory.path()).unwrap(),
+            reader: Reader::new("test", 0, 1),
+            view: View::new(1),
+            waiters: Arc::clone(&waiters),
+        };
+        let mut waits: Vec<_> = commands.iter().map(|command| waiters.wait_for(command.id)).collect();
+        follower.take(&journal(&commands)).unwrap();
+        let mut statuses = Vec::new();
+        for wait in &mut waits {
+            statuses.push(wait.answer().await.unwrap().account.unwrap().status);
+        }
+        assert_eq!(statuses, ["ACTIVE", "FROZEN", "ACTIVE"]);
+        assert_eq!(follower.view.account("alice").unwrap().status, "ACTIVE");
     }
 }

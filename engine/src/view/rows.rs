@@ -102,6 +102,8 @@ pub(super) struct TransactionRow {
     pub(super) correlation_id: Text,
     pub(super) created_at: Timestamp,
     pub(super) requested_in: Position,
+    /// The number of the refused transaction that it took the key from, and how that one stood.
+    pub(super) instead_of: Option<Box<(usize, State)>>,
     pub(super) state: State,
 }
 
@@ -111,7 +113,7 @@ pub(super) enum State {
     Processing,
     Completed(Box<Completed>),
     Failed(Box<Failed>),
-    /// It failed and is as if it had never been asked for.
+    /// It failed and is as if it had never been asked for; or its key stands for something else now.
     Forgotten,
 }
 
@@ -161,6 +163,7 @@ impl TransactionRow {
             correlation_id,
             created_at: at,
             requested_in,
+            instead_of: None,
             state: State::Processing,
         }
     }

@@ -375,3 +375,42 @@ async fn a_flood_of_flaws_is_answered_by_a_page_of_them() {
     assert_eq!(problem["errors"].as_array().unwrap().len(), 100);
     engine.stop().await;
 }
+
+/// What is wrong with a path or a query, and how it is answered: a cutover must not change it. The same table stands in
+/// `testbed/legacy/tests/it/bad_input.rs`: change both.
+const ALIKE: [(&str, &str, &str, u16, &str); 19] = [
+    ("GET", "/accounts/a%20b", "", 404, "AccountNotFound"),
+    ("GET", "/accounts/a%2Fb/balance", "", 404, "AccountNotFound"),
+    ("GET", "/accounts/a%23b/transactions", "", 404, "AccountNotFound"),
+    ("GET", "/accounts/a%20b?stale=maybe", "", 404, "AccountNotFound"),
+    ("GET", "/accounts/%FF", "", 400, "MalformedRequest"),
+    ("GET", "/accounts/nobody", "", 404, "AccountNotFound"),
+    ("PATCH", "/accounts/a%20b", r#"{"status":"FROZEN"}"#, 404, "AccountNotFound"),
+    ("PATCH", "/accounts/a%20b", "no JSON", 404, "AccountNotFound"),
+    ("PATCH", "/accounts/nobody", "no JSON", 400, "MalformedRequest"),
+    ("PATCH", "/accounts/nobody", r#"{"minBalance":"-0.0"}"#, 422, "InvalidAmount"),
+    ("GET", "/accounts/alice?stale=maybe", "", 400, "MalformedRequest"),
+    ("GET", "/accounts/alice?stale=true&stale=true", "", 400, "MalformedRequest"),
+    ("GET", "/accounts/alice?stale=%FF", "", 400, "MalformedRequest"),
+    ("GET", "/accounts/alice/balance?stale=1", "", 400, "MalformedRequest"),
+    ("GET", "/accounts?stale=maybe", "", 400, "MalformedRequest"),
+    ("GET", "/accounts?limit=%FF", "", 400, "MalformedRequest"),
+    ("GET", "/accounts/alice/transactions?stale=maybe", "", 400, "MalformedRequest"),
+    ("GET", "/transactions?stale=maybe", "", 400, "MalformedRequest"),
+    ("POST", "/accounts", RESERVED, 409, "AccountExists"),
+];
+
+/// An account that the engine would make for itself.
+const RESERVED: &str =
+    r#"{"accountId":"in-transit:1","ownerId":"o","ownerType":"t","accountType":"USER","currency":"CZK"}"#;
+
+#[tokio::test]
+async fn bad_paths_and_queries_are_answered_as_by_the_legacy() {
+    let engine = Engine::start().await.with_users(&[("alice", "0")]).await;
+    for (method, path, body, status, code) in ALIKE {
+        let answer = engine.send(method, path, &[], body).await;
+        assert_eq!(answer.status, status, "{path} {body}: {}", text(&answer));
+        problem(&answer, status, code);
+    }
+    engine.stop().await;
+}

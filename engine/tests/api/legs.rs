@@ -86,6 +86,28 @@ async fn a_refusal_of_the_authority_is_decided_dry_and_kept() {
     engine.stop().await;
 }
 
+/// Whether a refusal is kept must not show in it: of a refund without an amount, nothing moved and nothing is known.
+#[tokio::test]
+async fn a_refused_refund_of_everything_shows_no_amount() {
+    let engine = Engine::start().await.with_users(&[("alice", "5")]).await;
+    let original = engine.read("/transactions/status/first-alice").await["transactionId"].clone();
+    let refund = |key: &str| json!({"idempotencyKey": key, "transactionId": original});
+    let path = "/transactions/refund";
+    // A code that no rule has: it is not kept, so that the key stays free.
+    let nothing = refusal(422, r#"{"code":"InvalidAmount"}"#);
+    let would = leg(&engine, "shadow-refused", &[(REFUSAL, &nothing)], path, &refund("dry")).await;
+    assert_eq!(would.json::<Value>().unwrap()["amount"], "5", "what would have moved: {}", text(&would));
+    engine.post("/transactions/withdraw", &movement("w", "alice", "bank", "5")).await;
+    let kept = engine.post(path, &refund("kept")).await;
+    let not_kept = leg(&engine, "shadow", &[], path, &refund("not kept")).await;
+    let dry = leg(&engine, "shadow-refused", &[(REFUSAL, &nothing)], path, &refund("dry")).await;
+    for answer in [kept, not_kept, dry] {
+        let refused = problem(&answer, 422, "InsufficientBalance");
+        assert_eq!(refused["result"]["amount"], "0", "{refused}");
+    }
+    engine.stop().await;
+}
+
 #[tokio::test]
 async fn a_dry_leg_takes_no_key_where_refusals_take_none() {
     let engine = Engine::start_with(|config| engine::Config { refusal_keeps_key: false, ..config }).await;

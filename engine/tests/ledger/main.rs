@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod absent;
 mod crashes;
 mod faulty;
+mod legs;
 mod operations;
 mod reads;
 mod rivals;

@@ -140,7 +140,14 @@ impl Api {
     }
 }
 
-async fn show_account(State(api): State<Api>, AccountId(id): AccountId, correlation: Correlation) -> Answered {
+async fn show_account(
+    State(api): State<Api>,
+    AccountId(id): AccountId,
+    correlation: Correlation,
+    mut query: Asking,
+) -> Answered {
+    query.stale();
+    query.finish()?;
     api.read(correlation, move |database| reads::account(database, &id)).await
 }
 
@@ -150,8 +157,8 @@ async fn show_balance(
     correlation: Correlation,
     mut query: Asking,
 ) -> Answered {
-    // Reads are always of the newest state, so there is nothing to opt out of; and there is no other state.
-    query.word("stale", |text| matches!(text, "true" | "false").then_some(()));
+    query.stale();
+    // There is no other state than the newest.
     query.word("at", |_| None::<()>);
     query.finish()?;
     api.read(correlation, move |database| reads::balance(database, &id)).await
@@ -159,6 +166,7 @@ async fn show_balance(
 
 async fn list_accounts(State(api): State<Api>, correlation: Correlation, mut query: Asking) -> Answered {
     let (after, limit) = (query.word("after", |text| Some(text.to_owned())), query.limit());
+    query.stale();
     query.finish()?;
     api.read(correlation, move |database| reads::accounts(database, after.as_deref(), limit)).await
 }
@@ -175,6 +183,7 @@ async fn show_history(
         Some(outcome) => Some(Some(outcome)),
         None => OTHER_OUTCOMES.contains(&text).then_some(None),
     });
+    query.stale();
     query.finish()?;
     // The legacy has no payments: asking for them is asking for an outcome that never is.
     let outcome = if kind == Some(None) { Some(None) } else { outcome };
@@ -185,6 +194,7 @@ async fn show_history(
 async fn list_transactions(State(api): State<Api>, correlation: Correlation, mut query: Asking) -> Answered {
     let page = Page { from: query.cursor("after"), limit: query.limit() };
     let since = query.word("since", |text| text.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_microsecond);
+    query.stale();
     query.finish()?;
     api.read(correlation, move |database| reads::transactions(database, since, page)).await
 }

@@ -110,7 +110,7 @@ impl Executor {
         if let Some(kept) = scope.map(|scope| writing.kept(scope)).transpose()?.flatten() {
             return if kept.content == content { Ok(replay(kept)) } else { refuse(Code::DuplicateKey) };
         }
-        if writing.account(&new.account_id)?.is_some() {
+        if rules::is_reserved(&new.account_id) || writing.account(&new.account_id)?.is_some() {
             return refuse(Code::AccountExists);
         }
         if let Err(code) = rules::check_limits(new.account_type, new.min_balance, new.max_balance) {

@@ -1,6 +1,6 @@
 //! What a request brings, as handlers take it: correlation id, caller, path, query, body. And what goes out.
 
-use crate::refusal::{Finding, Problem};
+use crate::refusal::{Code, Finding, Problem};
 use crate::request;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Query, Request};
@@ -119,7 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-/// The same, when it is an account id.
+/// The account that a path names. What cannot be an id is no account, like any other name that nobody has.
 pub(crate) struct AccountId(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for AccountId {
@@ -130,8 +130,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AccountId {
         if request::is_account_id(&id) {
             return Ok(Self(id));
         }
-        let finding = Finding::new("{id}", "InvalidValue", "not an account id");
-        Err(Correlation::of(parts).refuse(Problem::malformed(vec![finding])))
+        Err(Correlation::of(parts).refuse(Problem::refused(Code::AccountNotFound)))
     }
 }
 
@@ -177,6 +176,12 @@ impl Asking {
     /// Rows in a page.
     pub(crate) fn limit(&mut self) -> usize {
         self.word("limit", |text| text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit))).unwrap_or(PAGE)
+    }
+
+    /// The choice of a read that may be behind: reads are always of the newest state here, so there is nothing to
+    /// choose, but it has to be said as the contract has it.
+    pub(crate) fn stale(&mut self) {
+        self.word("stale", |text| matches!(text, "true" | "false").then_some(()));
     }
 
     /// Refuses the request if any value was wrong.

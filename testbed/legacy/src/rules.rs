@@ -54,6 +54,12 @@ pub fn check_refund(
     Ok(amount)
 }
 
+/// Whether an account id is taken, whatever accounts there are: clients cannot have what would collide with the
+/// accounts by which the system that comes after this one carries money from shard to shard.
+pub fn is_reserved(account_id: &str) -> bool {
+    account_id.starts_with("in-transit:")
+}
+
 /// The limits of an account: refused?
 ///
 /// # Errors

@@ -97,6 +97,7 @@ pub enum Action {
     BlockStripe(String),
     SetStripe { account: String, status: Status },
     UnblockStripe { account: String, status: Status },
+    AskStripe(String),
 }
 
 /// What is posted to an account.
@@ -124,6 +125,7 @@ pub enum Stage {
     BlockStripe,
     SetStripe,
     UnblockStripe,
+    AskStripe,
 }
 
 /// What became of a step.

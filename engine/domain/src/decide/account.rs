@@ -52,6 +52,8 @@ fn known(draft: &Draft<'_>, command: &Command, key: &AccountKey) -> Option<Answe
             let made = Answer::Account { to, transaction, account: account.clone(), replay: true, would_refuse: None };
             Some(if still_opening { Answer::Running { to, transaction } } else { made })
         }
+        // As the authority sees it, the key is free.
+        _ if command.mode != Mode::Authority && known.is_unheard_of_elsewhere() => None,
         _ => Some(refused(command, transaction, Rejection::DuplicateKey)),
     }
 }

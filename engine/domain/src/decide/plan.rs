@@ -165,13 +165,15 @@ fn on_each_shard(setting: Setting, taken: &[Taken], stage: Stage, action: impl F
 
 fn set_stripes(account: &AccountId, from: Status, to: Status, setting: Setting, taken: &[Taken]) -> Option<Awaited> {
     if refusal(taken).is_some() {
+        let blocked = done(taken, Stage::BlockStripe).is_some();
         let unblock = || Action::UnblockStripe { account: account.clone(), status: from };
-        return on_each_shard(setting, taken, Stage::UnblockStripe, unblock).filter(|_| !setting.dry);
+        return on_each_shard(setting, taken, Stage::UnblockStripe, unblock).filter(|_| blocked && !setting.dry);
     }
     if to == Status::Closed {
-        let block = on_each_shard(setting, taken, Stage::BlockStripe, || Action::BlockStripe(account.clone()));
-        if block.is_some() {
-            return block;
+        let ask = || on_each_shard(setting, taken, Stage::AskStripe, || Action::AskStripe(account.clone()));
+        let block = || on_each_shard(setting, taken, Stage::BlockStripe, || Action::BlockStripe(account.clone()));
+        if let Some(next) = ask().or_else(|| block().filter(|_| !setting.dry)) {
+            return Some(next);
         }
     }
     let set = || Action::SetStripe { account: account.clone(), status: to };
@@ -179,11 +181,12 @@ fn set_stripes(account: &AccountId, from: Status, to: Status, setting: Setting, 
     on_each_shard(setting, taken, Stage::SetStripe, set).filter(|next| !setting.dry || next.shard == setting.home)
 }
 
-/// Whether a shared account can be closed: only when its stripes together are empty, and nothing can come back.
-pub(super) fn refusal_to_close(taken: &[Taken]) -> Option<Rejection> {
+/// Whether a shared account can be closed, from what its stripes answered in one round: only when they are empty
+/// together, and nothing can come back.
+pub(super) fn refusal_to_close(taken: &[Taken], round: Stage) -> Option<Rejection> {
     let mut sum = Money::ZERO;
     let mut any_open = false;
-    for step in taken {
+    for step in taken.iter().filter(|step| step.stage == round) {
         if let StepAnswer::Blocked { balance, open } = step.answer {
             sum = sum.plus(balance);
             any_open |= open;

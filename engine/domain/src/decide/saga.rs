@@ -10,7 +10,7 @@ use crate::event::{Event, SagaEnded, SagaStepCompleted, SagaStepFailed, SagaStep
 use crate::ids::{AccountId, CommandId, Timestamp, TransactionId};
 use crate::outcome::{Answer, FollowUp};
 use crate::rejection::Rejection;
-use crate::saga::{Action, Awaited, Request, Saga, StepAnswer, Taken, Work};
+use crate::saga::{Action, Awaited, Request, Saga, Stage, StepAnswer, Taken, Work};
 
 /// Begins a work. If it needs this shard only, it ends in this outcome, and there is no saga.
 ///
@@ -102,11 +102,17 @@ fn advance(
 
 /// A step at home. What concerns an account as a whole is decided here, where all its stripes have answered.
 fn take_at_home(draft: &mut Draft<'_>, request: &Request, work: &Work, action: &Action, taken: &[Taken]) -> StepAnswer {
+    let mut unless_refused = |refusal: Option<Rejection>| match refusal {
+        Some(rejection) => StepAnswer::Refused(rejection),
+        None => perform(draft, request.mode, action),
+    };
     match (action, work) {
-        (Action::SetStripe { status: Status::Closed, .. }, _) => match refusal_to_close(taken) {
-            Some(rejection) => StepAnswer::Refused(rejection),
-            None => perform(draft, request.mode, action),
-        },
+        // Twice: before anybody is kept off, and for good when nothing can move any more.
+        (Action::BlockStripe(_), _) => unless_refused(refusal_to_close(taken, Stage::AskStripe)),
+        (Action::SetStripe { status: Status::Closed, .. }, _) => {
+            let last = if request.mode == Mode::ShadowRefused { Stage::AskStripe } else { Stage::BlockStripe };
+            unless_refused(refusal_to_close(taken, last))
+        }
         (Action::OpenStripe(create), Work::OpenStripes { key, .. }) => {
             draft.open_account(create, key.clone());
             StepAnswer::Done

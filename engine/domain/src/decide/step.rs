@@ -4,7 +4,7 @@ use super::draft::Draft;
 use crate::account::{Account, Objections, Ruling, Status};
 use crate::command::Mode;
 use crate::event::{Event, FundsReserved, Guard, Reason, RefundHeld, RefundHoldReleased, ReservationReleased};
-use crate::ids::TransactionId;
+use crate::ids::{AccountId, TransactionId};
 use crate::money::{Amount, Money};
 use crate::rejection::Rejection;
 use crate::saga::{Action, Posting, StepAnswer};
@@ -50,17 +50,19 @@ pub(super) fn perform(draft: &mut Draft<'_>, mode: Mode, action: &Action) -> Ste
             StepAnswer::Done
         }
         Action::BlockStripe(id) => {
-            let account = draft.account(id).expect("all stripes are there once an account can be changed");
-            if mode != Mode::ShadowRefused {
-                // A closed one can come here only under force, and is as good as frozen.
-                let blocked = if account.status == Status::Active { Status::Frozen } else { account.status };
-                draft.set_status(id, &account, blocked);
-            }
+            let account = stripe(draft, id);
+            // A closed one can come here only under force, and is as good as frozen.
+            let blocked = if account.status == Status::Active { Status::Frozen } else { account.status };
+            draft.set_status(id, &account, blocked);
+            StepAnswer::Blocked { balance: account.balance, open: account.open_steps > 0 }
+        }
+        Action::AskStripe(id) => {
+            let account = stripe(draft, id);
             StepAnswer::Blocked { balance: account.balance, open: account.open_steps > 0 }
         }
         Action::SetStripe { account: id, status } | Action::UnblockStripe { account: id, status } => {
             if mode != Mode::ShadowRefused {
-                let account = draft.account(id).expect("all stripes are there once an account can be changed");
+                let account = stripe(draft, id);
                 draft.set_status(id, &account, *status);
             }
             StepAnswer::Done
@@ -76,6 +78,11 @@ pub(super) fn guard(action: &Action, answer: &StepAnswer) -> Option<Guard> {
         (Action::Release { account, .. }, _) => Some(Guard::Lowered(account.clone())),
         _ => None,
     }
+}
+
+/// A stripe of an account that is being changed.
+fn stripe(draft: &Draft<'_>, id: &AccountId) -> Account {
+    draft.account(id).expect("all stripes are there once an account can be changed")
 }
 
 /// The account of a posting that was checked before.
@@ -159,9 +166,9 @@ fn hold(
         Some(known) => known,
     };
     let (applied, objections) = match &known.fate {
-        Fate::AccountCreated(_) => return StepAnswer::Refused(Rejection::OriginalNotFound),
+        Fate::AccountCreated(_) | Fate::Free => return StepAnswer::Refused(Rejection::OriginalNotFound),
         Fate::Applied(applied) => (Some(applied), objections_to_refund(applied, amount)),
-        Fate::Running | Fate::Refused { .. } => {
+        Fate::Running { .. } | Fate::Refused { .. } => {
             (None, Objections([(true, Rejection::NotRefundable), (false, Rejection::RefundExceedsOriginal)]))
         }
     };

@@ -110,11 +110,17 @@ fn known(
         return Some(refused(command, Some(transaction), rejection));
     }
     match known.fate {
-        Fate::Running => Some(Answer::Running { to, transaction: Some(transaction) }),
+        Fate::Free => None,
+        Fate::Running { .. } => Some(Answer::Running { to, transaction: Some(transaction) }),
         // What is kept is the authority's refusal: a repeated leg asks again what this system would have decided.
         Fate::Refused { elsewhere: true, .. } if command.mode == Mode::ShadowRefused => None,
-        // The state has changed since, or the authority sees another one.
-        Fate::Refused { rejection, .. } if free_at_the_authority && rejection.is_reason_of_state() => None,
+        // The state has changed since, or the authority sees another one. A refusal of the authority's own takes the
+        // place of this one in any case: from now on it is what the key stands for.
+        Fate::Refused { rejection, .. }
+            if free_at_the_authority && (command.mode == Mode::ShadowRefused || rejection.is_reason_of_state()) =>
+        {
+            None
+        }
         Fate::Applied(_) | Fate::Refused { .. } | Fate::AccountCreated(_) => {
             Some(Answer::Final { to, transaction, replay: true })
         }
@@ -130,8 +136,8 @@ fn begin(
 ) -> Answer {
     let request = Request::of(command);
     let (transaction, kind) = (requested.transaction, requested.kind);
-    // A refusal that is decided on anew has used up some versions.
-    requested.version = draft.shard.transaction(transaction).map_or(1, |known| known.version + 1);
+    // A refusal that is decided on anew has used up some versions, also one that was not kept.
+    requested.version = draft.shard.last_version(transaction) + 1;
     let version = requested.version + 1;
     if command.mode == Mode::ShadowRefused {
         keep_refusal(draft, command, requested);
@@ -251,10 +257,10 @@ fn emit_failed(
 
 /// The version of a transaction's next event; the one that asked for it may be part of this very decision.
 fn next_version(draft: &Draft<'_>, transaction: TransactionId) -> u64 {
-    match draft.shard.transaction(transaction) {
-        Some(known) if known.fate == Fate::Running => known.version + 1,
-        Some(known) => known.version + 2,
-        None => 2,
+    let last = draft.shard.last_version(transaction);
+    match draft.shard.transaction(transaction).map(|known| &known.fate) {
+        Some(Fate::Running { .. }) => last + 1,
+        Some(_) | None => last + 2,
     }
 }
 

@@ -150,6 +150,88 @@ fn a_shared_account_is_frozen_and_closed_on_every_shard() {
     }
 }
 
+/// As long as nothing says that the account can be closed, nobody is kept off it.
+#[test]
+fn a_close_that_is_refused_hinders_nobody() {
+    let mut cluster = Cluster::new(3);
+    let bank = id_on("bank", 0, 3);
+    let users = [1, 2].map(|shard| id_on("user", shard, 3));
+    cluster.create(new_account(&bank, AccountType::External, Limits::default()));
+    for user in &users {
+        cluster.create(new_account(user, AccountType::User, Limits::default()));
+    }
+    assert_eq!(cluster.ask_move(a_move(MoveKind::Topup, "before", &bank, &users[1], "5")).code, None);
+    let from = cluster.journal.len();
+    let close = cluster.command(Mode::Authority, Body::ChangeAccount(status_change(&bank, Status::Closed)));
+    cluster.submit(close.clone());
+    // Home asks itself, then shard 1.
+    for shard in [0, 1] {
+        cluster.step(shard);
+    }
+    let topup =
+        cluster.command(Mode::Authority, Body::Move(a_move(MoveKind::Topup, "meanwhile", &bank, &users[0], "1")));
+    cluster.submit(topup.clone());
+    cluster.step(1);
+    assert_eq!(cluster.seen(&cluster.answer_to(topup.id)).code, None);
+    cluster.settle();
+    let answer = cluster.answer_to(close.id);
+    assert!(matches!(answer, Answer::Refused { rejection: Rejection::AccountNotEmpty, .. }), "{answer:?}");
+    let names = cluster.names_since(from);
+    assert!(!names.contains(&"AccountStatusChanged"), "{names:?}");
+}
+
+/// The first round found it empty, the second one does not: what moved in between is found, and everything undone.
+#[test]
+fn what_moves_between_asking_and_blocking_refuses_a_close() {
+    let mut cluster = Cluster::new(3);
+    let (bank, user) = (id_on("bank", 0, 3), id_on("user", 2, 3));
+    cluster.create(new_account(&bank, AccountType::External, Limits::default()));
+    cluster.create(new_account(&user, AccountType::User, Limits::default()));
+    let close = cluster.command(Mode::Authority, Body::ChangeAccount(status_change(&bank, Status::Closed)));
+    cluster.submit(close.clone());
+    // Home and 1 are asked, then 2; all are empty.
+    for shard in [0, 1, 0, 2] {
+        cluster.step(shard);
+    }
+    let topup = a_move(MoveKind::Topup, "key", &bank, &user, "1");
+    let request = cluster.command(Mode::Authority, Body::Move(topup));
+    cluster.submit(request.clone());
+    cluster.step(2);
+    assert_eq!(cluster.seen(&cluster.answer_to(request.id)).code, None);
+    cluster.settle();
+    let answer = cluster.answer_to(close.id);
+    assert!(matches!(answer, Answer::Refused { rejection: Rejection::AccountNotEmpty, .. }), "{answer:?}");
+    assert_eq!(statuses(&cluster, &bank), [Status::Active; 3]);
+}
+
+/// Above the digits that an account can show there is a way back, and it is the only one.
+#[test]
+fn what_is_beyond_its_digits_can_come_back() {
+    for shards in [1, 3] {
+        let mut cluster = Cluster::new(shards);
+        let (bank, user) = (id("bank"), id("user"));
+        let (low, high) = ("-10000000000000000001", "9999999999999999999.5");
+        cluster.create(new_account(&bank, AccountType::External, limits(Some("-9999999999999999999"), None)));
+        cluster.create(new_account(&user, AccountType::User, Limits::default()));
+        cluster.fund(&user, money("1000000000001"));
+        let mut number = 0;
+        let mut ask = |cluster: &mut Cluster, kind, source: &AccountId, destination: &AccountId| {
+            number += 1;
+            cluster.ask_move(a_move(kind, &number.to_string(), source, destination, "0.5")).code
+        };
+        assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), Some(Rejection::BalanceOverflow));
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), None);
+        cluster.fund(&bank, money(high));
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), Some(Rejection::BalanceOverflow));
+        cluster.fund(&user, money("-2000"));
+        assert_eq!(ask(&mut cluster, MoveKind::Topup, &bank, &user), None);
+        // And from below.
+        let back = cluster.balance(&bank).negated().plus(money(low));
+        cluster.fund(&bank, back);
+        assert_eq!(ask(&mut cluster, MoveKind::Withdraw, &user, &bank), None);
+    }
+}
+
 #[test]
 fn a_change_meets_one_that_is_under_way() {
     let mut cluster = Cluster::new(3);

@@ -188,10 +188,7 @@ impl Cluster {
             evolve(&mut self.replicas[outcome.shard as usize], event);
             let (aggregate, version) = event.aggregate();
             let last = self.versions.insert(aggregate.to_string(), version);
-            let begins = version == 1 && last.is_none();
-            // What was not kept may be asked for again.
-            let again = version == 1 && matches!(event, Event::TransactionRequested(_));
-            assert!(begins || again || last == Some(version - 1), "{aggregate}: {version} after {last:?}");
+            assert_eq!(last.unwrap_or(0) + 1, version, "{aggregate}: {version} after {last:?}");
             if let Event::BalanceChanged(changed) = event {
                 let sum = moved.entry(changed.currency).or_default();
                 *sum = sum.plus(changed.balance_after).minus(changed.balance_before);
@@ -367,13 +364,17 @@ impl Cluster {
 
     /// A refund as the API would send it, having looked the original up on all shards.
     pub fn refund_of(&self, original: TransactionId, key: &str, sum: Option<&str>) -> Refund {
-        let mut found = None;
+        let (mut found, mut earlier) = (None, None);
         for event in self.events() {
             match event {
                 Event::TransactionRequested(requested) if requested.transaction == original => {
+                    earlier = found;
                     found = requested.source.clone().zip(requested.destination.clone()).zip(requested.currency);
                 }
-                Event::TransactionFailed(failed) if failed.transaction == original && !failed.kept => found = None,
+                // What the key stood for before stands again.
+                Event::TransactionFailed(failed) if failed.transaction == original && !failed.kept => {
+                    found = earlier.take();
+                }
                 _ => {}
             }
         }

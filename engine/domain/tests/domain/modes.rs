@@ -2,7 +2,7 @@
 
 use crate::cluster::*;
 use engine_domain::account::Limits;
-use engine_domain::command::{Command, LimitChange, Move, MoveKind};
+use engine_domain::command::{Command, CreateAccount, LimitChange, Move, MoveKind};
 use engine_domain::{AccountId, AccountType, Answer, Body, Event, Fate, Mode, Money, Rejection, Status, TransactionId};
 
 /// Alice with 10, and Bob, on the same shard or on two.
@@ -123,6 +123,86 @@ fn a_refusal_by_the_authority_that_follows_takes_the_place_of_an_own_one() {
         }
         assert_eq!(cluster.ask_move(request).code, Some(Rejection::AccountFrozen));
         assert_eq!(cluster.balance(&bob), Money::ZERO);
+    }
+}
+
+/// Also one that this system would give again, whatever the state: the authority has decided on the key now.
+#[test]
+fn a_refusal_by_the_authority_takes_the_place_of_one_for_good() {
+    for shards in [1, 3] {
+        let (mut cluster, alice, bob) = with_alice_and_bob(shards);
+        let request = Move { currency: currency("USD"), ..a_move(MoveKind::Transfer, "key", &alice, &bob, "4") };
+        assert_eq!(cluster.ask_move(request.clone()).code, Some(Rejection::CurrencyMismatch));
+        let leg = dry(&mut cluster, &request, "AccountFrozen");
+        let answer = cluster.ask(leg);
+        let expected = Some(Rejection::CurrencyMismatch);
+        assert!(matches!(answer, Answer::Dry { would_refuse, .. } if would_refuse == expected), "{answer:?}");
+        let kept = Fate::Refused { rejection: Rejection::AccountFrozen, elsewhere: true };
+        assert_eq!(remembered(&cluster, transaction_of(&request)), Some(kept));
+        let other = Move { amount: amount("5"), ..request };
+        let leg = dry(&mut cluster, &other, "DuplicateKey");
+        let answer = cluster.ask(leg);
+        assert!(matches!(answer, Answer::Dry { would_refuse: Some(Rejection::DuplicateKey), .. }), "{answer:?}");
+    }
+}
+
+/// Bob is full: a leg that moves money to him is refused for a reason of state, on another shard after a while.
+#[test]
+fn a_leg_that_is_not_kept_leaves_what_the_key_stood_for() {
+    for shards in [1, 3] {
+        let (mut cluster, alice, bob) = with_alice_and_bob(shards);
+        let full = limit_change(&bob, LimitChange::Keep, LimitChange::Set(money("1")));
+        cluster.ask_as(Mode::Authority, Body::ChangeAccount(full));
+        let refused = a_move(MoveKind::Transfer, "key", &alice, &bob, "40");
+        assert_eq!(cluster.ask_move(refused.clone()).code, Some(Rejection::InsufficientBalance));
+        let before = cluster.shards[0].transaction(transaction_of(&refused)).cloned().unwrap();
+        let leg = Move { amount: amount("4"), ..refused.clone() };
+        for _ in 0..2 {
+            let mut command = cluster.command(Mode::Shadow, Body::Move(leg.clone()));
+            command.alias = Some("L-1".into());
+            let answer = cluster.ask(command);
+            let full = matches!(answer, Answer::Refused { rejection: Rejection::BalanceLimitExceeded, .. });
+            assert!(full, "{answer:?}");
+            let after = cluster.shards[0].transaction(transaction_of(&refused)).cloned().unwrap();
+            assert_eq!((after.fate, after.content, after.alias), (before.fate.clone(), before.content, None));
+        }
+        let again = cluster.ask_as(Mode::Authority, Body::Move(refused.clone()));
+        assert!(matches!(again, Answer::Final { replay: true, .. }), "{again:?}");
+        let versions: Vec<u64> = cluster.events().filter_map(|event| version_of(event, &refused)).collect();
+        // On one shard the leg is refused at once and leaves no event.
+        let expected = if shards == 1 { 2 } else { 6 };
+        assert_eq!(versions, (1..=expected).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn a_key_refused_here_can_make_an_account_there() {
+    for mode in [Mode::Shadow, Mode::Forced, Mode::ShadowRefused, Mode::Authority] {
+        let (mut cluster, alice, _) = with_alice_and_bob(3);
+        let carol = id("carol");
+        // The withdrawal's deciding account is the one that is not there yet: the same scope of keys.
+        let withdraw = a_move(MoveKind::Withdraw, "key", &carol, &alice, "1");
+        assert_eq!(cluster.ask_move(withdraw).code, Some(Rejection::AccountNotFound));
+        let create =
+            CreateAccount { key: Some("key".into()), ..new_account(&carol, AccountType::User, Limits::default()) };
+        let answer = cluster.ask_as(mode, Body::CreateAccount(create.clone()));
+        match mode {
+            Mode::Authority => {
+                assert!(matches!(answer, Answer::Refused { rejection: Rejection::DuplicateKey, .. }), "{answer:?}");
+            }
+            Mode::ShadowRefused => {
+                assert!(matches!(answer, Answer::Dry { would_refuse: None, .. }), "{answer:?}");
+            }
+            Mode::Shadow | Mode::Forced => {
+                assert!(matches!(answer, Answer::Account { replay: false, .. }), "{answer:?}");
+                // Now it stands for the account.
+                let again = cluster.ask_as(Mode::Authority, Body::CreateAccount(create));
+                assert!(matches!(again, Answer::Account { replay: true, .. }), "{again:?}");
+                let transaction = TransactionId::derive("", carol.as_str(), "key");
+                let learnt = Body::Aliases(vec![alias(transaction, "L-1")]);
+                cluster.ask_as(Mode::Authority, learnt);
+            }
+        }
     }
 }
 

@@ -109,3 +109,20 @@ async fn refusals_may_leave_their_key_alone() {
     let legacy = legacy.restart().await;
     assert_ne!(legacy.transact("transfer", "k3", "bob", "alice", "5").await.id(), told);
 }
+
+/// What a key stands for is kept as JSON: a number has to come back from there as it went in.
+#[tokio::test]
+async fn a_repeat_with_floats_in_its_metadata_is_a_repeat() {
+    let legacy = Legacy::start().await.with_people().await;
+    let mut body = movement("floats", "bank", "alice", "1");
+    body["metadata"] = json!({ "x": "NUMBER" });
+    let body = body.to_string();
+    for number in ["95.79860960575667033", "0.1", "1e-320", "123456789.123456789"] {
+        let body = body.replace("\"NUMBER\"", number).replace("floats", number);
+        let send = async || legacy.send_bytes(Method::POST, "/transactions/topup", &[], body.as_bytes()).await;
+        let (first, again) = (send().await, send().await);
+        assert_eq!((first.status.as_u16(), again.status.as_u16()), (200, 200), "{number}: {:?}", again.body);
+        assert_eq!(first.body, again.body, "{number}");
+        assert!(Reply::of(again).replayed, "{number}");
+    }
+}
