@@ -172,9 +172,9 @@ pub enum RolloutCommand {
         /// passthrough, capture, shadow, or a percentage such as 37 or 0.5
         #[arg(value_parser = target)]
         to: String,
-        /// Why.
-        #[command(flatten)]
-        reason: ReasonArgs,
+        /// Why (recorded)
+        #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+        reason: Option<String>,
         /// Overrule closed gates (approvers only; recorded)
         #[arg(long)]
         force: bool,

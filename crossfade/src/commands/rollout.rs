@@ -19,7 +19,8 @@ pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyh
             if dry_run {
                 return dry_run_of(parts, to, output).await;
             }
-            let set = SetRollout { to, reason: reason.reason, force };
+            // The command line asks for one; a blank one is refused by the comparator.
+            let set = SetRollout { to, reason: reason.unwrap_or_default(), force };
             parts.post(Part::Comparator, "/api/rollout/set", &set).await?
         }
         RolloutCommand::Rollback { reason } => change("rollback", reason.reason).await?,

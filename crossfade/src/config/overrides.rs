@@ -46,6 +46,11 @@ impl Overrides {
         self.0.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether an error names the one that it is about.
+    pub fn blames(&self, error: &Error) -> bool {
+        self.0.iter().any(|one| error.message().starts_with(&format!("{}: ", one.name)))
+    }
+
     /// Reads `table` as a configuration, with the overridden keys from the environment.
     ///
     /// # Errors
@@ -181,6 +186,11 @@ fn value_of(text: &str) -> toml::Value {
         .unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
+/// The error, with the name of the variable that it is about.
 fn blame(variable: &str, error: &Error) -> Error {
+    // What serde says of a value that it did not expect repeats it, and this one may be a secret or hold some.
+    if variable.contains("TOKEN") && error.message().starts_with("invalid ") {
+        return Error::custom(format!("{variable}: this is not how tokens are written: see docs/configuration.md"));
+    }
     Error::custom(format!("{variable}: {}", error.message()))
 }

@@ -63,8 +63,8 @@ impl Report {
         };
         let reconciled = &self.reconciliation;
         unless_none(self.client_errors, "requests were not answered, or with an error of a server");
-        unless_none(self.discrepancies.len() as u64, "discrepancies are open");
-        unless_none(self.gaps.len() as u64, "gaps: exchanges went on without a record");
+        unless_none(self.summary.discrepancies_open.max(self.discrepancies.len() as u64), "discrepancies are open");
+        unless_none(self.summary.gaps.max(self.gaps.len() as u64), "gaps: exchanges went on without a record");
         unless_none(self.summary.open.max(verdicts(VerdictKind::Open)), "exchanges are not judged");
         unless_none(self.summary.unknown.max(verdicts(VerdictKind::Unknown)), "exchanges have a leg of unknown effect");
         unless_none(verdicts(VerdictKind::Missing), "exchanges lack the record of a leg");

@@ -43,8 +43,8 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
         (&["status"], "--comparator"),
         (&["status", "--timeout", "0"], "--timeout"),
         (&["rollout", "set", "banana", "--reason", "test"], "banana"),
-        (&["rollout", "set", "banana", "--reason", "test", "--dry-run"], "banana"),
-        (&["rollout", "set", "9999999999999999999999999999", "--reason", "test"], "between 0 and 100"),
+        (&["rollout", "set", "banana", "--dry-run"], "banana"),
+        (&["rollout", "set", "9999999999999999999999999999", "--reason", "test"], "from 0 to 100"),
         (&["log", "tail", "nonsense.topic", "--comparator", "http://127.0.0.1:1"], "nonsense.topic"),
     ];
     for (arguments, said) in cases {
@@ -163,7 +163,7 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
         &["status"],
         &["rollout", "show"],
         &["rollout", "gates"],
-        &["rollout", "set", "passthrough", "--dry-run", "--reason", "test"],
+        &["rollout", "set", "passthrough", "--dry-run"],
         &["rollout", "set", "shadow", "--reason", "test"],
         &["rollout", "freeze", "--reason", "test"],
         &["rollout", "unfreeze", "--reason", "test"],
@@ -205,7 +205,7 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
     let (code, stdout, _) = with_config(&["audit", "verify", "-o", "json"]);
     let chains: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(code == 0 && chains[0]["knownEnd"] == chains[0]["head"], "the comparator's ends are looked for: {chains}");
-    let (code, _, stderr) = with_config(&["rollout", "set", "shadow", "--dry-run", "--reason", "test"]);
+    let (code, _, stderr) = with_config(&["rollout", "set", "shadow", "--dry-run"]);
     assert!(code == 3 && stderr.contains("NothingToDo"), "what `set` would say: {code} {stderr}");
     let (code, _, stderr) = with_config(&["exchanges", "list", "--verdict", "banana"]);
     assert_eq!(code, 2, "what makes no sense to a part is a usage error: {stderr}");
