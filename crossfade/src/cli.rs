@@ -38,11 +38,12 @@ pub struct Global {
     /// The engine's control listener.
     #[arg(long, global = true, env = "CROSSFADE_ENGINE_CONTROL", value_name = "URL")]
     pub engine_control: Option<String>,
-    /// A file with the token for the control API (or the token itself in CROSSFADE_TOKEN).
-    #[arg(long, global = true, env = "CROSSFADE_TOKEN_FILE", value_name = "FILE")]
+    /// A file with the token for the control API [env: CROSSFADE_TOKEN with the token itself, or CROSSFADE_TOKEN_FILE]
+    // Not by clap's `env`: a flag goes before CROSSFADE_TOKEN, the variable of the same meaning does not.
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Seconds to wait for an answer.
-    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, global = true, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
 }
 
@@ -169,10 +170,11 @@ pub enum RolloutCommand {
     /// Move the dial: passthrough, capture, shadow, or a percentage
     Set {
         /// passthrough, capture, shadow, or a percentage such as 37 or 0.5
+        #[arg(value_parser = target)]
         to: String,
-        /// Why.
-        #[command(flatten)]
-        reason: ReasonArgs,
+        /// Why (recorded)
+        #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+        reason: Option<String>,
         /// Overrule closed gates (approvers only; recorded)
         #[arg(long)]
         force: bool,
@@ -202,6 +204,11 @@ pub enum RolloutCommand {
     Gates,
     /// Show every change with who, why and the evidence
     History,
+}
+
+/// What the dial can be set to, as it was written: what makes no sense is said before anybody is asked.
+fn target(text: &str) -> Result<String, String> {
+    comparator::rollout::moves::parse_target(text).map(|_| text.to_owned())
 }
 
 /// `crossfade exchanges …`

@@ -5,6 +5,7 @@ use crate::config;
 use anyhow::{Context, anyhow};
 use host::http::{Answer, Client, SendError};
 use http::Method;
+use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use wire::billing::Problem;
@@ -45,6 +46,11 @@ impl Failure {
 
 /// An answer larger than this is not read: the largest page is far below.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// Of a refusal no more is read: a problem with all its gates is below.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// Text that is longer than this is no line for people.
+const LONGEST_LINE: usize = 500;
 
 /// Where the parts are and how to talk to them.
 #[derive(Debug, Clone)]
@@ -114,17 +120,29 @@ impl Parts {
         read(&url, answer)
     }
 
-    /// Opens an answer that goes on for as long as it likes.
+    /// How long is waited for an answer, or for the next piece of one that streams.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Opens an answer that goes on for as long as it likes; its head has to come in time.
     pub async fn open(&self, part: Part, path: &str) -> anyhow::Result<hyper::Response<hyper::body::Incoming>> {
         let url = self.url(part, path)?;
         let request = host::http::request(Method::GET, &url, self.token(part), bytes::Bytes::new())
             .map_err(|error| failure_to_send(&url, &error))?;
-        let response = self.client.open(request).await.map_err(|error| failure_to_send(&url, &error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        Err(refused(&url, status, None).into())
+        let opening = async {
+            let response = self.client.open(request).await.map_err(|error| failure_to_send(&url, &error))?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            // What cannot be read of a refusal is left out; that it is one is known.
+            let said = Limited::new(response.into_body(), MAX_REFUSAL_BYTES).collect().await;
+            let said = said.map(|body| body.to_bytes()).unwrap_or_default();
+            Err(refused(&url, status.as_u16(), &said).into())
+        };
+        let opened = host::clock::timeout(self.timeout, opening).await;
+        opened.unwrap_or_else(|_| Err(failure_to_send(&url, &SendError::TimedOut)))
     }
 }
 
@@ -133,7 +151,7 @@ fn read<T: DeserializeOwned>(url: &str, answer: Result<Answer, SendError>) -> an
     if answer.status.is_success() {
         return answer.json().with_context(|| format!("{url} answered something else than expected"));
     }
-    Err(refused(url, answer.status.as_u16(), answer.json().ok()).into())
+    Err(refused(url, answer.status.as_u16(), &answer.body).into())
 }
 
 fn failure_to_send(url: &str, error: &SendError) -> anyhow::Error {
@@ -141,19 +159,47 @@ fn failure_to_send(url: &str, error: &SendError) -> anyhow::Error {
     anyhow!(Failure::new(exit, format!("{url}: {error}")))
 }
 
-fn refused(url: &str, status: u16, problem: Option<Problem>) -> Failure {
+/// What a part says instead of an answer: a problem (RFC 9457), or a line of text.
+fn refused(url: &str, status: u16, said: &[u8]) -> Failure {
     let exit = match status {
+        // What was asked makes no sense to the part: what was typed did not either.
+        400 => Exit::Usage,
         401 | 403 => Exit::Refused,
         409 => Exit::Unmet,
         504 => Exit::TimedOut,
         _ => Exit::Error,
     };
-    let Some(problem) = problem else {
-        return Failure::new(exit, format!("{url} answered {status}"));
-    };
-    let mut message = format!("{} ({})", problem.detail, problem.code);
-    for item in &problem.errors {
-        message.push_str(&format!("\n  {}: {}", item.pointer, item.detail));
+    if let Ok(problem) = serde_json::from_slice::<Problem>(said) {
+        let mut message = format!("{} ({})", problem.detail, problem.code);
+        for item in &problem.errors {
+            message.push_str(&format!("\n  {}: {}", item.pointer, item.detail));
+        }
+        return Failure::new(exit, message);
     }
-    Failure::new(exit, message)
+    let said = std::str::from_utf8(said).unwrap_or_default().trim();
+    if said.is_empty() || said.len() > LONGEST_LINE || said.contains(char::is_control) {
+        return Failure::new(exit, format!("{url} answered {status}"));
+    }
+    Failure::new(exit, format!("{url} answered {status}: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_part_says_is_passed_on() {
+        let problem = r#"{"type":"about:blank","title":"t","status":409,"code":"GatesNotMet","detail":"closed","correlationId":"c","errors":[{"pointer":"/gates/gap","code":"gap","detail":"1 gap"}]}"#;
+        for (status, said, exit, message) in [
+            (409, problem, Exit::Unmet, "closed (GatesNotMet)\n  /gates/gap: 1 gap"),
+            (404, "no partition 99: it has 0 to 9\n", Exit::Error, "URL answered 404: no partition 99: it has 0 to 9"),
+            (400, "from=x is no offset", Exit::Usage, "URL answered 400: from=x is no offset"),
+            (403, "", Exit::Refused, "URL answered 403"),
+            (502, "<html>\n<body>a proxy's page</body>", Exit::Error, "URL answered 502"),
+            (504, "", Exit::TimedOut, "URL answered 504"),
+        ] {
+            let failure = refused("URL", status, said.as_bytes());
+            assert_eq!((failure.exit, failure.message.as_str()), (exit, message), "{status}");
+        }
+    }
 }

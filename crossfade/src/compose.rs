@@ -4,7 +4,7 @@
 //! exception is the handle of the embedded log, which relay and comparator share because one process owns it.
 
 use crate::client::{Exit, Failure};
-use crate::config::{File, Log};
+use crate::config::{File, Log, checked};
 use anyhow::Context;
 use host::task::{JoinHandle, Shutdown};
 use std::sync::Arc;
@@ -78,6 +78,7 @@ pub async fn up(file: File) -> anyhow::Result<Exit> {
 pub async fn front(file: File) -> anyhow::Result<Exit> {
     let File { ledger, front, .. } = file;
     let config = section(front, "front")?;
+    checked(config.check())?;
     serve(async || {
         let mut running = Running::default();
         start_front(&mut running, config, &ledger).await?;
@@ -97,6 +98,8 @@ pub async fn relay(file: File, with_comparator: bool) -> anyhow::Result<Exit> {
     }
     let File { ledger, log, relay, comparator, .. } = file;
     let (log, relay, comparator) = (section(log, "log")?, section(relay, "relay")?, section(comparator, "comparator")?);
+    checked(relay.check())?;
+    checked(comparator.check())?;
     serve(async || {
         let mut running = Running::default();
         start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
@@ -118,6 +121,7 @@ pub fn comparator_alone() -> anyhow::Result<Exit> {
 pub async fn engine(file: File) -> anyhow::Result<Exit> {
     let File { ledger, engine, .. } = file;
     let config = section(engine, "engine")?;
+    checked(engine::check(&config))?;
     serve(async || {
         let mut running = Running::default();
         start_engine(&mut running, config, &ledger).await?;
@@ -159,8 +163,10 @@ async fn serve(start: impl AsyncFnOnce() -> anyhow::Result<Running>) -> anyhow::
 /// Starts every part that has a section, those that others talk to first.
 ///
 /// # Errors
-/// When one cannot be bound; the process is expected to end then.
+/// When the configuration cannot work, before anything is opened; or when a part cannot be bound: the process is
+/// expected to end then.
 pub async fn start_all(file: File) -> anyhow::Result<Running> {
+    file.check()?;
     let mut running = Running::default();
     let ledger = file.ledger;
     #[cfg(feature = "demo")]
@@ -170,19 +176,9 @@ pub async fn start_all(file: File) -> anyhow::Result<Running> {
     if let Some(config) = file.engine {
         start_engine(&mut running, config, &ledger).await?;
     }
-    match (file.relay, file.comparator) {
-        (Some(relay), Some(comparator)) => {
-            let log = section(file.log, "log")?;
-            start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
-        }
-        (None, None) => {}
-        _ => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "with the embedded log, [relay] and [comparator] belong to one process: give both sections or neither",
-            )
-            .into());
-        }
+    // The check made sure that they are there together, or not at all.
+    if let (Some(log), Some(relay), Some(comparator)) = (file.log, file.relay, file.comparator) {
+        start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
     }
     if let Some(config) = file.front {
         start_front(&mut running, config, &ledger).await?;

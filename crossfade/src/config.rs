@@ -1,14 +1,22 @@
 //! The configuration: flag > `CROSSFADE_…` environment > TOML file > default.
 //!
-//! It is parsed before a port is bound. Unknown keys and bad values are errors with line and column. An
-//! environment variable is named after section and key: `CROSSFADE_FRONT_LISTEN` overrides `listen` in
-//! `[front]`, `CROSSFADE_LEDGER` the key `ledger` at the top.
+//! | module | what |
+//! |---|---|
+//! | [`overrides`] | environment variables in the place of keys |
+//! | [`targets`] | where the command line finds the parts, and with which tokens |
+//!
+//! It is parsed and checked before a port is bound. Unknown keys and bad values are errors with line and column.
+
+pub mod overrides;
+pub mod targets;
+
+pub use targets::{Targets, targets};
 
 use crate::cli::Global;
 use crate::client::{Exit, Failure};
 use host::secret::Secret;
+use overrides::Overrides;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// A whole configuration file. A part runs if its section is there.
@@ -58,25 +66,48 @@ pub struct Client {
     pub service_token: Option<Secret>,
 }
 
-/// Where the command line finds the parts.
-#[derive(Debug, Clone, Default)]
-pub struct Targets {
-    /// Base URL of the comparator.
-    pub comparator: Option<String>,
-    /// Base URL of the engine's billing API.
-    pub engine: Option<String>,
-    /// Base URL of the engine's control listener.
-    pub engine_control: Option<String>,
-    /// The token for the control API.
-    pub token: Option<Secret>,
-    /// The service token.
-    pub service_token: Option<Secret>,
+/// Why one of the two sections is of no use without the other.
+const ONE_PROCESS: &str =
+    "with the embedded log, [relay] and [comparator] belong to one process: give both sections or neither";
+
+impl File {
+    /// Finds what would keep a part of this file from starting, before anything is opened: values that cannot work
+    /// in any section, and sections that need another one.
+    ///
+    /// # Errors
+    /// One line that names section and key, with [`Exit::Usage`].
+    pub fn check(&self) -> Result<(), Failure> {
+        if let Some(front) = &self.front {
+            checked(front.check())?;
+        }
+        if let Some(relay) = &self.relay {
+            checked(relay.check())?;
+        }
+        if let Some(comparator) = &self.comparator {
+            checked(comparator.check())?;
+        }
+        if let Some(engine) = &self.engine {
+            checked(engine::check(engine))?;
+        }
+        match (&self.relay, &self.comparator, &self.log) {
+            (Some(_), Some(_), None) => {
+                Err(Failure::new(Exit::Usage, "the configuration has no section [log]: relay and comparator share it"))
+            }
+            (Some(_), Some(_), Some(_)) | (None, None, _) => Ok(()),
+            _ => Err(Failure::new(Exit::Usage, ONE_PROCESS)),
+        }
+    }
 }
 
-/// Sections that environment variables reach into.
-const SECTIONS: [&str; 7] = ["log", "front", "relay", "engine", "comparator", "legacy", "client"];
+/// What a section says of its own values, as a failure of usage.
+///
+/// # Errors
+/// What the section found.
+pub fn checked<T>(found: Result<T, impl std::fmt::Display>) -> Result<(), Failure> {
+    found.map(drop).map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))
+}
 
-/// Reads and checks the configuration file named on the command line.
+/// Reads the configuration file named on the command line; [`File::check`] says whether parts can start from it.
 ///
 /// # Errors
 /// One clear line: the file, line and column, or the environment variable, and what is wrong.
@@ -91,105 +122,42 @@ pub fn load(global: &Global) -> Result<File, Failure> {
     parse(path, &text, std::env::vars())
 }
 
-/// Parses a configuration text with overrides from environment variables.
+/// Parses a configuration text with overrides from environment variables; see [`File::check`] for whether it works.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, vars: impl Iterator<Item = (String, String)>) -> Result<File, Failure> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    let located = |error: toml::de::Error| {
-        let at = error.span().map_or_else(String::new, |span| {
-            let before = &text[..span.start.min(text.len())];
-            let line = before.matches('\n').count() + 1;
-            let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1) + 1;
-            format!(":{line}:{column}")
-        });
-        usage(format!("{}{at}: {}", path.display(), error.message()))
-    };
-    let overrides: Vec<_> = vars.filter_map(|(name, value)| Some((target_of(&name)?, name, value))).collect();
+    let overrides = Overrides::among(vars);
     if overrides.is_empty() {
-        return toml::from_str(text).map_err(located);
+        return toml::from_str(text).map_err(|error| usage(located(path, text, &error)));
     }
-    let mut table: toml::Table = toml::from_str(text).map_err(located)?;
-    for ((section, key), name, value) in &overrides {
-        let target = match section {
-            None => &mut table,
-            Some(section) => table
-                .entry(section.clone())
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
-                .as_table_mut()
-                .ok_or_else(|| usage(format!("{name}: `{section}` is no section")))?,
-        };
-        target.insert(key.clone(), value_of(value));
-    }
-    let names: Vec<_> = overrides.iter().map(|(_, name, _)| name.as_str()).collect();
-    table.try_into().map_err(|error: toml::de::Error| {
-        usage(format!("{} with {}: {}", path.display(), names.join(", "), error.message()))
+    let table: toml::Table = toml::from_str(text).map_err(|error| usage(located(path, text, &error)))?;
+    overrides.read(table).map_err(|error| {
+        // Joined with the environment the text has no places left. What is wrong with it alone is said with its
+        // place; only a key that it lacks may well be meant to come from the environment.
+        match toml::from_str::<File>(text) {
+            Err(alone) if alone.message() == error.message() || !alone.message().starts_with(MISSING) => {
+                usage(located(path, text, &alone))
+            }
+            _ if overrides.blames(&error) => usage(error.message().to_owned()),
+            _ => usage(format!("{} with {}: {}", path.display(), overrides.names(), error.message())),
+        }
     })
 }
 
-/// Section and key that an environment variable overrides.
-fn target_of(name: &str) -> Option<(Option<String>, String)> {
-    let name = name.strip_prefix("CROSSFADE_")?.to_ascii_lowercase();
-    if name == "ledger" {
-        return Some((None, name));
-    }
-    let (section, key) =
-        SECTIONS.iter().find_map(|section| Some((section, name.strip_prefix(section)?.strip_prefix('_')?)))?;
-    // Named by the command line's own flags; they are no keys of a file.
-    if (*section, key) == ("engine", "control") {
-        return None;
-    }
-    Some((Some((*section).to_owned()), key.to_owned()))
-}
+/// How serde begins to say that a key is not there.
+const MISSING: &str = "missing field";
 
-/// A number, boolean, list or table if it reads as one, else text.
-fn value_of(text: &str) -> toml::Value {
-    toml::from_str::<toml::Table>(&format!("value = {text}"))
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
-}
-
-/// Works out where the parts are: flags and their environment first, then the configuration file.
-///
-/// # Errors
-/// When a named configuration or token file cannot be used.
-pub fn targets(global: &Global) -> Result<Targets, Failure> {
-    let mut targets = if global.config.is_some() { of_file(load(global)?) } else { Targets::default() };
-    let prefer = |flag: &Option<String>, target: &mut Option<String>| {
-        if let Some(url) = flag {
-            *target = Some(url.clone());
-        }
-    };
-    prefer(&global.comparator, &mut targets.comparator);
-    prefer(&global.engine, &mut targets.engine);
-    prefer(&global.engine_control, &mut targets.engine_control);
-    if let Some(path) = &global.token_file {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(Exit::Usage, format!("cannot read the token file {}: {error}", path.display()))
-        })?;
-        targets.token = Some(Secret::new(text.trim_end()));
-    }
-    if let Ok(token) = std::env::var("CROSSFADE_TOKEN") {
-        targets.token = Some(Secret::new(token));
-    }
-    if let Ok(token) = std::env::var("CROSSFADE_SERVICE_TOKEN") {
-        targets.service_token = Some(Secret::new(token));
-    }
-    Ok(targets)
-}
-
-fn of_file(file: File) -> Targets {
-    let client = file.client.unwrap_or_default();
-    let url = |address: SocketAddr| format!("http://{address}");
-    Targets {
-        comparator: client.comparator.or_else(|| file.comparator.map(|comparator| url(comparator.listen))),
-        engine: client.engine.or_else(|| file.engine.as_ref().map(|engine| url(engine.listen))),
-        engine_control: client.engine_control.or_else(|| file.engine.as_ref().map(|engine| url(engine.control_listen))),
-        token: client.token,
-        service_token: client.service_token,
-    }
+/// What is wrong and where, in one line.
+fn located(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or_else(String::new, |span| {
+        let before = text.get(..span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+        format!(":{line}:{column}")
+    });
+    format!("{}{at}: {}", path.display(), error.message())
 }
 
 #[cfg(test)]
@@ -201,10 +169,28 @@ mod tests {
         parse(Path::new("x.toml"), text, vars).map_err(|failure| failure.message)
     }
 
+    const ENGINE: &str =
+        "ledger = \"a\"\n[engine]\nlisten = \"127.0.0.1:1\"\ncontrol_listen = \"127.0.0.1:2\"\ndata_dir = \"e\"\n";
+
     #[test]
     fn an_unknown_key_is_named_with_line_and_column() {
         let error = parse_with("ledger = \"a\"\n[log]\ndata_dir = \"x\"\nsize = 3\n", &[]).unwrap_err();
         assert!(error.starts_with("x.toml:4:1: unknown field `size`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_keeps_its_place_whatever_the_environment_overrides() {
+        let vars = [("CROSSFADE_LEDGER", "b")];
+        for (text, place) in [
+            ("ledger = \"a\"\n[log]\ndata_dir = \"x\"\nsize = 3\n", "x.toml:4:1: unknown field `size`"),
+            ("ledger = \"a\"\n[log]\ndata_dir = 3\n", "x.toml:3:12: "),
+            ("ledger = \"a\"\n[log]\n", "x.toml:2:1: missing field `data_dir`"),
+            ("ledger = \"a\n", "x.toml:1:"),
+        ] {
+            let error = parse_with(text, &vars).unwrap_err();
+            assert!(error.starts_with(place), "{text}: {error}");
+            assert!(!error.contains("CROSSFADE_LEDGER"), "the variable is not to blame: {error}");
+        }
     }
 
     #[test]
@@ -216,8 +202,77 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_variable_in_a_section_is_an_error_that_names_it() {
-        let error = parse_with("ledger = \"a\"\n", &[("CROSSFADE_LOG_SIZE", "3")]).unwrap_err();
-        assert!(error.contains("CROSSFADE_LOG_SIZE") && error.contains("unknown field"), "{error}");
+    fn text_is_taken_as_what_is_wanted_in_its_place() {
+        let vars = [
+            ("CROSSFADE_LEDGER", "2026"),
+            ("CROSSFADE_LOG_DATA_DIR", "1993"),
+            ("CROSSFADE_ENGINE_LISTEN", "127.0.0.1:7"),
+            ("CROSSFADE_ENGINE_SHARDS", "3"),
+            ("CROSSFADE_ENGINE_REFUSAL_KEEPS_KEY", "false"),
+            ("CROSSFADE_ENGINE_DEFAULT_ANSWER", "async"),
+            ("CROSSFADE_ENGINE_ACTOR_HEADER", "true"),
+            ("CROSSFADE_ENGINE_SERVICE_TOKEN", "{ env = \"PATH\" }"),
+        ];
+        let file = parse_with(ENGINE, &vars).unwrap();
+        assert_eq!(file.ledger, "2026");
+        assert_eq!(file.log.unwrap().data_dir, Path::new("1993"));
+        let engine = file.engine.unwrap();
+        assert_eq!((engine.listen.port(), engine.shards, engine.refusal_keeps_key), (7, 3, false));
+        assert_eq!(engine.default_answer, engine::config::DefaultAnswer::Async);
+        assert_eq!(engine.actor_header.as_deref(), Some("true"));
+        assert!(engine.service_token.is_some());
+        let lists = parse_with(ENGINE, &[("CROSSFADE_RELAY_TRANSACTION_POINTERS", "[\"/a\", \"/b\"]")]).unwrap();
+        assert_eq!(lists.relay.unwrap().transaction_pointers, ["/a", "/b"]);
+        let quoted = parse_with("", &[("CROSSFADE_LEDGER", "\"2026\"")]).unwrap();
+        assert_eq!(quoted.ledger, "2026", "quotes are taken as in the file");
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_used_is_named_alone() {
+        let vars = [("CROSSFADE_LEDGER", "b"), ("CROSSFADE_ENGINE_SHARDS", "many")];
+        let error = parse_with(ENGINE, &vars).unwrap_err();
+        assert!(error.starts_with("CROSSFADE_ENGINE_SHARDS: invalid type"), "{error}");
+        let unknown = parse_with("ledger = \"a\"\n", &[("CROSSFADE_LOG_SIZE", "3")]).unwrap_err();
+        assert!(unknown.contains("CROSSFADE_LOG_SIZE") && unknown.contains("unknown field"), "{unknown}");
+    }
+
+    #[test]
+    fn a_secret_written_where_its_place_belongs_is_not_printed() {
+        let in_file = parse_with("ledger = \"a\"\n[client]\ntoken = \"hunter2\"\n", &[]).unwrap_err();
+        assert!(in_file.starts_with("x.toml:3:9: a secret is {env"), "{in_file}");
+        let in_environment = parse_with("ledger = \"a\"\n", &[("CROSSFADE_CLIENT_TOKEN", "hunter2")]).unwrap_err();
+        assert!(in_environment.contains("CROSSFADE_CLIENT_TOKEN: a secret is {env"), "{in_environment}");
+        let numeric = parse_with("ledger = \"a\"\n", &[("CROSSFADE_CLIENT_TOKEN", "4711")]).unwrap_err();
+        let list =
+            "ledger = \"a\"\n[[comparator.tokens]]\nname = \"x\"\npermission = \"viewer\"\nsecret = \"hunter2\"\n";
+        let in_list = parse_with(list, &[]).unwrap_err();
+        let section = parse_with("ledger = \"a\"\n", &[("CROSSFADE_COMPARATOR_TOKENS", "[{ secret = \"hunter2\" }]")]);
+        let no_section = parse_with("ledger = \"a\"\n", &[("CROSSFADE_COMPARATOR_TOKENS", "[\"hunter2\"]")]);
+        for error in [in_file, in_environment, numeric, in_list, section.unwrap_err(), no_section.unwrap_err()] {
+            assert!(!error.contains("hunter2") && !error.contains("4711"), "{error}");
+        }
+    }
+
+    fn checked(text: &str) -> Result<(), String> {
+        parse_with(text, &[]).unwrap().check().map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn every_section_is_checked_and_so_is_what_it_needs() {
+        assert_eq!(checked(ENGINE), Ok(()));
+        assert_eq!(checked("ledger = \"a\"\n"), Ok(()), "enough for the command line");
+        let relay = "[relay]\nservice_token = { env = \"PATH\" }\n";
+        for (text, said) in [
+            (format!("{ENGINE}shards = 0\n"), "shards"),
+            (format!("{ENGINE}actor_header = \"no header\"\n"), "actor_header"),
+            ("ledger = \"a\"\n[relay]\n".to_owned(), "relay.service_token"),
+            ("ledger = \"a\"\n[comparator]\nhandover_ms = 0\n".to_owned(), "comparator.handover_ms"),
+            (format!("ledger = \"a\"\n{relay}"), "both sections or neither"),
+            ("ledger = \"a\"\n[comparator]\n".to_owned(), "both sections or neither"),
+            (format!("ledger = \"a\"\n{relay}[comparator]\n"), "[log]"),
+        ] {
+            let problem = checked(&text).expect_err(&text);
+            assert!(problem.contains(said), "{text}: {problem}");
+        }
     }
 }

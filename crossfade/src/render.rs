@@ -27,6 +27,13 @@ pub fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Writes one line to standard error, where progress and reservations go.
+pub fn note(text: &str) {
+    use std::io::Write as _;
+    // Nobody reads along: no reason to stop.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// A table with a head; columns named in `right` (by index) are aligned to the right.
 pub fn table<const N: usize>(head: [&str; N], right: &[usize], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();

@@ -59,8 +59,8 @@ pub struct Bound {
 /// # Errors
 /// [`Error`]; each names what cannot be used.
 pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
-    let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     check(&config)?;
+    let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     host::ops::record_metrics();
     crate::metrics::describe();
     let log: Arc<dyn Log> = EmbeddedLog::open_file(&config.data_dir, LOG_FILE)?;
@@ -146,7 +146,12 @@ fn actor_header(config: &Config) -> Result<Option<axum::http::HeaderName>, Error
     })
 }
 
-fn check(config: &Config) -> Result<(), Error> {
+/// Finds what cannot work before anything is opened.
+///
+/// # Errors
+/// [`Error::Config`], which names the key.
+pub fn check(config: &Config) -> Result<(), Error> {
+    actor_header(config)?;
     let wrong = |key, problem: &str| Err(Error::Config { key, problem: problem.to_owned() });
     if !(1..=MAX_SHARDS).contains(&config.shards) {
         return wrong("shards", &format!("{} is not from 1 to {MAX_SHARDS}", config.shards));

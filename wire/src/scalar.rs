@@ -274,7 +274,9 @@ impl FromStr for Percent {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a percentage between 0 and 100 with at most two decimals");
-        let value = Decimal::from_str_exact(text).map_err(|_| wrong())? * Decimal::ONE_HUNDRED;
+        let value = Decimal::from_str_exact(text).map_err(|_| wrong())?;
+        // Checked: the operator of the decimal type panics on an overflow, and this text comes from outside.
+        let value = value.checked_mul(Decimal::ONE_HUNDRED).ok_or_else(wrong)?;
         if !value.fract().is_zero() {
             return Err(wrong());
         }
@@ -332,7 +334,8 @@ mod tests {
             assert_eq!(text.parse::<Percent>().map(Percent::hundredths), Ok(hundredths));
             assert_eq!(text.parse::<Percent>().map(|percent| percent.to_string()), Ok(text.to_owned()));
         }
-        for bad in ["-1", "100.01", "0.005", "x", ""] {
+        let enormous = "9999999999999999999999999999";
+        for bad in ["-1", "100.01", "0.005", "x", "", enormous, &format!("-{enormous}"), &format!("{enormous}9999")] {
             assert!(bad.parse::<Percent>().is_err(), "{bad}");
         }
     }

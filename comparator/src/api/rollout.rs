@@ -1,18 +1,22 @@
 //! `/api/rollout`: where the dial stands, and moving it.
 
 use crate::api::auth::{Operator, Viewer};
-use crate::api::problem::{Body, reason};
+use crate::api::problem::{Asked, Body, reason};
 use crate::api::{Answer, Refused};
-use crate::rollout::{Request, moves};
+use crate::rollout::moves::Direction;
+use crate::rollout::state::DialState;
+use crate::rollout::{Refusal, Request, moves};
 use crate::service::Parts;
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
 use wire::control::{Reason, RolloutHistory, RolloutView, SetRollout};
-use wire::rollout::GateReading;
+use wire::rollout::{GateReading, Setting};
 use wire::words::Permission;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Parts>> {
@@ -44,13 +48,57 @@ async fn history(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<RolloutHi
     Ok(Json(parts.dial.state().await?.history()))
 }
 
-/// The gates as they stand for the next move up.
-#[utoipa::path(get, path = "/api/rollout/gates", tag = "rollout", security(("token" = [])), responses(
-    (status = 200, body = Vec<GateReading>),
-))]
-async fn gates(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<Vec<GateReading>> {
+/// Which move.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Towards {
+    /// What the dial would be set to: `passthrough`, `capture`, `shadow`, or a percentage.
+    to: Option<String>,
+}
+
+/// The gates as they stand: for the next move up or, with `to`, for that move, which is not made. A move down meets
+/// none. A move that would be refused for another reason than its gates is refused here alike.
+#[utoipa::path(get, path = "/api/rollout/gates", tag = "rollout", security(("token" = [])), params(Towards),
+    responses(
+        (status = 200, body = Vec<GateReading>),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "MalformedRequest"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "NothingToDo, LostRace or Frozen"),
+    ))]
+async fn gates(_: Viewer, State(parts): State<Arc<Parts>>, Asked(towards): Asked<Towards>) -> Answer<Vec<GateReading>> {
     let state = parts.dial.state().await?;
-    Ok(Json(parts.dial.gates(&state, None)))
+    let Some(to) = towards.to else {
+        return Ok(Json(parts.dial.gates(&state, None)));
+    };
+    let to = moves::parse_target(&to).map_err(|why| Refused::malformed("?to", "InvalidValue", why))?;
+    Ok(Json(met(&parts, &state, to)?))
+}
+
+/// The gates that a move to `to` would meet, by what is known at this moment; the order of the refusals is that of
+/// [`crate::rollout::Dial::set`].
+fn met(parts: &Parts, state: &DialState, to: Setting) -> Result<Vec<GateReading>, Refusal> {
+    let rollout = &state.rollout;
+    match moves::direction(rollout, to) {
+        Direction::Down => return Ok(Vec::new()),
+        Direction::Never => {
+            return Err(Refusal::NothingToDo("the cutover is complete: there is no way back".to_owned()));
+        }
+        Direction::Nowhere if rollout.pending.is_none() => {
+            return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
+        }
+        Direction::Nowhere | Direction::Up { .. } => {}
+    }
+    if let Some(pending) = &rollout.pending {
+        return Err(Refusal::LostRace(format!(
+            "the move to {} is being handed over: wait, or roll back",
+            moves::describe(pending.to)
+        )));
+    }
+    if rollout.frozen {
+        return Err(Refusal::Frozen);
+    }
+    Ok(parts.dial.gates(state, Some(to)))
 }
 
 /// Sets the dial to `passthrough`, `capture`, `shadow`, or a percentage. Up only through open gates, unless an

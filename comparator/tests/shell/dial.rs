@@ -2,13 +2,14 @@
 
 use crate::front::{Front, Manners};
 use crate::meddler::Mishap;
+use crate::traffic::{answer, begin, topup};
 use crate::world::{APPROVER, OPERATOR, World, code};
 use eventlog::Log;
 use http::StatusCode;
 use serde_json::{Value, json};
 use wire::rollout::{RolloutBody, Setting, TOPIC};
 use wire::scalar::Percent;
-use wire::words::Stage;
+use wire::words::{Stage, System};
 
 pub fn moved(version: u64, stage: Stage, percent: u16) -> RolloutBody {
     let to = Setting { stage, percent: Percent::whole(percent) };
@@ -55,6 +56,62 @@ async fn up_through_closed_gates_takes_an_approver_who_forces() {
     let bodies = world.bodies().await;
     let [RolloutBody::Moved { forced: true, evidence, .. }] = bodies.as_slice() else { panic!("{bodies:?}") };
     assert!(evidence.iter().any(|gate| gate.gate == "fronts" && !gate.open));
+}
+
+/// What `set` would answer, asked without setting: 200 with open gates, or the code of the refusal.
+async fn would(world: &World, to: &str) -> String {
+    let (status, body) = world.get(&format!("/api/rollout/gates?to={to}")).await;
+    match body.as_array() {
+        Some(gates) if gates.iter().all(|gate| gate["open"] == true) => format!("{}", status.as_u16()),
+        Some(_) => "409 GatesNotMet".to_owned(),
+        None => format!("{} {}", status.as_u16(), code(&body)),
+    }
+}
+
+async fn does(world: &World, to: &str) -> String {
+    let (status, body) = world.set(to).await;
+    if status == StatusCode::OK { "200".to_owned() } else { format!("{} {}", status.as_u16(), code(&body)) }
+}
+
+#[tokio::test]
+async fn the_gates_of_a_move_say_what_setting_it_would_say() {
+    let mut world = World::without_comparator(|_| {}).await;
+    world.append(moved(1, Stage::Ramp, 25)).await;
+    world.start().await;
+    world.caught_up().await;
+    // No front is connected: up is closed, down always goes.
+    for (to, said) in [
+        ("banana", "400 MalformedRequest"),
+        ("101", "400 MalformedRequest"),
+        ("9999999999999999999999999999", "400 MalformedRequest"),
+        ("50", "409 GatesNotMet"),
+        ("25", "409 NothingToDo"),
+        ("10", "200"),
+        ("0", "200"),
+        ("capture", "200"),
+    ] {
+        assert_eq!(would(&world, to).await, said, "{to}");
+        assert_eq!(does(&world, to).await, said, "{to}");
+    }
+    assert_eq!(world.post(OPERATOR, "/api/rollout/freeze", json!({ "reason": "test" })).await.0, StatusCode::OK);
+    for (to, said) in [("shadow", "409 Frozen"), ("passthrough", "200")] {
+        assert_eq!(would(&world, to).await, said, "{to}");
+        assert_eq!(does(&world, to).await, said, "{to}");
+    }
+    let (_, gates) = world.get("/api/rollout/gates").await;
+    assert_eq!(gates.as_array().map(Vec::len), Some(4), "without a target: as for the next move");
+}
+
+#[tokio::test]
+async fn held_legs_close_the_gates_from_capture_to_a_percentage_and_not_to_shadow() {
+    let world = World::with(|config| config.drained_within_ms = 1).await;
+    let front = Front::polite(&world, "a").await;
+    world.gates_open().await;
+    let held = begin(front.journal(), "held", "alice", "5").await;
+    answer(front.journal(), &held, &topup(System::Legacy, "held", "alice", "5", "0")).await;
+    let closed = |gates: &Value| gates.as_array().unwrap().iter().any(|gate| gate["open"] == false);
+    world.until("/api/rollout/gates?to=25", "held legs are undelivered legs", closed).await;
+    assert_eq!((would(&world, "shadow").await, does(&world, "25").await), ("200".into(), "409 GatesNotMet".into()));
 }
 
 #[tokio::test]

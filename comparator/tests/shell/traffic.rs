@@ -118,14 +118,8 @@ pub async fn complete(
     exchange
 }
 
-/// The rest of a top-up that was begun.
-pub async fn finish(
-    journal: &Journal,
-    shadows: &mut Shadows,
-    exchange: &ExchangeNumber,
-    legacy: &TransactionResult,
-    engine: &TransactionResult,
-) {
+/// The authority's answer to a top-up that was begun; its shadow leg is not delivered yet.
+pub async fn answer(journal: &Journal, exchange: &ExchangeNumber, legacy: &TransactionResult) {
     let result = AuthorityResult {
         intent: exchange.sequence,
         class: Class::Applied,
@@ -137,6 +131,17 @@ pub async fn finish(
         failure: None,
     };
     journal.write(ExchangeBody::Result(result)).await;
+}
+
+/// The rest of a top-up that was begun.
+pub async fn finish(
+    journal: &Journal,
+    shadows: &mut Shadows,
+    exchange: &ExchangeNumber,
+    legacy: &TransactionResult,
+    engine: &TransactionResult,
+) {
+    answer(journal, exchange, legacy).await;
     let (exchange, system, mode) = (exchange.clone(), System::Engine, Mode::Shadow);
     shadows.write(ShadowBody::Sending { exchange: exchange.clone(), system, mode, attempt: 1 }).await;
     let leg = LegResult {

@@ -1,6 +1,6 @@
 //! `crossfade account …` and `crossfade transaction …`: what the engine knows.
 
-use super::exchanges::query_value;
+use super::exchanges::escaped;
 use crate::cli::{AccountCommand, Output, TransactionCommand};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
@@ -10,12 +10,12 @@ use wire::billing::{Account, AccountEvent, AccountEventPage, Balance, Side, Tran
 pub async fn run(parts: &Parts, command: AccountCommand, output: Output) -> anyhow::Result<Exit> {
     match command {
         AccountCommand::Show { id } => {
-            let account: Account = parts.get(Part::Engine, &format!("/accounts/{id}")).await?;
+            let account: Account = parts.get(Part::Engine, &format!("/accounts/{}", escaped(&id))).await?;
             render::show(output, &account, account_page)?;
         }
         AccountCommand::Balance { id, at } => {
-            let at = at.map_or_else(String::new, |at| format!("?at={}", query_value(&at)));
-            let balance: Balance = parts.get(Part::Engine, &format!("/accounts/{id}/balance{at}")).await?;
+            let at = at.map_or_else(String::new, |at| format!("?at={}", escaped(&at)));
+            let balance: Balance = parts.get(Part::Engine, &format!("/accounts/{}/balance{at}", escaped(&id))).await?;
             render::show(output, &balance, balance_page)?;
         }
         AccountCommand::Events { id, from_version } => {
@@ -29,7 +29,7 @@ pub async fn run(parts: &Parts, command: AccountCommand, output: Output) -> anyh
 /// Shows a transaction by either system's id.
 pub async fn transaction(parts: &Parts, command: TransactionCommand, output: Output) -> anyhow::Result<Exit> {
     let TransactionCommand::Show { id } = command;
-    let result: TransactionResult = parts.get(Part::Engine, &format!("/transactions/{id}")).await?;
+    let result: TransactionResult = parts.get(Part::Engine, &format!("/transactions/{}", escaped(&id))).await?;
     render::show(output, &result, transaction_page)?;
     Ok(Exit::Done)
 }
@@ -39,7 +39,7 @@ async fn events(parts: &Parts, id: &str, from_version: u64) -> anyhow::Result<Ac
     let mut all = AccountEventPage { events: Vec::new(), next: Some(from_version) };
     while let Some(from) = all.next {
         let page: AccountEventPage =
-            parts.get(Part::Engine, &format!("/accounts/{id}/events?fromVersion={from}")).await?;
+            parts.get(Part::Engine, &format!("/accounts/{}/events?fromVersion={from}", escaped(id))).await?;
         all.events.extend(page.events);
         all.next = page.next;
     }

@@ -1,5 +1,6 @@
 //! `crossfade discrepancies …`: the roots that somebody has to settle.
 
+use super::exchanges::escaped;
 use crate::cli::{DiscrepanciesCommand, Output};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
@@ -9,7 +10,7 @@ use wire::decision::Offset;
 /// Lists, shows, settles or reopens discrepancies and gaps; a list with open ones exits with 3.
 pub async fn run(parts: &Parts, command: DiscrepanciesCommand, output: Output) -> anyhow::Result<Exit> {
     let change = async |id: String, verb: &str, reason: String| -> anyhow::Result<Exit> {
-        let path = format!("/api/discrepancies/{id}/{verb}");
+        let path = format!("/api/discrepancies/{}/{verb}", escaped(&id));
         let changed: DiscrepancyChanged = parts.post(Part::Comparator, &path, &Reason { reason }).await?;
         render::show(output, &changed, changed_page)?;
         Ok(Exit::Done)
@@ -23,7 +24,7 @@ pub async fn run(parts: &Parts, command: DiscrepanciesCommand, output: Output) -
             Ok(if open || !page.gaps.is_empty() { Exit::Unmet } else { Exit::Done })
         }
         DiscrepanciesCommand::Show { id } => {
-            let subject: Subject = parts.get(Part::Comparator, &format!("/api/discrepancies/{id}")).await?;
+            let subject: Subject = parts.get(Part::Comparator, &format!("/api/discrepancies/{}", escaped(&id))).await?;
             render::show(output, &subject, one)?;
             Ok(Exit::Done)
         }

@@ -12,25 +12,27 @@ pub async fn run(parts: &Parts, command: ExchangesCommand, output: Output) -> an
             let mut path = format!("/api/exchanges?limit={limit}");
             for (name, value) in [("verdict", verdict), ("account", account), ("since", since)] {
                 if let Some(value) = value {
-                    path.push_str(&format!("&{name}={}", query_value(&value)));
+                    path.push_str(&format!("&{name}={}", escaped(&value)));
                 }
             }
             let page: ExchangePage = parts.get(Part::Comparator, &path).await?;
             render::show(output, &page, list)?;
         }
         ExchangesCommand::Show { id } => {
-            let exchange: ExchangeView = parts.get(Part::Comparator, &format!("/api/exchanges/{id}")).await?;
+            let exchange: ExchangeView =
+                parts.get(Part::Comparator, &format!("/api/exchanges/{}", escaped(&id))).await?;
             render::show(output, &exchange, one)?;
         }
     }
     Ok(Exit::Done)
 }
 
-/// Escapes what a query may not hold as it is; `+`, `&`, `:` and the like come up in times and ids.
-pub fn query_value(value: &str) -> String {
+/// Escapes what a query or a segment of a path may not hold as it is: `+` and `&` come up in times, and an id that
+/// is none must not lead elsewhere.
+pub fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'@') {
             escaped.push(char::from(byte));
         } else {
             escaped.push_str(&format!("%{byte:02X}"));

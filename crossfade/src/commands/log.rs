@@ -1,5 +1,6 @@
 //! `crossfade log tail`: any topic as JSON, one object a line.
 
+use super::exchanges::escaped;
 use crate::cli::LogCommand;
 use crate::client::{Exit, Failure, Part, Parts};
 use crate::render;
@@ -45,7 +46,7 @@ fn keeper(topic: &str) -> anyhow::Result<Part> {
 /// Hands every record of a partition to `visit`, as it arrives.
 ///
 /// # Errors
-/// When the part does not answer, the stream breaks, or `visit` fails.
+/// When the part does not answer in time, the stream breaks or, unless followed, stands still, or `visit` fails.
 pub async fn each(
     parts: &Parts,
     topic: &str,
@@ -54,10 +55,15 @@ pub async fn each(
     follow: bool,
     mut visit: impl FnMut(Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let path = format!("/internal/log/{topic}/{partition}?from={from}&follow={follow}");
+    let path = format!("/internal/log/{}/{partition}?from={from}&follow={follow}", escaped(topic));
     let mut body = parts.open(keeper(topic)?, &path).await?.into_body();
     let mut pending = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = body.frame();
+        // Whoever follows waits for what is yet to happen; else the records are there already.
+        let frame = if follow { Ok(frame.await) } else { host::clock::timeout(parts.timeout(), frame).await };
+        let frame = frame.map_err(|_| Failure::new(Exit::TimedOut, format!("{topic}/{partition} stands still")))?;
+        let Some(frame) = frame else { break };
         let Ok(data) = frame.context("the log's stream broke")?.into_data() else { continue };
         pending.extend_from_slice(&data);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {

@@ -48,8 +48,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
 fn configuration(global: &crate::cli::Global, command: &ConfigCommand, output: Output) -> anyhow::Result<Exit> {
     let file = config::load(global)?;
     match (command, output) {
-        (ConfigCommand::Check, Output::Table) => render::line("the configuration is usable")?,
-        (ConfigCommand::Check, Output::Json) => render::line("{\"usable\": true}")?,
+        (ConfigCommand::Check, output) => {
+            file.check()?;
+            match output {
+                Output::Table => render::line("the configuration is usable")?,
+                Output::Json => render::line("{\"usable\": true}")?,
+            }
+        }
         (ConfigCommand::Print, Output::Table) => render::line(toml::to_string(&file)?.trim_end())?,
         (ConfigCommand::Print, Output::Json) => render::line(&serde_json::to_string_pretty(&file)?)?,
     }

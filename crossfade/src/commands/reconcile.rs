@@ -1,5 +1,6 @@
 //! `crossfade reconcile …`: the balances of all accounts, compared.
 
+use super::exchanges::escaped;
 use crate::cli::{Output, ReconcileCommand};
 use crate::client::{Exit, Failure, Part, Parts};
 use crate::render;
@@ -14,7 +15,7 @@ pub async fn run(parts: &Parts, command: ReconcileCommand, output: Output) -> an
             parts.post(Part::Comparator, "/api/reconciliations", &body).await?
         }
         ReconcileCommand::Show { id: Some(id) } => {
-            parts.get(Part::Comparator, &format!("/api/reconciliations/{id}")).await?
+            parts.get(Part::Comparator, &format!("/api/reconciliations/{}", escaped(&id))).await?
         }
         ReconcileCommand::Show { id: None } => {
             let page: ReconciliationPage = parts.get(Part::Comparator, "/api/reconciliations").await?;

@@ -1,10 +1,12 @@
 //! `crossfade rollout …`: the dial.
 
+use super::exchanges::escaped;
 use crate::cli::{Output, RolloutCommand};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
+use serde::Serialize;
 use wire::control::{Reason, RolloutChange, RolloutHistory, RolloutView, SetRollout};
-use wire::rollout::GateReading;
+use wire::rollout::{GateReading, Setting};
 
 /// Runs one of the dial's verbs.
 pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyhow::Result<Exit> {
@@ -15,9 +17,10 @@ pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyh
         RolloutCommand::Show => parts.get(Part::Comparator, "/api/rollout").await?,
         RolloutCommand::Set { to, reason, force, dry_run } => {
             if dry_run {
-                return dry_run_of(parts, &to, output).await;
+                return dry_run_of(parts, to, output).await;
             }
-            let set = SetRollout { to, reason: reason.reason, force };
+            // The command line asks for one; a blank one is refused by the comparator.
+            let set = SetRollout { to, reason: reason.unwrap_or_default(), force };
             parts.post(Part::Comparator, "/api/rollout/set", &set).await?
         }
         RolloutCommand::Rollback { reason } => change("rollback", reason.reason).await?,
@@ -34,17 +37,41 @@ pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyh
     Ok(Exit::Done)
 }
 
-/// Says what `set` would meet, without asking for it.
-async fn dry_run_of(parts: &Parts, to: &str, output: Output) -> anyhow::Result<Exit> {
+/// A move that was not made.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DryRun {
+    from: Setting,
+    to: String,
+    /// Whether it would be made without force.
+    allowed: bool,
+    /// The gates that it would meet; none on the way down.
+    gates: Vec<GateReading>,
+}
+
+/// Says what `set` would say, without setting anything; what is refused for another reason than a gate is so here.
+async fn dry_run_of(parts: &Parts, to: String, output: Output) -> anyhow::Result<Exit> {
+    let gates: Vec<GateReading> =
+        parts.get(Part::Comparator, &format!("/api/rollout/gates?to={}", escaped(&to))).await?;
     let view: RolloutView = parts.get(Part::Comparator, "/api/rollout").await?;
-    let open = view.gates.iter().all(|gate| gate.open) && !view.frozen;
-    render::show(output, &view, |view| {
-        let now = format!("{} at {} %", view.setting.stage, view.setting.percent);
-        let gates = gates_table(&view.gates);
-        let frozen = if view.frozen { "The dial is frozen: nothing goes up.\n" } else { "" };
-        format!("From {now} to {to}. Nothing was changed.\n{frozen}\n{gates}\n")
-    })?;
-    Ok(if open { Exit::Done } else { Exit::Unmet })
+    let allowed = gates.iter().all(|gate| gate.open);
+    let run = DryRun { from: view.setting, to, allowed, gates };
+    render::show(output, &run, dry_run_page)?;
+    Ok(if allowed { Exit::Done } else { Exit::Unmet })
+}
+
+fn dry_run_page(run: &DryRun) -> String {
+    let mut page = format!("From {} at {} % to {}. Nothing was changed.\n", run.from.stage, run.from.percent, run.to);
+    page.push_str(match (run.allowed, run.gates.is_empty()) {
+        (true, true) => "It would be made at once: no gate stands on the way down.\n",
+        (true, false) => "It would be made: its gates are open.\n",
+        (false, _) => "It would be refused: a gate is closed (an approver may force it).\n",
+    });
+    if !run.gates.is_empty() {
+        page.push('\n');
+        page.push_str(&gates_table(&run.gates));
+    }
+    page
 }
 
 async fn gates(parts: &Parts, output: Output) -> anyhow::Result<Exit> {

@@ -1,8 +1,8 @@
 //! The dial's way through the demo, and who turns it.
 
-use super::eprint_line;
 use super::site::Site;
 use crate::cli::DemoArgs;
+use crate::render;
 use anyhow::{Context, bail};
 use host::clock;
 use host::http::Client;
@@ -86,7 +86,7 @@ impl Journey {
         if !answer.status.is_success() {
             bail!("the legacy does not know the fault `{fault}`: {}", String::from_utf8_lossy(&answer.body));
         }
-        eprint_line(&format!("switched on in the legacy, unknown to everybody else: {fault}"));
+        render::note(&format!("switched on in the legacy, unknown to everybody else: {fault}"));
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl Journey {
         loop {
             let answer = self.client.post(&url, Some(token), &set, Duration::from_secs(10)).await?;
             if answer.status.is_success() {
-                eprint_line(&format!("dial → {stop}{}", if force { " (forced)" } else { "" }));
+                render::note(&format!("dial → {stop}{}", if force { " (forced)" } else { "" }));
                 return Ok(());
             }
             let problem: Problem = answer.json().context("the control API answered something else than expected")?;

@@ -63,7 +63,7 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
             Ok(exit)
         }
         () = host::task::interrupted() => {
-            eprint_line("interrupted: stopping");
+            render::note("interrupted: stopping");
             shutdown.stop();
             running.join(&shutdown).await?;
             Ok(Exit::Done)
@@ -105,7 +105,7 @@ async fn played(
     watching.stop();
     render::show(output, &report, report::page)?;
     if !args.once {
-        eprint_line("The demo goes on with a little traffic until interrupted (Ctrl-C).");
+        render::note("The demo goes on with a little traffic until interrupted (Ctrl-C).");
         let pace = Pace::Open { per_second: IDLE_RATE };
         let prefix = "idle".to_owned();
         let workload = Workload::new(Config { seed: args.seed, prefix, ..Config::default() });
@@ -153,13 +153,6 @@ async fn until_ready(site: &Site) -> anyhow::Result<()> {
 }
 
 fn say(site: &Site) {
-    eprint_line(&format!("Everything runs on this machine, in {}.", site.folder.display()));
-    eprint_line(&format!("Look around meanwhile: crossfade status -w --config {}", site.config.display()));
-}
-
-/// One line to standard error, where progress goes.
-pub(crate) fn eprint_line(line: &str) {
-    use std::io::Write as _;
-    // Nobody reads along: no reason to stop.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    render::note(&format!("Everything runs on this machine, in {}.", site.folder.display()));
+    render::note(&format!("Look around meanwhile: crossfade status -w --config {}", site.config.display()));
 }

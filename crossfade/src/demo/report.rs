@@ -16,9 +16,10 @@ use testbed_auditor::Observer;
 use testbed_loadgen::report::Report as Sent;
 use testbed_loadgen::system::System;
 use wire::billing::{Account, AccountPage};
-use wire::control::{Discrepancy, DiscrepancyPage, RunReconciliation, Summary};
+use wire::control::{Discrepancy, DiscrepancyPage, Gap, RunReconciliation, Summary};
 use wire::decision::Reconciliation;
 use wire::scalar::Money;
+use wire::words::VerdictKind;
 
 /// Legs that were held up by a fault are repeated and resolved within so long.
 const JUDGED_DEADLINE: Duration = Duration::from_secs(90);
@@ -32,6 +33,8 @@ pub struct Report {
     client_errors: u64,
     summary: Summary,
     discrepancies: Vec<Discrepancy>,
+    /// Exchanges of which there is no record.
+    gaps: Vec<Gap>,
     reconciliation: Reconciliation,
     latencies: Vec<Percentiles>,
     /// Sum of all balances of the engine per currency; each has to be zero.
@@ -41,15 +44,52 @@ pub struct Report {
 }
 
 impl Report {
-    /// 0 when everything agrees, 3 when something was found.
+    /// 0 when everything was compared and agrees, 3 when not.
     pub fn exit(&self) -> Exit {
-        let conserved = self.conservation.values().all(|sum| sum == "0");
-        let clean = self.discrepancies.is_empty()
-            && self.violations.is_empty()
-            && self.reconciliation.different == 0
-            && self.summary.open == 0
-            && conserved;
-        if clean { Exit::Done } else { Exit::Unmet }
+        if self.reservations().is_empty() { Exit::Done } else { Exit::Unmet }
+    }
+
+    /// Everything that stands against "both systems agree", a line each; empty only if all was compared.
+    fn reservations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut unless_none = |count: u64, what: &str| {
+            if count > 0 {
+                found.push(format!("{} {what}", render::count(count)));
+            }
+        };
+        let verdicts = |wanted: VerdictKind| {
+            let counts = self.summary.verdicts.iter().filter(|count| count.verdict == wanted);
+            counts.map(|count| count.exchanges).sum::<u64>()
+        };
+        let reconciled = &self.reconciliation;
+        unless_none(self.client_errors, "requests were not answered, or with an error of a server");
+        unless_none(self.summary.discrepancies_open.max(self.discrepancies.len() as u64), "discrepancies are open");
+        unless_none(self.summary.gaps.max(self.gaps.len() as u64), "gaps: exchanges went on without a record");
+        unless_none(self.summary.open.max(verdicts(VerdictKind::Open)), "exchanges are not judged");
+        unless_none(self.summary.unknown.max(verdicts(VerdictKind::Unknown)), "exchanges have a leg of unknown effect");
+        unless_none(verdicts(VerdictKind::Missing), "exchanges lack the record of a leg");
+        unless_none(verdicts(VerdictKind::Unreadable), "exchanges have a record that cannot be read");
+        unless_none(reconciled.different, "balances differ");
+        unless_none(reconciled.only_legacy, "accounts are only in the legacy");
+        unless_none(reconciled.only_engine, "accounts are only in the engine");
+        unless_none(reconciled.not_comparable, "accounts could not be compared");
+        unless_none(self.violations.len() as u64, "statements of clients and balances disagree");
+        if self.summary.exchanges == 0 {
+            found.push("no exchange was recorded".to_owned());
+        }
+        if !self.summary.caught_up {
+            found.push("the comparator has not read the whole log".to_owned());
+        }
+        if let Some(why) = &reconciled.not_comparable_because {
+            found.push(format!("no balances were compared: {why}"));
+        } else if reconciled.compared == 0 {
+            found.push("no balances were compared".to_owned());
+        }
+        let conserved = !self.conservation.is_empty() && self.conservation.values().all(|sum| sum == "0");
+        if !conserved {
+            found.push("the engine's balances do not sum to zero".to_owned());
+        }
+        found
     }
 }
 
@@ -78,6 +118,7 @@ pub async fn make(
         client_errors: sent.counted.errors,
         summary: parts.get(Part::Comparator, "/api/summary").await?,
         discrepancies: discrepancies.discrepancies,
+        gaps: discrepancies.gaps,
         reconciliation,
         latencies,
         conservation: conservation(&engine),
@@ -148,7 +189,11 @@ pub fn page(report: &Report) -> String {
     page.push('\n');
     page.push_str(&latencies(&report.latencies));
     page.push('\n');
+    page.push_str(&conclusion(&report.reservations()));
     page.push_str(&found(&report.discrepancies));
+    for gap in report.gaps.iter().take(10) {
+        page.push_str(&format!("gap {}: {}\n", gap.id, gap.what));
+    }
     for violation in report.violations.iter().take(10) {
         page.push_str(&format!("auditor: {violation}\n"));
     }
@@ -158,7 +203,9 @@ pub fn page(report: &Report) -> String {
 fn conservation_line(sums: &BTreeMap<String, String>) -> String {
     let off: Vec<_> =
         sums.iter().filter(|(_, sum)| *sum != "0").map(|(currency, sum)| format!("{sum} {currency}")).collect();
-    if off.is_empty() {
+    if sums.is_empty() {
+        "unknown: the engine shows no account".to_owned()
+    } else if off.is_empty() {
         "exact: the engine's balances sum to zero".to_owned()
     } else {
         format!("BROKEN: {}", off.join(", "))
@@ -187,9 +234,18 @@ fn latencies(latencies: &[Percentiles]) -> String {
     render::table(["latency", "requests", "p50", "p90", "p99", "max"], &[1, 2, 3, 4, 5], latencies.iter().map(row))
 }
 
+/// What may be said at the end: that both systems agree, or what stands against it.
+fn conclusion(reservations: &[String]) -> String {
+    if reservations.is_empty() {
+        return "\nNo discrepancies: both systems agree on every exchange and every balance.\n".to_owned();
+    }
+    let lines: String = reservations.iter().map(|reservation| format!("  {reservation}\n")).collect();
+    format!("\nThat both systems agree cannot be said:\n{lines}")
+}
+
 fn found(discrepancies: &[Discrepancy]) -> String {
     if discrepancies.is_empty() {
-        return "\nNo discrepancies: both systems agree on every exchange and every balance.\n".to_owned();
+        return String::new();
     }
     let mut causes: BTreeMap<String, u64> = BTreeMap::new();
     for discrepancy in discrepancies {
@@ -214,4 +270,148 @@ fn found(discrepancies: &[Discrepancy]) -> String {
         text.push_str(&format!("\n… and {} more: crossfade discrepancies list\n", discrepancies.len() - 20));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::control::{RolloutView, VerdictCount};
+    use wire::rollout::Setting;
+    use wire::scalar::{Percent, Timestamp};
+    use wire::words::{Cause, Stage};
+
+    fn reconciliation() -> Reconciliation {
+        Reconciliation {
+            id: "r".to_owned(),
+            started_at: Timestamp(0),
+            ended_at: Timestamp(1),
+            compared: 3,
+            equal: 3,
+            different: 0,
+            explained: 0,
+            only_legacy: 0,
+            only_engine: 0,
+            not_comparable: 0,
+            not_comparable_because: None,
+            variance: Vec::new(),
+            differences: Vec::new(),
+        }
+    }
+
+    fn summary() -> Summary {
+        let verdict = |verdict| VerdictCount { verdict, detail: None, exchanges: 5 };
+        Summary {
+            ledger: "demo".to_owned(),
+            caught_up: true,
+            exchanges: 20,
+            open: 0,
+            verdicts: [VerdictKind::Match, VerdictKind::Order, VerdictKind::Single].map(verdict).to_vec(),
+            rates: Vec::new(),
+            discrepancies_open: 0,
+            unknown: 0,
+            gaps: 0,
+            overtaken: 0,
+            cross_cohort: 0,
+            levels_deferred: 0,
+            money_at_variance: Vec::new(),
+            rollout: RolloutView {
+                version: 1,
+                setting: Setting { stage: Stage::Engine, percent: Percent::ALL },
+                frozen: false,
+                pending: None,
+                held_back: 0,
+                pins: 0,
+                since: Timestamp(0),
+                gates: Vec::new(),
+                next_steps: Vec::new(),
+            },
+            fronts: Vec::new(),
+            last_reconciliation: None,
+        }
+    }
+
+    fn clean() -> Report {
+        Report {
+            seed: 1,
+            requests: 20,
+            client_errors: 0,
+            summary: summary(),
+            discrepancies: Vec::new(),
+            gaps: Vec::new(),
+            reconciliation: reconciliation(),
+            latencies: Vec::new(),
+            conservation: BTreeMap::from([("EUR".to_owned(), "0".to_owned())]),
+            violations: Vec::new(),
+        }
+    }
+
+    fn discrepancy() -> Discrepancy {
+        Discrepancy {
+            id: "front.1.7".to_owned(),
+            cause: Cause::Amount,
+            status: "open".to_owned(),
+            found_at: Timestamp(0),
+            key: None,
+            system: None,
+            offsets: Vec::new(),
+            carried: 0,
+            detail: String::new(),
+            settled: None,
+        }
+    }
+
+    fn gap() -> Gap {
+        Gap {
+            id: "gap:front.1.9".to_owned(),
+            status: "open".to_owned(),
+            exchanges: 1,
+            what: "an unclean boot".to_owned(),
+            at: Timestamp(0),
+        }
+    }
+
+    fn one_more(report: &mut Report, verdict: VerdictKind) {
+        report.summary.verdicts.push(VerdictCount { verdict, detail: None, exchanges: 1 });
+    }
+
+    #[test]
+    fn it_is_clean_only_if_everything_was_compared_and_agrees() {
+        assert_eq!((clean().exit(), clean().reservations()), (Exit::Done, Vec::new()));
+        assert!(page(&clean()).contains("both systems agree"));
+        type Change = fn(&mut Report);
+        let cases: [(&str, Change); 21] = [
+            ("1 requests were not answered", |report| report.client_errors = 1),
+            ("1 discrepancies", |report| report.discrepancies.push(discrepancy())),
+            ("1 gaps", |report| report.gaps.push(gap())),
+            ("1 exchanges are not judged", |report| report.summary.open = 1),
+            ("1 exchanges are not judged", |report| one_more(report, VerdictKind::Open)),
+            ("1 exchanges have a leg of unknown", |report| report.summary.unknown = 1),
+            ("1 exchanges have a leg of unknown", |report| one_more(report, VerdictKind::Unknown)),
+            ("1 exchanges lack", |report| one_more(report, VerdictKind::Missing)),
+            ("cannot be read", |report| one_more(report, VerdictKind::Unreadable)),
+            ("no exchange was recorded", |report| report.summary.exchanges = 0),
+            ("not read the whole log", |report| report.summary.caught_up = false),
+            ("1 balances differ", |report| report.reconciliation.different = 1),
+            ("only in the legacy", |report| report.reconciliation.only_legacy = 1),
+            ("only in the engine", |report| report.reconciliation.only_engine = 1),
+            ("1 accounts could not", |report| report.reconciliation.not_comparable = 1),
+            ("no balances were compared", |report| report.reconciliation.compared = 0),
+            ("no balances were compared: front-a is silent", |report| {
+                report.reconciliation.not_comparable_because = Some("front-a is silent".to_owned());
+            }),
+            ("1 statements", |report| report.violations.push("alice".to_owned())),
+            ("do not sum to zero", |report| {
+                report.conservation.insert("EUR".to_owned(), "0.01".to_owned());
+            }),
+            ("do not sum to zero", |report| report.conservation.clear()),
+            ("1,000 requests", |report| report.client_errors = 1_000),
+        ];
+        for (said, change) in cases {
+            let mut report = clean();
+            change(&mut report);
+            assert_eq!(report.exit(), Exit::Unmet, "{said}");
+            let page = page(&report);
+            assert!(page.contains(said) && !page.contains("both systems agree on"), "{said}: {page}");
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The live line: what a migration team would look at, once a second.
 
-use super::eprint_line;
 use crate::client::{Part, Parts};
 use crate::render;
 use host::clock;
@@ -29,7 +28,7 @@ pub fn start(parts: Parts, runner: Arc<Runner>, shutdown: Shutdown) -> Shutdown 
             if let Ok(summary) = parts.get::<Summary>(Part::Comparator, "/api/summary").await {
                 let p99 = runner.latencies().percentiles().p99_micros as f64 / 1000.0;
                 let rate = sent - sent_before;
-                eprint_line(&line(&summary, counted, rate, p99, begun.elapsed()));
+                render::note(&line(&summary, counted, rate, p99, begun.elapsed()));
             }
             sent_before = sent;
         }

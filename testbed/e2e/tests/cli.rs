@@ -15,6 +15,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
         .args(arguments)
         .env_remove("CROSSFADE_CONFIG")
         .env_remove("CROSSFADE_TOKEN")
+        .env_remove("CROSSFADE_TOKEN_FILE")
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -40,12 +41,62 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
         (&["front", "--config", "/nowhere/crossfade.toml"], "/nowhere/crossfade.toml"),
         (&["front", "--config", unknown], "4:1: unknown field `speed`"),
         (&["status"], "--comparator"),
+        (&["status", "--timeout", "0"], "--timeout"),
+        (&["rollout", "set", "banana", "--reason", "test"], "banana"),
+        (&["rollout", "set", "banana", "--dry-run"], "banana"),
+        (&["rollout", "set", "9999999999999999999999999999", "--reason", "test"], "from 0 to 100"),
         (&["log", "tail", "nonsense.topic", "--comparator", "http://127.0.0.1:1"], "nonsense.topic"),
     ];
     for (arguments, said) in cases {
         let (code, _, stderr) = run(arguments);
         assert_eq!(code, 2, "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{arguments:?} does not say {said}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_start_is_not_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::create(folder.path(), &Changes::default()).await.unwrap();
+    let whole = std::fs::read_to_string(&site.config).unwrap();
+    let without = |section: &str| {
+        let from = whole.find(&format!("[{section}]")).unwrap();
+        let to = whole[from + 1..].find("\n[").map_or(whole.len(), |next| from + 1 + next + 1);
+        format!("{}{}", &whole[..from], &whole[to..])
+    };
+    let with = |section: &str, line: &str| whole.replace(&format!("[{section}]\n"), &format!("[{section}]\n{line}\n"));
+    let cases = [
+        (with("front", "max_body_bytes = 0"), "max_body_bytes"),
+        (with("front", "recorded_headers = [\"Authorization\"]"), "Authorization"),
+        (with("relay", "concurrency = 0"), "relay.concurrency"),
+        (with("comparator", "handover_ms = 0"), "comparator.handover_ms"),
+        (with("engine", "shards = 0"), "engine.shards"),
+        (with("engine", "actor_header = \"no header\""), "engine.actor_header"),
+        (without("relay"), "[relay] and [comparator]"),
+        (without("log"), "[log]"),
+    ];
+    assert_eq!(run(&["config", "check", "--config", site.config.to_str().unwrap()]).0, 0);
+    for (text, said) in cases {
+        let config = written(folder.path(), &text);
+        for verb in [&["config", "check"][..], &["up"]] {
+            let arguments: Vec<_> = verb.iter().copied().chain(["--config", config.to_str().unwrap()]).collect();
+            let (code, _, stderr) = run(&arguments);
+            assert_eq!(code, 2, "{verb:?} {said}: {stderr}");
+            assert!(stderr.contains(said), "{verb:?} does not say {said}: {stderr}");
+        }
+    }
+    assert!(!folder.path().join("engine").exists(), "nothing is opened before the configuration is checked");
+}
+
+#[test]
+fn a_part_that_takes_too_long_is_a_time_out() {
+    // It takes connections, as its operating system does, and answers nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for verb in [&["status"][..], &["log", "tail", "cutover.rollout"]] {
+        let arguments: Vec<_> = verb.iter().copied().chain(["--timeout", "1", "--comparator", &url]).collect();
+        let (code, _, stderr) = run(&arguments);
+        assert_eq!(code, 5, "{verb:?}: {stderr}");
     }
 }
 
@@ -112,6 +163,7 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
         &["status"],
         &["rollout", "show"],
         &["rollout", "gates"],
+        &["rollout", "set", "passthrough", "--dry-run"],
         &["rollout", "set", "shadow", "--reason", "test"],
         &["rollout", "freeze", "--reason", "test"],
         &["rollout", "unfreeze", "--reason", "test"],
@@ -147,6 +199,16 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
         assert_eq!(code, 1, "{stderr}");
         assert!(stderr.contains("NotFound"), "{stderr}");
     }
+    let (code, _, stderr) = with_config(&["log", "tail", "cutover.rollout", "--partition", "99"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("has no partition 99: it has 0 to 0"), "{stderr}");
+    let (code, stdout, _) = with_config(&["audit", "verify", "-o", "json"]);
+    let chains: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert!(code == 0 && chains[0]["knownEnd"] == chains[0]["head"], "the comparator's ends are looked for: {chains}");
+    let (code, _, stderr) = with_config(&["rollout", "set", "shadow", "--dry-run"]);
+    assert!(code == 3 && stderr.contains("NothingToDo"), "what `set` would say: {code} {stderr}");
+    let (code, _, stderr) = with_config(&["exchanges", "list", "--verdict", "banana"]);
+    assert_eq!(code, 2, "what makes no sense to a part is a usage error: {stderr}");
     let viewer = system.site.folder.join("tokens/viewer");
     let (code, _, stderr) =
         with_config(&["rollout", "set", "1", "--reason", "test", "--token-file", viewer.to_str().unwrap()]);
