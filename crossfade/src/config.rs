@@ -116,10 +116,14 @@ pub fn load(global: &Global) -> Result<File, Failure> {
         .config
         .as_deref()
         .ok_or_else(|| Failure::new(Exit::Usage, "no configuration: give --config FILE or set CROSSFADE_CONFIG"))?;
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot read the configuration {}: {error}", path.display()))
-    })?;
+    let text = read(path, "the configuration")?;
     parse(path, &text, std::env::vars())
+}
+
+/// Reads a file that was named on the command line or in the environment; `what` it is, for people.
+fn read(path: &Path, what: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read {what} {}: {error}", path.display())))
 }
 
 /// Parses a configuration text with overrides from environment variables; see [`File::check`] for whether it works.

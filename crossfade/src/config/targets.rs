@@ -1,8 +1,8 @@
 //! Where the command line finds the parts, and which tokens it shows them: flag > environment > file.
 
-use super::{File, load};
+use super::{File, load, read};
 use crate::cli::Global;
-use crate::client::{Exit, Failure};
+use crate::client::Failure;
 use host::secret::Secret;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,9 +59,7 @@ fn preferred(
 }
 
 fn read_token(path: &Path) -> Result<Secret, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot read the token file {}: {error}", path.display()))
-    })?;
+    let text = read(path, "the token file")?;
     Ok(Secret::new(text.trim_end()))
 }
 
