@@ -45,12 +45,7 @@ pub fn read(figures: &Figures, from: Setting, to: Option<Setting>) -> Vec<GateRe
     if let Some(why) = &figures.behind {
         return ALL.iter().map(|gate| reading(gate, false, why.clone())).collect();
     }
-    vec![
-        reading(UNKNOWN, figures.unknown == 0, format!("{} exchanges with a leg of unknown effect", figures.unknown)),
-        gaps(figures),
-        fronts(figures),
-        drained(figures, from, to),
-    ]
+    vec![unknown(figures, from, to), gaps(figures), fronts(figures), drained(figures, from, to)]
 }
 
 /// The gates that are closed.
@@ -60,6 +55,23 @@ pub fn closed(readings: &[GateReading]) -> Vec<GateReading> {
 
 fn reading(gate: &str, open: bool, seen: String) -> GateReading {
     GateReading { gate: gate.to_owned(), open, seen }
+}
+
+/// Whether no leg goes out before and no account moves with the move: in capture the legs to the engine are held on
+/// purpose, and they go out only once the dial has left it.
+fn only_lets_legs_go(from: Setting, to: Option<Setting>) -> bool {
+    from.stage <= Stage::Capture && to.is_none_or(|to| to.stage <= Stage::Shadow)
+}
+
+fn unknown(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading {
+    let mut seen = format!("{} exchanges with a leg of unknown effect", figures.unknown);
+    // With more held than the relay keeps, it reads no further before the dial has left capture: an unknown may
+    // stay one until then.
+    let open = figures.unknown == 0 || only_lets_legs_go(from, to);
+    if open && figures.unknown > 0 {
+        seen = format!("{seen}; no account moves");
+    }
+    reading(UNKNOWN, open, seen)
 }
 
 fn gaps(figures: &Figures) -> GateReading {
@@ -87,8 +99,7 @@ fn fronts(figures: &Figures) -> GateReading {
 }
 
 fn drained(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading {
-    // In capture the legs to the engine are held on purpose, and they go out only once the dial has left it.
-    if from.stage <= Stage::Capture && to.is_none_or(|to| to.stage <= Stage::Shadow) {
+    if only_lets_legs_go(from, to) {
         return reading(DRAINED, true, format!("legs are held in {}; no account moves", from.stage));
     }
     match figures.oldest_undelivered_micros {
@@ -165,12 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn legs_held_in_capture_do_not_keep_the_dial_in_capture() {
-        let figures = Figures { oldest_undelivered_micros: Some(i64::MAX), ..fine() };
+    fn legs_held_in_capture_and_unknowns_do_not_keep_the_dial_in_capture() {
+        let figures = Figures { unknown: 1, oldest_undelivered_micros: Some(i64::MAX), ..fine() };
         let open = |from, to| closed(&read(&figures, from, to)).is_empty();
         assert!(open(at(Stage::Capture, 0), Some(at(Stage::Shadow, 0))));
         assert!(open(at(Stage::Passthrough, 0), Some(at(Stage::Capture, 0))));
         assert!(!open(at(Stage::Capture, 0), Some(at(Stage::Ramp, 1))), "held legs are undelivered legs");
         assert!(!open(at(Stage::Shadow, 0), Some(at(Stage::Ramp, 1))));
+        let unknown = Figures { unknown: 1, ..fine() };
+        let closed = closed(&read(&unknown, at(Stage::Capture, 0), Some(at(Stage::Ramp, 1))));
+        assert_eq!(closed.iter().map(|reading| reading.gate.as_str()).collect::<Vec<_>>(), [UNKNOWN]);
     }
 }

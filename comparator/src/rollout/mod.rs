@@ -271,29 +271,31 @@ impl Dial {
         self.change(&seen, by, body).await
     }
 
-    /// Records that a front holds the accounts that move.
+    /// Records that a front holds the accounts that move; of a move made in one phase, that nothing is on its way
+    /// any more from the front to authorities that were before it.
     ///
     /// # Errors
     /// [`Refusal::NotPending`] when no move waits for this boot of this front.
     pub async fn prepared(&self, answer: &Prepared) -> Result<(), Refusal> {
         let front = FrontBoot { front: answer.front.clone(), boot: answer.boot };
-        let by = Request { actor: answer.front.clone(), reason: "holds the accounts that move".to_owned() };
+        let reason = "nothing it began before the move is under way or unshipped".to_owned();
+        let by = Request { actor: answer.front.clone(), reason };
         let body = |now: &DialState| {
             let pending = now.rollout.pending.as_ref().filter(|pending| pending.version == answer.version);
-            match pending {
-                Some(pending) if pending.fronts.contains(&front) => {
-                    if pending.prepared.contains_key(&front.front) {
-                        return Err(Refusal::NothingToDo("answered before".to_owned()));
-                    }
-                    Ok(RolloutBody::Prepared {
-                        version: answer.version,
-                        front: front.clone(),
-                        mark: answer.mark,
-                        unknown_accounts: answer.unknown_accounts.clone(),
-                    })
-                }
-                _ => Err(Refusal::NotPending(answer.version)),
+            let told = match pending {
+                Some(pending) if pending.fronts.contains(&front) => pending.prepared.contains_key(&front.front),
+                None if now.awaits_mark(answer.version) => now.has_mark(&front, answer.version),
+                _ => return Err(Refusal::NotPending(answer.version)),
+            };
+            if told {
+                return Err(Refusal::NothingToDo("answered before".to_owned()));
             }
+            Ok(RolloutBody::Prepared {
+                version: answer.version,
+                front: front.clone(),
+                mark: answer.mark,
+                unknown_accounts: answer.unknown_accounts.clone(),
+            })
         };
         match self.insist(&by, body).await {
             Ok(_) | Err(Refusal::NothingToDo(_)) => Ok(()),

@@ -71,6 +71,11 @@ pub fn direction(rollout: &Rollout, to: Setting) -> Direction {
     Direction::Up { moves_accounts: engine_share(to) > engine_share(from) || !rollout.held_back.is_empty() }
 }
 
+/// Whether going from the setting in force to `to` changes the authority of any account.
+pub fn takes_along(rollout: &Rollout, to: Setting) -> bool {
+    engine_share(rank(to)) != engine_share(rank(rollout.setting)) || !rollout.held_back.is_empty()
+}
+
 type Rank = (Stage, Percent);
 
 fn rank(setting: Setting) -> Rank {

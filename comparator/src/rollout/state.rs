@@ -1,11 +1,13 @@
 //! What the records of `cutover.rollout` add up to, with their history.
 
+use super::moves;
 use crate::chain::Fold;
 use eventlog::Record;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::control::{RolloutChange, RolloutHistory};
-use wire::rollout::{Pending, Rollout, RolloutBody, RolloutRecord, Setting};
+use wire::rollout::{FrontBoot, Pending, Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::{Digest, Timestamp};
 use wire::stored::DecodeError;
 
@@ -25,12 +27,20 @@ pub struct DialState {
     pub rollout: Rollout,
     /// Every record that was taken, oldest first.
     pub changes: Vec<Arc<Change>>,
+    /// Versions made in one phase that took accounts along and are not drained, oldest first.
+    undrained: Vec<u64>,
+    /// The last version that each front has left everything before behind, and the boot that said so.
+    marks: BTreeMap<String, (u64, u64)>,
 }
+
+/// Moves of which the marks are awaited at most: as many as fronts and relay await.
+const MAX_UNDRAINED: usize = 8;
 
 impl DialState {
     /// Before any record.
     pub fn genesis(ledger: &str) -> Self {
-        Self { rollout: Rollout::genesis(ledger), changes: Vec::new() }
+        let (changes, undrained, marks) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { rollout: Rollout::genesis(ledger), changes, undrained, marks }
     }
 
     /// The move under way, and when it was begun.
@@ -41,6 +51,34 @@ impl DialState {
             _ => None,
         });
         Some((pending, begun.unwrap_or_default()))
+    }
+
+    /// Whether the relay may wait to hear that a front has left everything before `version` behind.
+    pub fn awaits_mark(&self, version: u64) -> bool {
+        version <= self.rollout.version && self.undrained.iter().any(|undrained| *undrained <= version)
+    }
+
+    /// Whether a front has said so in this boot, or more.
+    pub fn has_mark(&self, front: &FrontBoot, version: u64) -> bool {
+        self.marks.get(&front.front).is_some_and(|known| *known >= (version, front.boot))
+    }
+
+    fn note(&mut self, before: &Rollout, body: &RolloutBody) {
+        match body {
+            RolloutBody::Moved { version, .. } if moves::takes_along(before, self.rollout.setting) => {
+                self.undrained.push(*version);
+                if self.undrained.len() > MAX_UNDRAINED {
+                    self.undrained.remove(0);
+                }
+            }
+            RolloutBody::Drained { version } => self.undrained.retain(|undrained| undrained != version),
+            RolloutBody::Prepared { version, front, .. }
+                if before.pending.as_ref().is_none_or(|pending| pending.version != *version) =>
+            {
+                self.marks.insert(front.front.clone(), (*version, front.boot));
+            }
+            _ => {}
+        }
     }
 
     /// The history for people, oldest first.
@@ -58,8 +96,10 @@ impl Fold for DialState {
     }
 
     fn take(&mut self, record: &Record) -> Result<Option<RolloutRecord>, DecodeError> {
+        let before = self.rollout.clone();
         let taken = self.rollout.take(&record.value)?;
         if let Some(taken) = &taken {
+            self.note(&before, &taken.body);
             self.changes.push(Arc::new(Change { offset: record.offset, record: taken.clone() }));
         }
         Ok(taken)

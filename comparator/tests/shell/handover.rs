@@ -310,3 +310,24 @@ async fn down_goes_at_once_with_a_front_that_does_not_listen_to_prepares() {
     front.hears("25 %", |rollout| rollout.setting.percent == Percent::whole(25)).await;
     assert!(began.elapsed() < Duration::from_secs(30), "one phase waits for nobody");
 }
+
+#[tokio::test]
+async fn of_a_move_down_every_front_may_tell_its_mark_until_it_is_drained() {
+    let mut world = World::without_comparator(|config| config.handover_ms = 60_000).await;
+    world.append(moved(1, Stage::Engine, 100)).await;
+    world.append(RolloutBody::Drained { version: 1 }).await;
+    world.append(moved(2, Stage::Shadow, 0)).await;
+    world.start().await;
+    let mark = |version: u64, front: &str| json!({ "version": version, "front": front, "boot": 1, "mark": 7, "unknownAccounts": [] });
+    let say = async |body: Value| world.post(SERVICE, "/internal/rollout/prepared", body).await.0;
+    let told = async || world.bodies().await.iter().filter(|body| matches!(body, RolloutBody::Prepared { .. })).count();
+    for wrong in [mark(1, "a"), mark(3, "a")] {
+        assert_eq!(say(wrong).await, StatusCode::CONFLICT);
+    }
+    for (front, expected) in [("a", 1), ("a", 1), ("b", 2)] {
+        assert_eq!((say(mark(2, front)).await, told().await), (StatusCode::NO_CONTENT, expected));
+    }
+    assert_eq!(world.rollout().await.pending, None, "it is nobody's answer");
+    world.append(RolloutBody::Drained { version: 2 }).await;
+    eventually("it is drained", async || say(mark(2, "c")).await == StatusCode::CONFLICT).await;
+}

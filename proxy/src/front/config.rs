@@ -83,7 +83,7 @@ pub struct Config {
     /// Transactions whose accounts are remembered.
     #[serde(default = "default_remembered_ids")]
     pub remembered_ids: usize,
-    /// Headers of requests that go into the journal; credentials are refused.
+    /// Headers of requests that go into the journal, beside those that legs need; credentials are refused.
     #[serde(default = "default_recorded_headers")]
     pub recorded_headers: Vec<String>,
     /// The trusted header that names the actor, recorded too.
@@ -93,6 +93,10 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteConfig>,
 }
+
+/// Longer bodies and answers would not come through: the relay takes answers of legs of so many bytes, and a frame of
+/// its ingest, which is eight times as long, has to hold a record with the headers around it.
+const MAX_RECORDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// What happens to dual writes while the journal stands at its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -253,8 +257,23 @@ impl Config {
                 return Err(wrong(format!("{key}: has to be more than 0")));
             }
         }
-        let names = self.recorded_headers.iter().chain(&self.actor_header);
-        let recorded = names.map(|name| recordable(name)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        for (key, value) in [("max_body_bytes", self.max_body_bytes), ("max_answer_bytes", self.max_answer_bytes)] {
+            if value > MAX_RECORDED_BYTES {
+                return Err(wrong(format!(
+                    "{key}: {value} is more than the {MAX_RECORDED_BYTES} that the relay takes"
+                )));
+            }
+        }
+        // A leg without its key, tenant or type is another request.
+        let needed = REQUEST_HEADERS.iter().map(|name| Ok(HeaderName::from_static(name)));
+        let wanted = self.recorded_headers.iter().chain(&self.actor_header).map(|name| recordable(name));
+        let mut recorded: Vec<HeaderName> = Vec::new();
+        for name in needed.chain(wanted) {
+            let name = name.map_err(wrong)?;
+            if !recorded.contains(&name) {
+                recorded.push(name);
+            }
+        }
         let routes = if self.routes.is_empty() { Ok(Routes::standard()) } else { Routes::new(self.routes.clone()) };
         Ok(Checked { recorded, routes: routes.map_err(|error| wrong(error.to_string()))? })
     }
@@ -303,4 +322,37 @@ fn base_url(url: &str) -> Result<(), &'static str> {
 /// Headers of an authority's answer that are recorded.
 pub(super) fn result_headers() -> Vec<HeaderName> {
     RESULT_HEADERS.iter().map(|name| HeaderName::from_static(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let url = || "http://localhost:1".to_owned();
+        let (legacy, engine, comparator, relay) = (url(), url(), url(), url());
+        let ingest = "localhost:1".to_owned();
+        Config { legacy, engine, comparator, relay, ingest, ..Config::local("data".into(), Secret::new("token")) }
+    }
+
+    #[test]
+    fn what_legs_need_is_recorded_whatever_the_list_says() {
+        let recorded_headers = vec!["X-Own".to_owned(), "Content-Type".to_owned()];
+        let checked = Config { recorded_headers, actor_header: Some("x-actor".into()), ..config() }.check().unwrap();
+        let names: Vec<&str> = checked.recorded.iter().map(HeaderName::as_str).collect();
+        assert_eq!(names, [&REQUEST_HEADERS[..], &["x-own", "x-actor"]].concat());
+    }
+
+    #[test]
+    fn sizes_that_do_not_come_through_are_refused() {
+        let most = Config { max_body_bytes: MAX_RECORDED_BYTES, max_answer_bytes: MAX_RECORDED_BYTES, ..config() };
+        most.check().unwrap();
+        for wrong in [
+            Config { max_body_bytes: MAX_RECORDED_BYTES + 1, ..config() },
+            Config { max_answer_bytes: MAX_RECORDED_BYTES + 1, ..config() },
+        ] {
+            let error = wrong.check().unwrap_err().to_string();
+            assert!(error.contains("is more than the 8388608 that the relay takes"), "{error}");
+        }
+    }
 }

@@ -2,31 +2,27 @@
 //! wants done is done here, beside it.
 
 use super::Front;
-use super::dial::Dial;
 use super::handover::{Effect, Handover, Scope};
 use super::last_known::{self, LastKnown};
 use super::overrule::{self, Override};
+use super::prepared::{Answer, Mark};
 use super::stream::Heard;
 use crate::metrics::{ROLLOUT_PERCENT, ROLLOUT_STAGE};
 use host::clock::{self, Instant};
 use host::http::Client;
 use host::task::Shutdown;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use wire::control::Prepared;
-use wire::rollout::{Rollout, RolloutBody, RolloutRecord, Setting};
+use wire::rollout::{Rollout, RolloutBody, RolloutRecord};
 use wire::scalar::Percent;
 use wire::stored::decode;
 use wire::words::Stage;
 
 /// What keeps the front from being ready when it does not know where the dial stands.
 const ROLLOUT: &str = "rollout";
-/// Between two attempts to answer a prepare.
-const ANSWER_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the follower is told from elsewhere in the front.
 #[derive(Debug)]
@@ -51,6 +47,7 @@ pub(super) struct Follower {
     /// A record could not be read: nothing may be folded any more.
     stuck: bool,
     keeper: Keeper,
+    overrides: overrule::Keeper,
     orders: mpsc::Sender<Order>,
     client: Client,
     begun: Instant,
@@ -73,6 +70,7 @@ impl Follower {
         let Start { last, must_catch_up, begun, handover } = start;
         let client = Client::new(front.handover, 64 * 1024);
         let keeper = Keeper::new(front.data_dir.clone());
+        let overrides = overrule::Keeper::new(front.data_dir.clone());
         if must_catch_up {
             front.readiness.blocked(ROLLOUT, "the last known rollout is damaged: waiting for the comparator");
         }
@@ -84,6 +82,7 @@ impl Follower {
             caught_up: false,
             stuck: false,
             keeper,
+            overrides,
             orders,
             client,
             begun,
@@ -114,6 +113,7 @@ impl Follower {
             };
         }
         self.keeper.end().await;
+        self.overrides.end().await;
     }
 
     async fn hear(&mut self, heard: Heard) -> Vec<Effect> {
@@ -126,6 +126,7 @@ impl Follower {
                     self.front.readiness.cleared(ROLLOUT);
                 }
                 self.keep();
+                self.tell_mark();
             }
             Heard::Record { offset, bytes } if !self.stuck => return self.take(offset, &bytes).await,
             Heard::Record { .. } => {}
@@ -160,8 +161,29 @@ impl Follower {
             if commits && self.handover.rollout().version != version {
                 self.keeper.kept(self.next, self.front.journal_wait).await;
             }
+            if self.handover.awaited().is_some_and(|(awaited, _)| awaited > version) {
+                // Nothing new goes to an authority of the past once this is in force.
+                self.publish();
+                self.tell_mark();
+            }
         }
         effects
+    }
+
+    /// Tells, as soon as it is true, that nothing of this front is on its way from authorities of the past; as long
+    /// as there is a move for which the relay may wait to hear that.
+    fn tell_mark(&self) {
+        if self.stuck || self.must_catch_up || self.handover.awaited().is_none() {
+            return;
+        }
+        let mark = Mark {
+            front: self.front.clone(),
+            client: self.client.clone(),
+            version: self.handover.rollout().version,
+            kept: self.keeper.reached(self.next),
+            over: self.orders.clone(),
+        };
+        host::task::spawn(mark.run());
     }
 
     async fn obey(&mut self, order: Order) -> Vec<Effect> {
@@ -173,12 +195,10 @@ impl Follower {
                     None => tracing::warn!("override lifted: the dial holds again"),
                 }
                 self.front.set_overrule(current.clone());
+                // First in force, then on disk: it is an emergency. Whom it holds is released in time, however long
+                // the disk takes.
                 self.publish();
-                // First in force, then on disk: it is an emergency.
-                let dir = self.front.data_dir.clone();
-                let write = host::task::spawn_blocking(move || overrule::write(&dir, current.as_ref()));
-                let kept = write.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-                let _ = done.send(kept);
+                self.overrides.keep(current, done);
                 return effects;
             }
             Order::Answered(version) => self.handover.answered(version),
@@ -261,74 +281,6 @@ fn gauges(rollout: &Rollout) {
     }
 }
 
-/// The answer to a prepare: when nothing runs any more on accounts that would move, and everything is shipped.
-struct Answer {
-    front: Arc<Front>,
-    orders: mpsc::Sender<Order>,
-    client: Client,
-    /// In force when the prepare came.
-    rollout: Arc<Rollout>,
-    version: u64,
-    to: Setting,
-    begun: Instant,
-}
-
-impl Answer {
-    async fn run(self) {
-        let over = self.begun + 2 * self.front.handover;
-        let unknown_accounts = self.unknown_accounts().await;
-        let Some(barrier) = self.front.journal.barrier().await else { return };
-        self.front.journal.hurry();
-        if !self.front.shipped_by(barrier.sequence, over).await {
-            tracing::warn!(version = self.version, "a move of the dial is prepared, but the relay takes no records");
-            return;
-        }
-        let boot = self.front.journal.boot();
-        let answer = Prepared {
-            version: self.version,
-            front: boot.front.clone(),
-            boot: boot.boot,
-            mark: barrier.sequence,
-            unknown_accounts: unknown_accounts.into_iter().collect(),
-        };
-        while clock::now() < over {
-            match self.post(&answer).await {
-                Ok(()) => {
-                    let _ = self.orders.send(Order::Answered(self.version)).await;
-                    return;
-                }
-                Err(Some(status)) => {
-                    tracing::warn!(version = self.version, status, "the comparator does not want the answer any more");
-                    return;
-                }
-                Err(None) => clock::sleep(ANSWER_PAUSE).await,
-            }
-        }
-        tracing::warn!(version = self.version, "the comparator could not be told that this front is prepared");
-    }
-
-    /// Waits for what runs, for half of the handover's time: the other half is for shipping, delivering and
-    /// deciding. What runs longer makes its account unknown, and does not hold up the others.
-    async fn unknown_accounts(&self) -> BTreeSet<String> {
-        let moves = |account: &str| self.rollout.moves(self.to, account);
-        let dial: &Dial = &self.front.dial;
-        let mut unknown = dial.quiet(|account, _| moves(account), self.begun + self.front.handover / 2).await;
-        unknown.extend(dial.unknown().into_iter().filter(|account| moves(account)));
-        unknown
-    }
-
-    /// `Err(None)`: to be tried again.
-    async fn post(&self, answer: &Prepared) -> Result<(), Option<u16>> {
-        let url = format!("{}/internal/rollout/prepared", self.front.comparator);
-        let token = Some(self.front.service_token.reveal());
-        match self.client.post(&url, token, answer, self.front.handover).await {
-            Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) if answer.status.is_client_error() => Err(Some(answer.status.as_u16())),
-            Ok(_) | Err(_) => Err(None),
-        }
-    }
-}
-
 /// Waits until nothing runs at the old authority on accounts of a move, and what ran is shipped.
 async fn settle(front: Arc<Front>, orders: mpsc::Sender<Order>, id: u64, scope: Scope) {
     loop {
@@ -378,11 +330,15 @@ impl Keeper {
 
     /// Waits, for so long at most, until everything before `next` is on disk.
     async fn kept(&self, next: u64, wait: Duration) {
-        let mut kept = self.kept.clone();
-        let reached = async { drop(kept.wait_for(|kept| *kept >= next).await) };
-        if clock::timeout(wait, reached).await.is_err() {
+        if clock::timeout(wait, self.reached(next)).await.is_err() {
             tracing::warn!("the disk is slow: the dial moves before its new place is on disk");
         }
+    }
+
+    /// Waits until everything before `next` is on disk; `false` when it never will be.
+    fn reached(&self, next: u64) -> impl Future<Output = bool> + Send + use<> {
+        let mut kept = self.kept.clone();
+        async move { kept.wait_for(|kept| *kept >= next).await.is_ok() }
     }
 
     async fn end(self) {

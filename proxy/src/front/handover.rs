@@ -31,6 +31,9 @@ pub struct Handover {
     in_force: Arc<Rollout>,
     preparing: Option<Preparing>,
     unfinished: Vec<Unfinished>,
+    /// Moves in one phase that the relay has not called drained, with what held before them, oldest first. An
+    /// override hides them from requests, not from the relay, which waits for this front too.
+    undrained: Vec<(u64, Arc<Rollout>)>,
     moves: u64,
 }
 
@@ -157,10 +160,13 @@ impl Handover {
             silent: false,
         });
         let in_force = in_force(&rollout, overridden);
+        let (none, undrained) = (Vec::new(), Vec::new());
         let mut this =
-            Self { me, patience, rollout, overridden, in_force, preparing, unfinished: Vec::new(), moves: 0 };
+            Self { me, patience, rollout, overridden, in_force, preparing, unfinished: none, undrained, moves: 0 };
         if let Some((version, from)) = unfinished {
-            this.begin_move(version, Arc::new(from), None, Drained::Awaited, now);
+            let from = Arc::new(from);
+            this.undrained.push((version, Arc::clone(&from)));
+            this.begin_move(version, from, None, Drained::Awaited, now);
         }
         this
     }
@@ -172,8 +178,7 @@ impl Handover {
 
     /// The newest move that the relay has still to say is drained, and where it came from.
     pub fn awaited(&self) -> Option<(u64, &Rollout)> {
-        let awaited = self.unfinished.iter().rev().find(|one| one.drained == Drained::Awaited)?;
-        Some((awaited.version, &awaited.from))
+        self.undrained.last().map(|(version, from)| (*version, &**from))
     }
 
     /// What requests go by now.
@@ -189,7 +194,7 @@ impl Handover {
     pub fn fold(&mut self, bytes: &[u8], exposed: &Exposed, now: Duration) -> Result<Vec<Effect>, DecodeError> {
         let mut rollout = (*self.rollout).clone();
         let Some(record) = rollout.take(bytes)? else { return Ok(Vec::new()) };
-        let before = self.in_force.clone();
+        let (before, stood) = (self.in_force.clone(), self.rollout.clone());
         let entered = rollout.version != self.rollout.version;
         self.rollout = Arc::new(rollout);
         self.in_force = in_force(&self.rollout, self.overridden);
@@ -205,6 +210,12 @@ impl Handover {
             RolloutBody::Moved { version, .. } => {
                 self.preparing = None;
                 self.forget_untold();
+                if may_differ(&stood, &self.rollout) {
+                    self.undrained.push((version, stood));
+                    if self.undrained.len() > MAX_UNFINISHED {
+                        self.undrained.remove(0);
+                    }
+                }
                 if may_differ(&before, &self.in_force) {
                     effects.extend(self.begin_move(version, before, None, Drained::Awaited, now));
                 }
@@ -222,6 +233,7 @@ impl Handover {
                 self.preparing.take_if(|preparing| preparing.version == version);
             }
             RolloutBody::Drained { version } => {
+                self.undrained.retain(|(undrained, _)| *undrained != version);
                 for one in self.unfinished.iter_mut().filter(|one| one.version == version) {
                     if one.drained == Drained::Awaited {
                         one.drained = Drained::Seen;

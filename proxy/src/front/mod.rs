@@ -12,6 +12,7 @@
 //! | [`dial`] | the dial as requests meet it: leases and holds |
 //! | [`handover`] | pure: who is held, who goes on, who was overtaken |
 //! | [`follow`] | what was heard of the dial, and what has to be done about it |
+//! | [`prepared`] | what the comparator is told in a move of the dial |
 //! | [`stream`], [`sse`] | listening to the comparator |
 //! | [`last_known`] | where the dial stood, on disk |
 //! | [`overrule`] | the emergency override, on disk |
@@ -35,6 +36,7 @@ pub mod ids;
 mod instruments;
 pub mod last_known;
 pub mod overrule;
+mod prepared;
 mod service;
 mod shipping;
 pub mod sse;
@@ -72,6 +74,8 @@ use wire::rollout::{FrontBoot, Rollout};
 
 /// Messages between the front's own tasks, beyond which the sender waits.
 const BACKLOG: usize = 256;
+/// The mark that a boot writes which has to point to a record of its own and has none. Nobody asks for it by name.
+const FIRST_RECORD: &str = "first-record";
 /// How often the journal's figures are exported.
 const FIGURES: Duration = Duration::from_millis(250);
 
@@ -108,8 +112,8 @@ struct Front {
     ids: Ids,
     journal: Journal,
     when_full: WhenFull,
-    /// The last record that is durable in the log.
-    shipped: watch::Receiver<u64>,
+    /// The last record that is durable in the log; `None` while there may be older boots that are not.
+    shipped: watch::Receiver<Option<u64>>,
     exchanges: Exchanges,
     metrics: Instruments,
     readiness: Readiness,
@@ -134,7 +138,7 @@ pub struct Bound {
     listen: Listener,
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
     old_records: Arc<AtomicU64>,
-    shipped: watch::Receiver<u64>,
+    shipped: watch::Receiver<Option<u64>>,
 }
 
 /// Checks the configuration, takes the data directory, and opens the ports.
@@ -172,7 +176,7 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
     // The recorder has to be there before the metrics are looked up.
     drop(host::ops::router::<()>(readiness.clone()));
     let start_wait = Duration::from_millis(config.start_wait_ms);
-    let (shipped_sender, shipped) = watch::channel(0);
+    let (shipped_sender, shipped) = watch::channel(None);
     let relay_wait = Duration::from_millis(config.relay_wait_ms);
     let front = Arc::new(Front {
         ledger: ledger.to_owned(),
@@ -322,6 +326,19 @@ impl Front {
         *self.overrule.lock().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
+    /// The last record written so far, on its way to the disk; `None` when the journal has ended.
+    ///
+    /// There is one: number 0 would also be reached by whoever has not seen the end of the boots before this one.
+    async fn last_record(&self) -> Option<u64> {
+        let mut barrier = self.journal.barrier().await?;
+        if barrier.sequence == 0 {
+            self.journal.mark(FIRST_RECORD.to_owned());
+            barrier = self.journal.barrier().await?;
+        }
+        self.journal.hurry();
+        Some(barrier.sequence)
+    }
+
     /// Waits until a record is durable in the log; `false` when it is not by the deadline.
     async fn shipped_by(&self, sequence: u64, deadline: clock::Instant) -> bool {
         let left = deadline.saturating_duration_since(clock::now());
@@ -330,7 +347,7 @@ impl Front {
 
     /// Waits until a record is durable in the log; `false` when the front stops first.
     async fn shipped_by_any_time(&self, sequence: u64) -> bool {
-        self.shipped.clone().wait_for(|shipped| *shipped >= sequence).await.is_ok()
+        self.shipped.clone().wait_for(|shipped| shipped.is_some_and(|shipped| shipped >= sequence)).await.is_ok()
     }
 }
 
@@ -383,14 +400,20 @@ impl Drop for OneExchange {
 }
 
 /// Exports the journal's figures.
-async fn figures(front: Arc<Front>, old_records: Arc<AtomicU64>, shipped: watch::Receiver<u64>, shutdown: Shutdown) {
+async fn figures(
+    front: Arc<Front>,
+    old_records: Arc<AtomicU64>,
+    shipped: watch::Receiver<Option<u64>>,
+    shutdown: Shutdown,
+) {
     let mut tick = clock::interval(FIGURES);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = shutdown.stopped() => return,
         }
-        let unshipped = front.journal.written().saturating_sub(*shipped.borrow()) + old_records.load(Ordering::Relaxed);
+        let shipped = shipped.borrow().unwrap_or(0);
+        let unshipped = front.journal.written().saturating_sub(shipped) + old_records.load(Ordering::Relaxed);
         // Exact up to 2^53.
         metrics::gauge!(JOURNAL_BYTES).set(front.journal.bytes() as f64);
         metrics::gauge!(JOURNAL_UNSHIPPED).set(unshipped as f64);

@@ -1,9 +1,11 @@
 //! The emergency override: everything at 0 %, whatever the dial says, until somebody takes it back.
 
 use host::disk;
+use host::task::{self, JoinHandle};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
 use wire::scalar::Timestamp;
 
 /// The file, beside the journal.
@@ -47,6 +49,40 @@ pub fn write(dir: &Path, current: Option<&Override>) -> io::Result<()> {
             disk::remove(&path)?;
             disk::sync_parent(&path)
         }
+    }
+}
+
+/// Writes the override beside whoever puts it in force, who must not wait for a disk; in the order asked for.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    orders: mpsc::UnboundedSender<(Option<Override>, oneshot::Sender<io::Result<()>>)>,
+    task: JoinHandle<()>,
+}
+
+impl Keeper {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        let (orders, mut asked) = mpsc::unbounded_channel::<(Option<Override>, oneshot::Sender<io::Result<()>>)>();
+        let task = task::spawn(async move {
+            while let Some((current, done)) = asked.recv().await {
+                let dir = dir.clone();
+                let written = task::spawn_blocking(move || write(&dir, current.as_ref())).await;
+                // Whoever asked may have gone.
+                let _ = done.send(written.unwrap_or_else(|error| Err(io::Error::other(error))));
+            }
+        });
+        Self { orders, task }
+    }
+
+    /// Writes it, and says to `done` what became of that.
+    pub(super) fn keep(&self, current: Option<Override>, done: oneshot::Sender<io::Result<()>>) {
+        // Without a writer nobody answers, which is an answer too.
+        let _ = self.orders.send((current, done));
+    }
+
+    /// Waits for what was asked for.
+    pub(super) async fn end(self) {
+        drop(self.orders);
+        let _ = self.task.await;
     }
 }
 

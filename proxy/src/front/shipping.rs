@@ -45,8 +45,8 @@ pub(super) struct Shipping {
     pub(super) token: Secret,
     pub(super) journal: Journal,
     pub(super) old: Vec<OldBoot>,
-    /// The last record of this boot that is durable in the log.
-    pub(super) shipped: watch::Sender<u64>,
+    /// The last record of this boot that is durable in the log; `None` until everything of earlier boots is, too.
+    pub(super) shipped: watch::Sender<Option<u64>>,
     /// Records of earlier boots that are not.
     pub(super) old_records: Arc<AtomicU64>,
     pub(super) readiness: Readiness,
@@ -97,7 +97,13 @@ impl Shipping {
                 return;
             }
             drop(last);
-            self.forget(old).await;
+            // While it can still be taken for one that is to be shipped, no later boot may be: the next start would
+            // offer it behind that one, which the relay refuses for good.
+            while !self.forget(old).await {
+                pause.wait().await;
+            }
+            self.readiness.cleared(SHIPPING);
+            self.old_records.fetch_sub(old.records, Ordering::Relaxed);
         }
         let source = Source {
             boot: self.journal.boot().clone(),
@@ -169,14 +175,25 @@ impl Shipping {
         connection.run(shutdown).await
     }
 
-    /// An earlier boot is durable in the log as a whole.
-    async fn forget(&self, old: &OldBoot) {
+    /// An earlier boot is durable in the log as a whole; whether its directory says so.
+    async fn forget(&self, old: &OldBoot) -> bool {
         let (journal, boot) = (self.journal.clone(), old.clone());
-        let forgotten = host::task::spawn_blocking(move || journal.forget(&boot)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!(%error, boot = old.boot.boot, "cannot remove what was shipped: the next start does");
+        let removing = host::task::spawn_blocking(move || {
+            let removed = journal.forget(&boot);
+            (removed, boot.is_named())
+        });
+        match removing.await {
+            Ok((Ok(()), _)) => true,
+            Ok((Err(error), false)) => {
+                tracing::warn!(%error, boot = old.boot.boot, "cannot remove what was shipped: the next start does");
+                true
+            }
+            Ok((Err(error), true)) => {
+                self.readiness.blocked(SHIPPING, format!("cannot forget boot {}: {error}", old.boot.boot));
+                false
+            }
+            Err(_) => false,
         }
-        self.old_records.fetch_sub(old.records, Ordering::Relaxed);
     }
 }
 
@@ -281,7 +298,7 @@ impl<I: AsyncRead + Unpin, O: AsyncWrite + Unpin> Connection<'_, I, O> {
             self.progress = clock::now();
         }
         if let Some(journal) = &self.live {
-            self.shipping.shipped.send_replace(self.acknowledged);
+            self.shipping.shipped.send_replace(Some(self.acknowledged));
             if journal.can_give_back(self.acknowledged) {
                 let (journal, acknowledged) = (journal.clone(), self.acknowledged);
                 let _ = host::task::spawn_blocking(move || journal.shipped(acknowledged)).await;

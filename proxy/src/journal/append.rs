@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicU64,
     /// The last number written.
     pub(super) written: AtomicU64,
+    /// The last number known to be in the log.
+    pub(super) shipped: AtomicU64,
     /// Entries not yet taken by the writer.
     pub(super) queued: AtomicU64,
     /// Exchanges without record that no `Gap` record tells of yet, by reason.
@@ -104,7 +106,7 @@ pub struct Ticket {
 pub struct Barrier {
     /// The last number before it.
     pub sequence: u64,
-    /// Every record before it carries an earlier time, every record after it this one or a later.
+    /// Every record before it carries this time or an earlier one, every record after it this one or a later.
     pub at: Timestamp,
 }
 
@@ -127,6 +129,7 @@ impl Journal {
             readiness: options.readiness,
             bytes: AtomicU64::new(old.iter().map(|boot| boot.bytes).sum()),
             written: AtomicU64::new(0),
+            shipped: AtomicU64::new(0),
             queued: AtomicU64::new(0),
             gaps: Default::default(),
             files: Mutex::default(),
@@ -225,27 +228,17 @@ impl Journal {
         let _ = ended.await;
     }
 
-    /// Whether [`Journal::shipped`] would give something back.
+    /// Notes that everything up to `sequence` is in the log; whether [`Journal::shipped`] would give something back.
     pub fn can_give_back(&self, sequence: u64) -> bool {
+        self.shared.shipped.fetch_max(sequence, Ordering::AcqRel);
         let files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.get(1).is_some_and(|next| *next <= sequence + 1)
     }
 
     /// Gives back the files that hold nothing above `sequence`: it is all in the log. Blocks.
     pub fn shipped(&self, sequence: u64) {
-        loop {
-            let first = {
-                let mut files = self.shared.files.lock().unwrap_or_else(PoisonError::into_inner);
-                match files[..] {
-                    [first, next, ..] if next <= sequence + 1 => {
-                        files.remove(0);
-                        first
-                    }
-                    _ => return,
-                }
-            };
-            self.give_back(&boot::segment(&self.shared.dir, first));
-        }
+        self.shared.shipped.fetch_max(sequence, Ordering::AcqRel);
+        self.shared.give_back(sequence);
     }
 
     /// Forgets an earlier boot: it is all in the log. Blocks.
@@ -256,16 +249,6 @@ impl Journal {
         old.remove()?;
         self.shared.bytes.fetch_sub(old.bytes, Ordering::Relaxed);
         Ok(())
-    }
-
-    fn give_back(&self, path: &Path) {
-        let length = disk::length(path).ok().flatten().unwrap_or(0);
-        match disk::remove(path) {
-            Ok(()) => {
-                self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
-            }
-            Err(error) => tracing::warn!(%error, "cannot give back a part of the journal"),
-        }
     }
 
     fn gap(&self, reason: GapReason) -> Recorded {
@@ -282,6 +265,30 @@ impl Journal {
 }
 
 impl Shared {
+    /// Gives back the files that hold nothing above `sequence`; never the one being written. Blocks.
+    pub(super) fn give_back(&self, sequence: u64) {
+        loop {
+            let first = {
+                let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                match files[..] {
+                    [first, next, ..] if next <= sequence + 1 => {
+                        files.remove(0);
+                        first
+                    }
+                    _ => return,
+                }
+            };
+            let path = boot::segment(&self.dir, first);
+            let length = disk::length(&path).ok().flatten().unwrap_or(0);
+            match disk::remove(&path) {
+                Ok(()) => {
+                    self.bytes.fetch_sub(length, Ordering::Relaxed);
+                }
+                Err(error) => tracing::warn!(%error, "cannot give back a part of the journal"),
+            }
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= self.max_bytes
     }

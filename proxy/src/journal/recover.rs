@@ -32,6 +32,11 @@ impl OldBoot {
     pub fn remove(&self) -> Result<(), Error> {
         boot::remove(&self.dir)
     }
+
+    /// Whether the next start would take it for one that is to be shipped.
+    pub fn is_named(&self) -> bool {
+        !matches!(Boot::read(&self.dir), Ok(None))
+    }
 }
 
 /// Completes every earlier boot in `dir`, oldest first, at the time `at`.

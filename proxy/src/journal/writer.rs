@@ -70,6 +70,10 @@ impl Writer {
             // Gaps may wait for room, and a failed write for another attempt: neither comes with an entry.
             let batch = match self.queue.recv_timeout(RETRY) {
                 Ok(first) => self.gather(first),
+                Err(RecvTimeoutError::Timeout) if self.again.is_empty() && self.must_make_room() => {
+                    self.make_room();
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) if self.again.is_empty() && !self.gaps_can_be_told() => continue,
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -100,7 +104,8 @@ impl Writer {
         self.buffer.clear();
         self.at = self.at.max(Timestamp(clock::unix_micros()));
         let first = self.next;
-        let mut waiting = self.tell_gaps();
+        let ends = batch.iter().any(|entry| matches!(entry, Entry::End { .. }));
+        let mut waiting = self.tell_gaps(ends);
         for entry in std::mem::take(&mut self.again).into_iter().chain(batch) {
             waiting.extend(self.put(entry));
         }
@@ -192,6 +197,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the journal stands at its bound with nothing but the file being written, all of which is in the log: a
+    /// file ends only with a further record, and none is taken any more.
+    fn must_make_room(&self) -> bool {
+        let all_shipped = self.shared.shipped.load(Ordering::Acquire) >= self.next - 1;
+        self.length > 0 && all_shipped && self.shared.is_full()
+    }
+
+    fn make_room(&mut self) {
+        match self.next_file() {
+            Ok(()) => self.shared.give_back(self.next - 1),
+            Err(error) => tracing::warn!(%error, "cannot begin another file of the journal to give this one back"),
+        }
+    }
+
     /// Everybody is told that it is recorded; answers whether that was the end.
     fn written(&mut self, waiting: Vec<Waiting>) -> bool {
         let last = self.next - 1;
@@ -253,11 +272,12 @@ impl Writer {
         over
     }
 
-    /// Puts a record for each kind of gap into the buffer; at the bound only those that were not for want of room.
-    fn tell_gaps(&mut self) -> Vec<Waiting> {
+    /// Puts a record for each kind of gap into the buffer; at the bound only those that were not for want of room,
+    /// unless nothing follows: whoever reads a clean end must not believe that nothing is missing.
+    fn tell_gaps(&mut self, ends: bool) -> Vec<Waiting> {
         let mut told = Vec::new();
         for reason in REASONS {
-            if reason == GapReason::Full && self.shared.is_full() {
+            if !ends && reason == GapReason::Full && self.shared.is_full() {
                 continue;
             }
             let exchanges = self.shared.gaps[reason as usize].swap(0, Ordering::Relaxed);

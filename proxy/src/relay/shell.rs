@@ -45,6 +45,8 @@ pub(super) enum Event {
     Answered { id: ExchangeId, attempt: u32, answer: Answer },
     /// An authority was asked.
     Found { id: ExchangeId, finding: Finding },
+    /// The target of a leg was asked.
+    Looked { id: ExchangeId, attempt: u32, finding: Finding },
     /// An account was asked for.
     Learnt { account: Arc<str>, facts: Option<Facts> },
     /// The engine was told aliases.
@@ -163,6 +165,7 @@ impl Shell {
             match event {
                 Event::Answered { id, attempt, answer } => self.delivery.answered(id, attempt, answer, now),
                 Event::Found { id, finding } => self.delivery.found(id, finding, now),
+                Event::Looked { id, attempt, finding } => self.delivery.looked(id, attempt, finding, now),
                 Event::Learnt { account, facts } => self.delivery.learnt(&account, facts, now),
                 Event::Posted { taken } => self.delivery.posted(taken, now),
                 Event::Drained { version, offset } => self.delivery.drained_written(version, offset, now),
@@ -196,9 +199,6 @@ impl Shell {
                     // A writer that has ended ends the relay; what it does not write is done again later.
                     let _ = self.shadows.send(body);
                 }
-                Action::NeedsPerson(exchange) => {
-                    tracing::error!(%exchange, "an unknown result can only be found out by a person: no key, no account");
-                }
                 action => self.begin(action),
             }
         }
@@ -221,7 +221,10 @@ impl Shell {
                 }
                 Action::Post(aliases) => Event::Posted { taken: calls.post_aliases(aliases).await },
                 Action::Drained(record) => write_drained(&*log, &record).await,
-                Action::Append(_) | Action::NeedsPerson(_) => return,
+                Action::Look { attempt, question } => {
+                    Event::Looked { id: question.id, attempt, finding: calls.ask(&question).await }
+                }
+                Action::Append(_) => return,
             };
             // Nobody listens any more only when the relay has stopped.
             let _ = report.send(event);

@@ -221,3 +221,44 @@ async fn down_goes_on_without_drained_after_the_handovers_time() {
         assert!(Instant::now() < deadline, "it stays overtaken");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn down_tells_its_mark_once_nothing_runs_at_the_old_authority() {
+    let (world, front) = standing_at(25, 200).await;
+    let moving = account(10, 25);
+    let gate = Arc::new(Semaphore::new(0));
+    world.engine.waits_for(&gate);
+    let before = world.engine.count();
+    let running = begin(&front, &moving, "running");
+    eventually("it runs", || world.engine.count() > before).await;
+    world.comparator.append(moved(2, at(10)));
+    front.hears_version(2).await;
+    assert_eq!(begin(&front, &moving, "overtakes").await.unwrap(), "legacy");
+    assert!(world.comparator.prepared().is_empty(), "something still runs at the engine");
+    gate.add_permits(100);
+    assert_eq!(running.await.unwrap(), "engine");
+    eventually("the front tells its mark", || !world.comparator.prepared().is_empty()).await;
+    let told = world.comparator.prepared().remove(0);
+    assert_eq!((told.version, told.front.as_str(), told.boot), (2, "front-a", 1));
+    assert!(told.mark >= 6, "two exchanges, and what was running");
+    assert!(world.ingest.count() as u64 >= told.mark, "everything up to the mark is shipped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_boot_vouches_for_nothing_before_older_boots_are_shipped() {
+    let (world, front) = standing_at(25, 200).await;
+    world.ingest.is(Mood::Down);
+    begin(&front, &account(0, 10), "unshipped").await.unwrap();
+    Arc::into_inner(front).expect("nobody else has it").kill();
+    world.comparator.append(moved(2, at(10)));
+    world.comparator.append(prepare(3, at(50), &[FrontBoot { front: "front-a".into(), boot: 2 }]));
+    let front = Front::start(Config { handover_ms: 10_000, ..world.config() }).await;
+    front.hears_prepare().await;
+    // It has nothing of its own to ship.
+    assert!(world.comparator.prepared().is_empty(), "the first boot is not shipped");
+    world.ingest.is(Mood::Well);
+    eventually("both are told", || world.comparator.prepared().len() == 2).await;
+    assert!(world.comparator.prepared().iter().all(|told| told.boot == 2 && told.mark > 0));
+    let records = world.ingest.records();
+    assert!(records.iter().filter_map(intent).any(|intent| intent.key.as_deref() == Some("unshipped")));
+}

@@ -167,6 +167,46 @@ async fn at_its_bound_it_takes_results_but_no_intents_until_something_was_shippe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_end_at_its_bound_tells_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { journal, .. } = Journal::open(Options { max_bytes: 2_000, ..options(dir.path()) }).unwrap();
+    while !journal.is_full() {
+        recorded(&journal, "k").await.finish(applied()).await;
+    }
+    assert!(matches!(journal.intent(intent("k")).await, Recorded::Gap(GapReason::Full)));
+    journal.end(true).await;
+    let records = read_all(journal.dir(), journal.written());
+    assert_eq!(gaps(&records), [(GapReason::Full, 1)]);
+    assert_eq!(records.last().map(|record| &record.body), Some(&ExchangeBody::Ended { clean: true }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_below_what_one_batch_takes_is_left_again_once_all_is_shipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { journal, .. } = Journal::open(Options { max_bytes: 100, ..options(dir.path()) }).unwrap();
+    recorded(&journal, "k").await.finish(applied()).await;
+    assert!(journal.is_full());
+    let last = journal.written();
+    journal.shipped(last);
+    eventually("there is room again", || !journal.is_full()).await;
+    recorded(&journal, "k").await.finish(applied()).await;
+    let records = Reader::new(journal.dir(), last + 1).read(last + 2, 1 << 20).unwrap().records;
+    assert_eq!(records.len(), 2, "numbers go on where they stood");
+    journal.end(true).await;
+    let written = journal.written();
+    drop(journal);
+    // Its threads let go of the directory a moment later.
+    let mut reopened = None;
+    eventually("the directory is free", || {
+        reopened = Journal::open(options(dir.path())).ok();
+        reopened.is_some()
+    })
+    .await;
+    let old = reopened.unwrap().old;
+    assert_eq!((old.len(), old[0].last), (1, written));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_wait_is_recorded_or_counted_never_both() {
     let dir = tempfile::tempdir().unwrap();
     let Opened { journal, .. } = Journal::open(Options { wait: Duration::ZERO, ..options(dir.path()) }).unwrap();

@@ -77,3 +77,29 @@ async fn it_needs_a_token_and_a_reason() {
     }
     assert_eq!(front.get("/override").await.status, StatusCode::NOT_FOUND, "clients do not see it");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_holds_nobody_for_as_long_as_the_disk_takes() {
+    let world = World::new().await;
+    world.comparator.append(moved(1, at(50)));
+    world.comparator.append(RolloutBody::Drained { version: 1 });
+    let config = Config { handover_ms: 100, ..world.config() };
+    let front = std::sync::Arc::new(Front::start(config.clone()).await);
+    let engine = account(0, 50);
+    assert_eq!(topup_system(&front, &engine, "before").await, "engine");
+    // The draft of the file is a pipe: writing it takes until somebody reads.
+    let pipe = config.data_dir.join("override.draft");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let asking = front.clone();
+    let order = tokio::spawn(async move {
+        asking.admin(Method::POST, "/override", Some(TOKEN), r#"{"reason":"the engine burns"}"#).await.status
+    });
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while topup_system(&front, &engine, "during").await != "legacy" {
+        assert!(std::time::Instant::now() < deadline, "it is not in force");
+    }
+    assert!(!order.is_finished(), "it is not on disk");
+    // A pipe cannot be made durable: the operator learns that the override would not survive a restart.
+    let _reader = tokio::task::spawn_blocking(move || std::fs::File::open(pipe).unwrap()).await.unwrap();
+    assert_eq!(order.await.unwrap(), StatusCode::INTERNAL_SERVER_ERROR);
+}

@@ -6,6 +6,7 @@ use crate::support::{Front, World, eventually, result, topup};
 use http::StatusCode;
 use proxy::front::Config;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::words::Class;
@@ -150,4 +151,30 @@ async fn a_damaged_boot_counter_stops_the_front_with_a_clear_error() {
     std::fs::write(world.dir.path().join("front/boot"), b"{\"front\":\"fr").unwrap();
     let error = Front::try_start(Config { ..world.config() }).await.err().unwrap();
     assert!(error.to_string().contains("front/boot is damaged"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_that_cannot_be_forgotten_is_not_overtaken_by_a_later_one() {
+    let world = World::new().await;
+    world.ingest.is(Mood::Down);
+    world.front().await.stop().await;
+    let front = world.front().await;
+    front.post("/transactions/topup", &topup("alice", "k")).await;
+    // The file that says whose records these are can neither be removed nor read.
+    let named = world.dir.path().join("front/boot-1/boot");
+    std::fs::remove_file(&named).unwrap();
+    std::fs::create_dir(&named).unwrap();
+    world.ingest.is(Mood::Well);
+    let deadline = Instant::now() + crate::support::PATIENCE;
+    loop {
+        let body = front.admin(http::Method::GET, "/readyz", None, "").await.body;
+        if String::from_utf8_lossy(&body).contains("cannot forget boot 1") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody is told");
+    }
+    assert!(world.ingest.records().iter().all(|record| record.boot == 1));
+    std::fs::remove_dir(&named).unwrap();
+    eventually("the later boot is shipped", || world.ingest.count() == 3).await;
+    world.ingest.assert_whole();
 }

@@ -2,11 +2,11 @@
 
 use super::exchanges::{Exchange, ExchangeId, Leg, Phase, Step};
 use super::request::leg_request;
-use super::resolve::question;
+use super::resolve::{Question, question, was_changed};
 use super::{Action, Delivery};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
-use wire::words::{Stage, System};
+use wire::words::{Mode, Operation, Stage, System};
 
 /// Accounts that are asked for at the same time.
 const LEARNING: usize = 16;
@@ -24,7 +24,7 @@ impl Delivery {
         while let Some(id) = self.todo.pop_first() {
             self.advance(id);
         }
-        self.ask();
+        self.ask(now);
         self.start_legs();
         self.learn_accounts(now);
         self.answer_handover(now);
@@ -103,6 +103,10 @@ impl Delivery {
                     else {
                         return;
                     };
+                    if let Some(question) = look_first(id, exchange, leg) {
+                        self.outbox.push(Action::Look { attempt: leg.attempt, question });
+                        return;
+                    }
                     let request = leg_request(id, exchange, leg, &self.aliases, pointers);
                     self.outbox.push(Action::Send(Box::new(request)));
                 }
@@ -113,7 +117,7 @@ impl Delivery {
     }
 
     /// Asks authorities about unknown results, only so many at a time.
-    fn ask(&mut self) {
+    fn ask(&mut self, now: Timestamp) {
         while self.asking < self.rules.questions
             && let Some(id) = self.to_ask.pop_first()
         {
@@ -125,11 +129,8 @@ impl Delivery {
                     self.asking += 1;
                     self.outbox.push(Action::Ask(question));
                 }
-                None => {
-                    // Never asked again: said once.
-                    inquiry.answered = true;
-                    self.outbox.push(Action::NeedsPerson(exchange.number.clone()));
-                }
+                // No system can have taken it; it may still be refusing it.
+                None => self.nothing_to_ask(id, now),
             }
         }
     }
@@ -159,7 +160,7 @@ impl Delivery {
         self.lanes.start(leg.target, leg.place, &leg.claims);
         *self.running.of_mut(leg.target) += 1;
         leg.attempt += 1;
-        leg.unanswered = false;
+        (leg.unanswered, leg.in_doubt) = (false, false);
         leg.step = Step::Announced;
         self.outbox.push(Action::Append(ShadowBody::Sending {
             exchange: number,
@@ -226,4 +227,12 @@ impl Delivery {
             self.outbox.push(Action::Append(ShadowBody::Cursor { offset }));
         }
     }
+}
+
+/// What to ask before a leg is sent once more: neither system recognises a change of an account that it has made,
+/// and a second one may be refused because of the first.
+fn look_first(id: ExchangeId, exchange: &Exchange, leg: &Leg) -> Option<Question> {
+    let moves = leg.mode != Mode::ShadowRefused;
+    let again = leg.in_doubt && moves && exchange.intent.operation == Operation::ChangeAccount;
+    again.then(|| was_changed(id, &exchange.intent, leg.target))?
 }

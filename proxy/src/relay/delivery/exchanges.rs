@@ -117,6 +117,8 @@ pub(crate) struct Leg {
     pub claims: Vec<Claim>,
     /// Whether it is written down that this offer was not answered.
     pub unanswered: bool,
+    /// Whether this offer may have been executed: it was sent, by this process or an earlier one, and not answered.
+    pub in_doubt: bool,
     /// The last refusal for a reason of state, and when the first one was.
     pub refusal: Option<Box<StateRefusal>>,
 }

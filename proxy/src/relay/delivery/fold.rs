@@ -10,7 +10,7 @@ use super::reading::Reading;
 use std::sync::Arc;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
 use wire::ids::ExchangeNumber;
-use wire::rollout::{RolloutBody, RolloutRecord};
+use wire::rollout::{Rollout, RolloutBody, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, Resolution, ShadowBody, ShadowRecord};
 use wire::stored::DecodeError;
@@ -66,9 +66,7 @@ impl Delivery {
         if let Some(key) = exchange.key {
             self.keys.begin(key, id, exchange.content);
         }
-        if let Some(handover) = &mut self.handover {
-            handover.began(id, &exchange);
-        }
+        self.handovers.iter_mut().for_each(|handover| handover.began(id, &exchange));
         self.open.insert(id);
         self.exchanges.insert(id, exchange);
     }
@@ -178,7 +176,8 @@ impl Delivery {
             (_, None) => (Some(Ruling::Stands), Vec::new()),
             (_, Some(key)) => {
                 let made = exchange.made().map(fingerprint);
-                let decision = Decision { replayed: decided.replayed, resolved: decided.resolved, made };
+                let applied = decided.class == Class::Applied;
+                let decision = Decision { replayed: decided.replayed, resolved: decided.resolved, applied, made };
                 let (ruling, again) = self.keys.rule(key, id, exchange.content, decision);
                 (Some(ruling), again)
             }
@@ -266,6 +265,7 @@ impl Delivery {
             place,
             claims,
             unanswered: false,
+            in_doubt: false,
             refusal: None,
         }));
         self.todo.insert(id);
@@ -328,6 +328,8 @@ impl Delivery {
             self.lanes.start(leg.target, leg.place, &leg.claims);
             *self.running.of_mut(leg.target) += 1;
         }
+        // Somebody else's record: the leg may have been sent.
+        leg.in_doubt = leg.step != Step::Announced;
         (leg.mode, leg.attempt, leg.step, leg.unanswered) = (mode, attempt, Step::Due(0), false);
         self.todo.insert(id);
         self.let_pass(id);
@@ -338,7 +340,9 @@ impl Delivery {
         self.plan_leg(id, mode);
         let Some(exchange) = self.exchanges.get(id) else { return };
         let Some(key) = exchange.key else { return };
-        let (replaced, again) = self.keys.stands(key, id, exchange.content, exchange.made().map(fingerprint));
+        let applied = exchange.decided.as_ref().is_some_and(|decided| decided.class == Class::Applied);
+        let made = exchange.made().map(fingerprint);
+        let (replaced, again) = self.keys.stands(key, id, exchange.content, made, applied);
         for other in replaced {
             self.withdraw_leg(other, id);
         }
@@ -406,9 +410,7 @@ impl Delivery {
     /// An exchange is concluded: nothing of it is kept but what repeats and aliases need.
     fn conclude(&mut self, id: ExchangeId, result: Option<&LegResult>) {
         let Some(exchange) = self.exchanges.remove(id) else { return };
-        if let Some(handover) = &mut self.handover {
-            handover.concluded(id);
-        }
+        self.handovers.iter_mut().for_each(|handover| handover.concluded(id));
         self.let_pass(id);
         if exchange.decided.is_none() {
             self.forget_undecided(id, exchange.intent.authority, exchange.began, &exchange.accounts);
@@ -457,37 +459,39 @@ impl Delivery {
         let taken = self.rollout.take(bytes)?;
         self.rollout_folded = offset + 1;
         if let Some(record) = &taken {
-            match &record.body {
-                RolloutBody::Prepare { version, to, .. } => {
-                    self.handover = Some(Handover::new(*version, before, *to, record.at, true));
-                }
-                RolloutBody::Moved { version, to, .. } => {
-                    let handover = Handover::new(*version, before, *to, record.at, false);
-                    self.handover = Some(handover).filter(Handover::moves_any);
-                }
-                RolloutBody::Drained { version }
-                | RolloutBody::Commit { version, .. }
-                | RolloutBody::Abort { version, .. } => {
-                    self.handover.take_if(|handover| handover.version == *version);
-                }
-                RolloutBody::Prepared { .. }
-                | RolloutBody::Freeze
-                | RolloutBody::Unfreeze
-                | RolloutBody::Pin { .. } => {}
-            }
-            if let (Some(handover), RolloutBody::Prepare { .. } | RolloutBody::Moved { .. }) =
-                (&mut self.handover, &record.body)
-            {
-                self.exchanges.iter().for_each(|(id, exchange)| handover.began(id, exchange));
-            }
+            self.follow(before, &record.body);
         }
-        if let Some(handover) = &mut self.handover {
-            handover.read_back(offset);
-        }
+        self.handovers.iter_mut().for_each(|handover| handover.read_back(offset));
         if held && !self.holds_engine() {
             let waiting = |exchange: &Exchange| exchange.leg().is_some_and(|leg| leg.step == Step::Waiting);
             self.todo.extend(self.exchanges.iter().filter(|(_, exchange)| waiting(exchange)).map(|(id, _)| id));
         }
         Ok(taken)
+    }
+
+    /// What a change of the dial means for handovers.
+    fn follow(&mut self, before: Rollout, change: &RolloutBody) {
+        match change {
+            RolloutBody::Prepare { version, to, .. } | RolloutBody::Moved { version, to, .. } => {
+                let two_phase = matches!(change, RolloutBody::Prepare { .. });
+                let handover = Handover::new(*version, before, *to, two_phase);
+                self.handovers.retain(|other| !other.can_be_called_off());
+                if two_phase || handover.moves_any() {
+                    self.begin_handover(handover);
+                }
+            }
+            // Those of a prepared move are in the rollout.
+            RolloutBody::Prepared { version, front, mark, .. }
+                if before.pending.as_ref().is_none_or(|pending| pending.version != *version) =>
+            {
+                self.fronts.marked(front, *version, *mark);
+            }
+            RolloutBody::Drained { version }
+            | RolloutBody::Commit { version, .. }
+            | RolloutBody::Abort { version, .. } => {
+                self.handovers.retain(|handover| handover.version != *version);
+            }
+            RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze | RolloutBody::Pin { .. } => {}
+        }
     }
 }

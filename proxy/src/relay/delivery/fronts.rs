@@ -4,6 +4,7 @@
 //! what the log held when the heartbeat arrived, so that "shipped past" means "seen here".
 
 use std::collections::{BTreeMap, VecDeque};
+use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 
 /// The fronts seen in the log and on the wire.
@@ -26,6 +27,17 @@ struct Front {
     pending: VecDeque<(Timestamp, u64)>,
     /// How it stands with its connection.
     link: Link,
+    /// The last one it told.
+    mark: Option<Mark>,
+}
+
+/// A front's word that nothing of it was running or unshipped any more, up to a record, that was sent to a system
+/// which no longer is the authority under a version or any before it. It binds the front's later boots as well.
+#[derive(Debug)]
+struct Mark {
+    version: u64,
+    boot: u64,
+    sequence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -109,9 +121,26 @@ impl Fronts {
         })
     }
 
+    /// A front has told its mark.
+    pub fn marked(&mut self, front: &FrontBoot, version: u64, sequence: u64) {
+        let seen = self.entry(&front.front);
+        if seen.mark.as_ref().is_none_or(|known| known.version <= version) {
+            seen.mark = Some(Mark { version, boot: front.boot, sequence });
+        }
+    }
+
+    /// Whether every front that may be serving, connected or not, has left behind what was before a version, and
+    /// everything up to its mark was folded.
+    pub fn all_left_behind(&self, version: u64) -> bool {
+        self.fronts.values().filter(|seen| seen.may_serve()).all(|seen| {
+            let mark = seen.mark.as_ref().filter(|mark| mark.version >= version);
+            mark.is_some_and(|mark| seen.reached(mark.boot, mark.sequence))
+        })
+    }
+
     /// Whether a front's record of this boot and sequence, or a later one, was folded.
     pub fn reached(&self, front: &str, boot: u64, sequence: u64) -> bool {
-        self.fronts.get(front).is_some_and(|seen| (seen.boot, seen.sequence) >= (boot, sequence)) || sequence == 0
+        self.fronts.get(front).is_some_and(|seen| seen.reached(boot, sequence))
     }
 
     /// How far a front has shipped, by its own clock.
@@ -128,6 +157,15 @@ impl Fronts {
 }
 
 impl Front {
+    /// Whether requests may be running there: a boot that has ended runs none, unless the next one has connected.
+    fn may_serve(&self) -> bool {
+        !self.ended || matches!(self.link, Link::Up)
+    }
+
+    fn reached(&self, boot: u64, sequence: u64) -> bool {
+        (self.boot, self.sequence) >= (boot, sequence)
+    }
+
     fn settle(&mut self, folded: u64) {
         while let Some(&(at, end)) = self.pending.front() {
             if end > folded {
@@ -160,7 +198,7 @@ mod tests {
         assert!(!fronts.take("a", 1, 9));
         assert!(fronts.take("b", 1, 1));
         assert!(fronts.reached("a", 2, 1) && fronts.reached("a", 1, 9) && !fronts.reached("a", 2, 2));
-        assert!(fronts.reached("c", 1, 0), "nothing was written, so nothing is missing");
+        assert!(!fronts.reached("a", 3, 0), "the boot before may not have been seen to its end");
     }
 
     #[test]
@@ -201,5 +239,33 @@ mod tests {
         fronts.begin(at(1_000));
         assert!(!fronts.shipped_past(at(10), at(1_050), GRACE), "a may come back");
         assert!(fronts.shipped_past(at(10), at(1_101), GRACE));
+    }
+
+    #[test]
+    fn a_version_is_left_behind_once_every_front_that_may_serve_has_said_so() {
+        let mark = |fronts: &mut Fronts, front: &str, version, sequence| {
+            fronts.marked(&FrontBoot { front: front.to_owned(), boot: 1 }, version, sequence);
+        };
+        let mut fronts = Fronts::default();
+        assert!(fronts.all_left_behind(5), "there is none");
+        fronts.take("a", 1, 7);
+        fronts.take("b", 1, 7);
+        fronts.lost("b", at(0));
+        mark(&mut fronts, "a", 5, 7);
+        assert!(!fronts.all_left_behind(5), "b is out of reach, and may be serving");
+        mark(&mut fronts, "b", 4, 7);
+        assert!(!fronts.all_left_behind(5), "that was an earlier version");
+        mark(&mut fronts, "b", 6, 8);
+        assert!(!fronts.all_left_behind(5), "a record is missing");
+        fronts.take("b", 1, 8);
+        assert!(fronts.all_left_behind(5));
+        fronts.take("b", 2, 1);
+        assert!(fronts.all_left_behind(5), "a later boot does not go back");
+        fronts.take("c", 1, 1);
+        assert!(!fronts.all_left_behind(5));
+        fronts.ended("c");
+        assert!(fronts.all_left_behind(5), "nothing runs there");
+        fronts.connected("c");
+        assert!(!fronts.all_left_behind(5), "its next boot is there");
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Everything decided under an older version counts, so it does not matter whether its records are folded before
 //! or after the move. Accounts that a front named as unknown stay behind and are not waited for.
+//!
+//! What a front still has running, or in its journal, is not known here: it is drained only when every front has
+//! said that nothing of it is, as of a record that was folded. In two phases the rollout names the fronts; in one
+//! phase it is every front that may be serving, out of reach or not. A move that another one follows before it is
+//! drained is answered all the same: its accounts wait for it.
 
 use super::exchanges::{Exchange, ExchangeId};
 use super::{Action, Delivery};
@@ -13,6 +18,8 @@ use wire::words::Stage;
 
 /// Who writes into the rollout here.
 const ACTOR: &str = "relay";
+/// Moves whose answer is owed at most; of more, the oldest is not answered, as no front waits for it by then.
+const MAX_UNANSWERED: usize = 8;
 /// After an append that failed, or of which nobody knows whether it did, before the next attempt.
 const PAUSE_MICROS: i64 = 20_000;
 
@@ -24,8 +31,6 @@ pub(super) struct Handover {
     /// The rollout before it.
     before: Rollout,
     to: Setting,
-    /// When it was asked for.
-    at: Timestamp,
     /// Whether fronts hold and answer before it holds.
     two_phase: bool,
     /// What is not delivered of accounts that move, with the account.
@@ -46,9 +51,9 @@ enum Request {
 
 impl Handover {
     /// The move to `to` of what stood at `before`.
-    pub(super) fn new(version: u64, before: Rollout, to: Setting, at: Timestamp, two_phase: bool) -> Self {
+    pub(super) fn new(version: u64, before: Rollout, to: Setting, two_phase: bool) -> Self {
         let request = Request::After(Timestamp(i64::MIN));
-        Self { version, before, to, at, two_phase, undelivered: BTreeMap::new(), request }
+        Self { version, before, to, two_phase, undelivered: BTreeMap::new(), request }
     }
 
     /// Whether any account changes its authority.
@@ -71,6 +76,11 @@ impl Handover {
         self.undelivered.remove(&id);
     }
 
+    /// Whether another move calls it off.
+    pub(super) fn can_be_called_off(&self) -> bool {
+        self.two_phase
+    }
+
     /// The rollout was read up to and with this offset, and the answer was not accepted there.
     pub(super) fn read_back(&mut self, offset: u64) {
         if matches!(self.request, Request::Written(written) if written <= offset) {
@@ -89,13 +99,24 @@ fn cohort(setting: Setting) -> u16 {
 }
 
 impl Delivery {
-    /// Says `drained` as soon as it is true.
+    /// A move begins, which is answered once it is drained.
+    pub(super) fn begin_handover(&mut self, mut handover: Handover) {
+        self.exchanges.iter().for_each(|(id, exchange)| handover.began(id, exchange));
+        self.handovers.push(handover);
+        if self.handovers.len() > MAX_UNANSWERED {
+            self.handovers.remove(0);
+        }
+    }
+
+    /// Says `drained` as soon as it is true: of one move at a time, for each answer extends the one before.
     pub(super) fn answer_handover(&mut self, now: Timestamp) {
-        let Some(handover) = &self.handover else { return };
-        let due = matches!(handover.request, Request::After(at) if at <= now);
-        if !due || !self.is_drained(handover, now) {
+        let is_free = |handover: &Handover| matches!(handover.request, Request::After(at) if at <= now);
+        if !self.handovers.iter().all(is_free) {
             return;
         }
+        let Some(index) = self.handovers.iter().position(|handover| self.is_drained(handover)) else { return };
+        let handover = &mut self.handovers[index];
+        handover.request = Request::UnderWay;
         let record = RolloutRecord {
             parent: self.rollout.head,
             at: now,
@@ -104,14 +125,11 @@ impl Delivery {
             body: RolloutBody::Drained { version: handover.version },
         };
         self.outbox.push(Action::Drained(record));
-        if let Some(handover) = &mut self.handover {
-            handover.request = Request::UnderWay;
-        }
     }
 
-    fn is_drained(&self, handover: &Handover, now: Timestamp) -> bool {
+    fn is_drained(&self, handover: &Handover) -> bool {
         if !handover.two_phase {
-            return handover.undelivered.is_empty() && self.fronts.shipped_past(handover.at, now, 0);
+            return handover.undelivered.is_empty() && self.fronts.all_left_behind(handover.version);
         }
         let Some(pending) = self.rollout.pending.as_ref().filter(|pending| pending.version == handover.version) else {
             return false;
@@ -125,7 +143,7 @@ impl Delivery {
 
     /// What came of an [`Action::Drained`]: the offset it got, or `None` when it failed or nobody knows.
     pub fn drained_written(&mut self, version: u64, offset: Option<u64>, now: Timestamp) {
-        let Some(handover) = self.handover.as_mut().filter(|handover| handover.version == version) else { return };
+        let Some(handover) = self.handovers.iter_mut().find(|handover| handover.version == version) else { return };
         if handover.request == Request::UnderWay {
             handover.request = match offset {
                 // It was folded before this was reported, and did not extend the chain.

@@ -33,6 +33,8 @@ pub(crate) struct Decision {
     pub replayed: bool,
     /// It was found out by asking for the key.
     pub resolved: bool,
+    /// It was applied, not refused.
+    pub applied: bool,
     /// What the authority made of it and can make once only.
     pub made: Option<Fingerprint>,
 }
@@ -58,6 +60,7 @@ struct Standing {
     id: ExchangeId,
     content: Fingerprint,
     made: Option<Fingerprint>,
+    applied: bool,
 }
 
 impl Keys {
@@ -91,7 +94,10 @@ impl Keys {
         entry.waiting.retain(|other| *other != id);
         let ruling = entry.rule(content, decision);
         match ruling {
-            Ruling::Stands => entry.standing.push(Standing { id, content, made: decision.made }),
+            Ruling::Stands => {
+                let Decision { made, applied, .. } = decision;
+                entry.standing.push(Standing { id, content, made, applied });
+            }
             Ruling::Repeats(_) => {}
             Ruling::Waits => {
                 entry.waiting.push(id);
@@ -109,6 +115,7 @@ impl Keys {
         id: ExchangeId,
         content: Fingerprint,
         made: Option<Fingerprint>,
+        applied: bool,
     ) -> (Vec<ExchangeId>, Vec<ExchangeId>) {
         let entry = self.entries.entry(key).or_default();
         entry.undecided.retain(|(other, _)| *other != id);
@@ -116,7 +123,7 @@ impl Keys {
         let replaced = |standing: &Standing| standing.content == content && standing.made == made;
         let others = entry.standing.iter().filter(|standing| replaced(standing)).map(|standing| standing.id).collect();
         entry.standing.retain(|standing| !replaced(standing));
-        entry.standing.push(Standing { id, content, made });
+        entry.standing.push(Standing { id, content, made, applied });
         (others, std::mem::take(&mut entry.waiting))
     }
 }
@@ -125,7 +132,9 @@ impl Entry {
     fn rule(&self, content: Fingerprint, decision: Decision) -> Ruling {
         let same = |standing: &&Standing| standing.content == content;
         if decision.replayed || decision.resolved {
-            if let Some(first) = self.standing.iter().find(same) {
+            // What was applied repeats no refusal: the key was free again, or free for the other system.
+            let like_it = |standing: &&Standing| standing.applied || !decision.applied;
+            if let Some(first) = self.standing.iter().filter(same).find(like_it) {
                 return Ruling::Repeats(first.id);
             }
             if decision.replayed && self.undecided.iter().any(|(_, other)| *other == content) {
@@ -183,7 +192,7 @@ mod tests {
     const CONTENT: Fingerprint = 1;
 
     fn decision(replayed: bool, resolved: bool, made: u64) -> Decision {
-        Decision { replayed, resolved, made: Some(made) }
+        Decision { replayed, resolved, applied: true, made: Some(made) }
     }
 
     fn begun(ids: std::ops::RangeInclusive<u64>) -> Keys {
@@ -257,6 +266,18 @@ mod tests {
         keys.begin(KEY, ExchangeId(3), 2);
         let (ruling, _) = keys.rule(KEY, ExchangeId(3), 2, decision(true, false, 9));
         assert_eq!(ruling, Ruling::Stands);
+    }
+
+    #[test]
+    fn what_was_applied_repeats_no_refusal() {
+        for (replayed, resolved) in [(true, false), (false, true)] {
+            let mut keys = begun(1..=3);
+            let refused = Decision { applied: false, ..decision(false, false, 8) };
+            assert_eq!(rule(&mut keys, 1, refused).0, Ruling::Stands);
+            let applied = rule(&mut keys, 2, decision(replayed, resolved, 9)).0;
+            assert_eq!(applied, if replayed { Ruling::Waits } else { Ruling::Stands }, "3 may be the first");
+            assert_eq!(rule(&mut keys, 3, Decision { replayed, ..refused }).0, Ruling::Repeats(ExchangeId(1)));
+        }
     }
 
     #[test]

@@ -52,7 +52,6 @@ use resolve::Question;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::control::{Alias, KnownTransaction};
-use wire::ids::ExchangeNumber;
 use wire::rollout::{Rollout, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
@@ -98,8 +97,13 @@ pub(crate) enum Action {
     Send(Box<LegRequest>),
     /// Ask an authority, then call [`Delivery::found`].
     Ask(Question),
-    /// Nobody can be asked about this exchange: a person has to find out.
-    NeedsPerson(ExchangeNumber),
+    /// Ask the target of a leg that may have been executed whether it was, then call [`Delivery::looked`].
+    Look {
+        /// Which offer of the leg.
+        attempt: u32,
+        /// The question.
+        question: Question,
+    },
     /// Ask what an account is, then call [`Delivery::learnt`].
     Learn(Arc<str>),
     /// Tell the engine these aliases, then call [`Delivery::posted`].
@@ -148,7 +152,8 @@ pub(crate) struct Delivery {
     rollout: Rollout,
     /// The next offset of `cutover.rollout`.
     rollout_folded: u64,
-    handover: Option<Handover>,
+    /// Moves of the dial that are not drained, oldest first.
+    handovers: Vec<Handover>,
     parked: ParkingLot,
     /// The next offset of `cutover.exchanges`.
     folded: u64,
@@ -207,7 +212,7 @@ impl Delivery {
             fronts: Fronts::default(),
             rollout: Rollout::genesis(ledger),
             rollout_folded: 0,
-            handover: None,
+            handovers: Vec::new(),
             parked: ParkingLot::default(),
             folded: 0,
             cursor: 0,

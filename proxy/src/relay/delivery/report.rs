@@ -5,11 +5,11 @@ use super::answer::{Answer, Consequence, consequence};
 use super::exchanges::{Exchange, ExchangeId, Phase, Step};
 use super::reading::Reading;
 use super::resolve::{Finding, account_exists, asked_by};
-use super::{Action, Delivery};
+use super::{Action, Delivery, Each, Rules};
 use std::sync::Arc;
 use wire::scalar::{Body, Timestamp};
 use wire::shadow::{LegResult, Resolution, ShadowBody};
-use wire::words::{Class, System};
+use wire::words::Class;
 
 /// How often in a row an authority must have nothing of an exchange before that is believed.
 const ABSENT_TIMES: u32 = 2;
@@ -54,6 +54,28 @@ impl Delivery {
         }
     }
 
+    /// What was found where a leg that may have been executed would be sent again.
+    pub fn looked(&mut self, id: ExchangeId, attempt: u32, finding: Finding, now: Timestamp) {
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        let Step::Sent(tries) = leg.step else { return };
+        if leg.attempt != attempt {
+            return;
+        }
+        match finding {
+            Finding::Decided(Class::Applied, status, body) => {
+                let (headers, replayed, duration_micros) = (Vec::new(), false, 0);
+                let answer = Answer::Whole { status, headers, body, replayed, duration_micros };
+                self.report(id, answer, Class::Applied, true);
+            }
+            Finding::NotYet => self.pause(id, tries, now),
+            // It was not: nothing is in doubt any more.
+            Finding::Absent | Finding::Decided(..) => {
+                (leg.in_doubt, leg.step) = (false, Step::Due(tries));
+                self.todo.insert(id);
+            }
+        }
+    }
+
     /// Sends the leg again after a while.
     fn pause(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
         let pause = self.rules.retry_min_micros.saturating_mul(1_i64 << tries.min(20)).min(self.rules.retry_max_micros);
@@ -66,6 +88,7 @@ impl Delivery {
     /// Writes down, once per offer, that nobody knows what it did.
     fn note_unanswered(&mut self, id: ExchangeId, answer: Answer) {
         let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        leg.in_doubt = true;
         if !std::mem::replace(&mut leg.unanswered, true) {
             self.hand_over(id, answer, Class::Unknown, false);
         }
@@ -101,10 +124,7 @@ impl Delivery {
     /// What an authority said of an unknown exchange.
     pub fn found(&mut self, id: ExchangeId, finding: Finding, now: Timestamp) {
         self.asking = self.asking.saturating_sub(1);
-        let longest = |system| match system {
-            System::Legacy => self.rules.legacy_longest_request_micros,
-            System::Engine => self.rules.engine_request_timeout_micros,
-        };
+        let longest = self.longest_request();
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let finding = match finding {
             // It is there because another request has made it.
@@ -114,7 +134,7 @@ impl Delivery {
             finding => finding,
         };
         let system = exchange.intent.authority;
-        let counts_from = Timestamp(exchange.began.at.0.saturating_add(longest(system)));
+        let counts_from = Timestamp(exchange.began.at.0.saturating_add(*longest.of(system)));
         let Phase::Unknown(inquiry) = &mut exchange.phase else { return };
         inquiry.asking = false;
         inquiry.tries = inquiry.tries.saturating_add(1);
@@ -140,10 +160,36 @@ impl Delivery {
                 (Class::NotExecuted, 0, Body::default())
             }
         };
+        self.resolve(id, class, status, body);
+    }
+
+    /// After which a system certainly no longer works on a request.
+    fn longest_request(&self) -> Each<i64> {
+        let Rules { legacy_longest_request_micros: legacy, engine_request_timeout_micros: engine, .. } = self.rules;
+        Each { legacy, engine }
+    }
+
+    /// There is nothing to ask about an unknown exchange by: it was not executed, once its authority has certainly
+    /// let go of it.
+    pub(super) fn nothing_to_ask(&mut self, id: ExchangeId, now: Timestamp) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let longest = *self.longest_request().of(exchange.intent.authority);
+        let counts_from = Timestamp(exchange.began.at.0.saturating_add(longest));
+        if now < counts_from {
+            self.timers.insert((counts_from, id));
+        } else {
+            self.resolve(id, Class::NotExecuted, 0, Body::default());
+        }
+    }
+
+    /// Hands over what became of an unknown exchange.
+    fn resolve(&mut self, id: ExchangeId, class: Class, status: u16, body: Body) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let Phase::Unknown(inquiry) = &mut exchange.phase else { return };
         inquiry.answered = true;
         self.outbox.push(Action::Append(ShadowBody::Resolved(Resolution {
             exchange: exchange.number.clone(),
-            system,
+            system: exchange.intent.authority,
             class,
             status,
             body,

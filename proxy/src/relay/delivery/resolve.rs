@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use wire::billing::{Problem, TransactionResult};
 use wire::exchange::Intent;
+use wire::ids::is_account_id;
 use wire::scalar::{Body, Money};
 use wire::shadow::ResolvedBy;
 use wire::words::{Class, Operation, REFUSAL_CODES, System};
@@ -51,8 +52,12 @@ pub(crate) fn asked_by(operation: Operation) -> ResolvedBy {
     }
 }
 
-/// The question for an exchange; `None` when there is nothing to ask by, so that a person has to find out.
+/// The question for an exchange; `None` when there is nothing to ask by. Then no system can have taken the request:
+/// its account is none, or its key, and both refuse that before they look at anything else.
 pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, known: &Aliases) -> Option<Question> {
+    if intent.account.as_deref().is_some_and(|account| !is_account_id(account)) {
+        return None;
+    }
     let path = match asked_by(intent.operation) {
         ResolvedBy::Account => format!("/accounts/{}", percent_encoded(intent.account.as_deref()?)),
         ResolvedBy::Key | ResolvedBy::Person { .. } => {
@@ -66,6 +71,12 @@ pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, known: &Aliases) ->
     let (system, tenant) = (intent.authority, intent.tenant.clone());
     let original = intent.original.as_ref().and_then(|id| known.at(system, id));
     Some(Question { id, system, path, tenant, intent: Arc::clone(intent), original })
+}
+
+/// The question whether a change of an account, which is repeated by no key, has reached a system already.
+pub(crate) fn was_changed(id: ExchangeId, intent: &Arc<Intent>, system: System) -> Option<Question> {
+    let path = format!("/accounts/{}", percent_encoded(intent.account.as_deref()?));
+    Some(Question { id, system, path, tenant: intent.tenant.clone(), intent: Arc::clone(intent), original: None })
 }
 
 /// Everything but the unreserved characters of RFC 3986 as `%XX`: a key may hold any printable character.

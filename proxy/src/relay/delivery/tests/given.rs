@@ -143,6 +143,7 @@ pub(crate) fn leg(exchange: &Exchange, mode: Mode) -> Leg {
         place: Place::of(exchange.began, ExchangeId(1)),
         claims: exchange.claims(|_| None),
         unanswered: false,
+        in_doubt: false,
         refusal: None,
     }
 }

@@ -2,10 +2,11 @@
 
 use super::super::Facts;
 use super::super::answer::Answer;
+use super::super::resolve::Finding;
 use super::given;
 use super::story::{Story, whole};
 use wire::exchange::ExchangeBody;
-use wire::scalar::Timestamp;
+use wire::scalar::{Body, Timestamp};
 use wire::words::System::{Engine, Legacy};
 use wire::words::{Class, Mode, Operation};
 
@@ -440,4 +441,51 @@ fn reading_stops_at_the_bound_unless_that_would_be_for_ever() {
     story.result(open, Class::NotExecuted, 0, "");
     story.settle();
     assert_eq!(story.under_way(), [waiting]);
+}
+
+/// A change of an account that the authority has applied, with its leg under way.
+fn change(story: &mut Story) -> u64 {
+    let intent = given::intent(Operation::ChangeAccount, Legacy, &["alice"], r#"{"status":"CLOSED"}"#);
+    let exchange = story.intent("k1", intent);
+    story.result(exchange, Class::Applied, 200, CLOSED);
+    story.settle();
+    assert_eq!((story.under_way(), story.looking.len()), (vec![exchange], 0), "the first time it is only sent");
+    exchange
+}
+
+const CLOSED: &str = r#"{"accountId":"alice","status":"CLOSED"}"#;
+
+#[test]
+fn a_change_of_an_account_is_not_sent_again_when_it_was_made() {
+    for restarts in [false, true] {
+        let mut story = story();
+        let exchange = change(&mut story);
+        if restarts {
+            story.restart();
+        } else {
+            story.answer(exchange, Answer::Unanswered { duration_micros: 1 });
+            story.wait(story.rules.retry_max_micros);
+        }
+        assert!(story.sent.is_empty(), "it may have been made");
+        assert_eq!((story.looking[0].1.system, &*story.looking[0].1.path), (Engine, "/accounts/alice"));
+        story.look(Finding::NotYet);
+        assert!(story.sent.is_empty() && story.looking.is_empty());
+        story.wait(story.rules.retry_max_micros);
+        story.look(Finding::Decided(Class::Applied, 200, Body(CLOSED.as_bytes().to_vec())));
+        assert!(story.sent.is_empty());
+        assert!(story.written().contains(&format!("applied {exchange}")));
+        assert_eq!(story.delivery.exchanges.len(), 0);
+    }
+}
+
+#[test]
+fn a_change_of_an_account_that_was_not_made_is_sent_again() {
+    let mut story = story();
+    let exchange = change(&mut story);
+    story.answer(exchange, Answer::Unanswered { duration_micros: 1 });
+    story.wait(story.rules.retry_max_micros);
+    story.look(Finding::Absent);
+    assert_eq!(story.under_way(), [exchange]);
+    story.ok(exchange);
+    assert_eq!(story.delivery.exchanges.len(), 0);
 }

@@ -5,7 +5,7 @@ use super::given;
 use super::story::Story;
 use wire::chain::genesis;
 use wire::control::Alias;
-use wire::exchange::Intent;
+use wire::exchange::{ExchangeBody, Intent};
 use wire::rollout::{FrontBoot, RolloutBody};
 use wire::scalar::Timestamp;
 use wire::stored::encode;
@@ -32,6 +32,11 @@ fn prepare(version: u64, percent: u16) -> RolloutBody {
 fn prepared(version: u64, mark: u64, unknown: &[&str]) -> RolloutBody {
     let unknown_accounts = unknown.iter().map(|account| (*account).to_owned()).collect();
     RolloutBody::Prepared { version, front: front(), mark, unknown_accounts }
+}
+
+/// A record of the front that is nobody's exchange; its number.
+fn written_mark(story: &mut Story) -> u64 {
+    story.write(ExchangeBody::Mark { id: "m".to_owned() })
 }
 
 /// Writes what the relay wants to have written; whether it was accepted is seen in the fold.
@@ -123,6 +128,7 @@ fn a_move_up_is_drained_when_everything_up_to_the_marks_is_delivered() {
     story.settle();
     assert!(story.drained.is_empty(), "no front has answered");
     let second = story.applied("k2", given::topup(Legacy, "bob"));
+    // Its intent and its result.
     let mark = second + 1;
     story.change(prepared(2, mark, &[]));
     story.act();
@@ -163,8 +169,9 @@ fn accounts_that_do_not_move_and_accounts_left_behind_are_not_waited_for() {
 #[test]
 fn a_lost_race_is_run_again_and_an_aborted_move_is_not() {
     let mut story = story();
+    let mark = written_mark(&mut story);
     story.change(prepare(2, 100));
-    story.change(prepared(2, 0, &[]));
+    story.change(prepared(2, mark, &[]));
     story.settle();
     assert_eq!(story.drained.len(), 1);
     // Somebody else extends the chain first.
@@ -177,7 +184,7 @@ fn a_lost_race_is_run_again_and_an_aborted_move_is_not() {
     // A failed append.
     story.change(RolloutBody::Abort { version: 2, late: Vec::new() });
     story.change(prepare(3, 100));
-    story.change(prepared(3, 0, &[]));
+    story.change(prepared(3, mark, &[]));
     story.settle();
     story.drained.clear();
     story.delivery.drained_written(3, None, Timestamp(story.now));
@@ -190,28 +197,101 @@ fn a_lost_race_is_run_again_and_an_aborted_move_is_not() {
     assert!(story.drained.is_empty());
 }
 
-#[test]
-fn a_move_down_is_drained_when_what_the_engine_decided_before_is_delivered() {
+/// A dial at 100 %, and an exchange that the engine has decided there, with its leg under way.
+fn decided_by_the_engine() -> (Story, u64) {
     let mut story = story();
     story.change(given::moved(2, "ramp", 100));
+    let mark = written_mark(&mut story);
+    story.change(prepared(2, mark, &[]));
     story.settle();
-    let old = Intent { version: 2, ..given::topup(Engine, "alice") };
-    let before = story.applied("k1", old);
+    write_drained(&mut story);
+    let before = story.applied("k1", Intent { version: 2, ..given::topup(Engine, "alice") });
     story.settle();
-    assert_eq!(story.drained.len(), 1, "that was the move up to 100 in one phase");
-    story.drained.clear();
+    (story, before)
+}
+
+#[test]
+fn a_move_down_is_drained_when_what_the_engine_decided_before_is_delivered() {
+    let (mut story, before) = decided_by_the_engine();
     story.delivery.front_connected(given::FRONT);
     story.change(given::moved(3, "shadow", 0));
     let after = story.applied("k2", Intent { version: 3, ..given::topup(Legacy, "alice") });
     story.settle();
     assert_eq!(story.under_way(), [before, after]);
     story.ok(before);
-    assert!(story.drained.is_empty(), "the front has not shipped past the move");
     story.heartbeat(story.now + 1);
+    story.settle();
+    assert!(story.drained.is_empty(), "the front may have more");
+    story.change(prepared(3, after + 1, &[]));
     story.settle();
     assert_eq!(story.drained.len(), 1, "what was decided after the move does not count");
     write_drained(&mut story);
     assert!(story.drained.is_empty());
+}
+
+#[test]
+fn a_move_down_waits_for_what_fronts_begin_before_they_hear_of_it() {
+    for restarts in [false, true] {
+        let (mut story, before) = decided_by_the_engine();
+        story.delivery.front_connected(given::FRONT);
+        story.change(given::moved(3, "shadow", 0));
+        story.ok(before);
+        story.heartbeat(story.now + 1_000);
+        if restarts {
+            // Nobody has connected to the new relay yet.
+            story.restart();
+        }
+        story.settle();
+        assert!(story.drained.is_empty(), "the front has not heard of the move");
+        let late = story.applied("k2", Intent { version: 2, ..given::topup(Engine, "alice") });
+        story.settle();
+        story.change(prepared(3, late + 1, &[]));
+        story.settle();
+        assert!(story.drained.is_empty(), "its leg is under way");
+        story.ok(late);
+        assert_eq!(story.drained.len(), 1);
+        if restarts {
+            story.restart();
+            assert_eq!(story.drained.len(), 1, "the mark is in the log");
+        }
+    }
+}
+
+#[test]
+fn a_front_that_is_out_of_reach_keeps_a_move_down_from_being_drained() {
+    let (mut story, before) = decided_by_the_engine();
+    story.delivery.front_connected(given::FRONT);
+    story.ok(before);
+    story.delivery.front_lost(given::FRONT, Timestamp(story.now));
+    story.change(given::moved(3, "shadow", 0));
+    story.wait(story.rules.front_grace_micros * 10);
+    assert!(story.drained.is_empty(), "it may be serving");
+    story.write(ExchangeBody::Ended { clean: true });
+    story.settle();
+    assert_eq!(story.drained.len(), 1, "it has ended");
+}
+
+#[test]
+fn a_move_that_another_one_follows_is_drained_too() {
+    let (mut story, before) = decided_by_the_engine();
+    story.change(given::moved(3, "ramp", 50));
+    story.change(given::moved(4, "shadow", 0));
+    let mark = written_mark(&mut story);
+    // The front has heard of both before it could tell the first.
+    story.change(prepared(4, mark, &[]));
+    story.settle();
+    assert!(story.drained.len() < 2, "alice is one of those that move");
+    story.ok(before);
+    let mut drained = Vec::new();
+    while let Some(record) = story.drained.first() {
+        let RolloutBody::Drained { version } = record.body else { panic!("not drained") };
+        drained.push(version);
+        write_drained(&mut story);
+    }
+    drained.sort_unstable();
+    assert_eq!(drained, [3, 4]);
+    story.restart();
+    assert!(story.drained.is_empty(), "both are answered");
 }
 
 #[test]
@@ -228,8 +308,9 @@ fn drained_extends_the_chain() {
     let mut story = Story::new();
     story.rollout.clear();
     story.restart();
+    let mark = written_mark(&mut story);
     story.change(prepare(1, 100));
-    story.change(prepared(1, 0, &[]));
+    story.change(prepared(1, mark, &[]));
     story.settle();
     let record = story.drained[0].clone();
     assert_ne!(record.parent, genesis(super::story::LEDGER, wire::rollout::TOPIC));

@@ -36,7 +36,8 @@ pub(crate) struct Story {
     pub learning: Vec<Arc<str>>,
     pub posted: Vec<Alias>,
     pub drained: Vec<RolloutRecord>,
-    pub persons: usize,
+    /// Questions before a leg is sent again, with the number of its offer.
+    pub looking: Vec<(u32, Question)>,
 }
 
 impl Story {
@@ -60,7 +61,7 @@ impl Story {
             learning: Vec::new(),
             posted: Vec::new(),
             drained: Vec::new(),
-            persons: 0,
+            looking: Vec::new(),
         }
         .in_shadow()
     }
@@ -174,7 +175,7 @@ impl Story {
             Action::Learn(account) => self.learning.push(account),
             Action::Post(aliases) => self.posted.extend(aliases),
             Action::Drained(record) => self.drained.push(record),
-            Action::NeedsPerson(_) => self.persons += 1,
+            Action::Look { attempt, question } => self.looking.push((attempt, question)),
         }
     }
 
@@ -222,6 +223,13 @@ impl Story {
         self.settle();
     }
 
+    /// The target of a leg says what it did with it.
+    pub fn look(&mut self, finding: Finding) {
+        let (attempt, question) = self.looking.remove(0);
+        self.delivery.looked(question.id, attempt, finding, Timestamp(self.now));
+        self.settle();
+    }
+
     /// A new process: everything that was under way is forgotten, the topics are folded again.
     pub fn restart(&mut self) {
         self.delivery = Delivery::new(LEDGER, self.rules.clone());
@@ -247,6 +255,7 @@ impl Story {
         self.delivery.begin_present(Timestamp(self.now));
         self.sent.clear();
         self.asked.clear();
+        self.looking.clear();
         self.learning.clear();
         self.posted.clear();
         self.drained.clear();

@@ -5,7 +5,7 @@ use super::super::answer::Answer;
 use super::super::resolve::Finding;
 use super::given;
 use super::story::Story;
-use wire::exchange::{ExchangeBody, ExchangeRecord};
+use wire::exchange::{ExchangeBody, ExchangeRecord, Intent};
 use wire::scalar::{Body, Timestamp};
 use wire::words::System::{Engine, Legacy};
 use wire::words::{Class, Operation};
@@ -120,15 +120,38 @@ fn a_retry_of_an_unknown_has_one_leg_with_it() {
 }
 
 #[test]
-fn what_nobody_can_be_asked_about_needs_a_person_once() {
+fn what_no_system_takes_was_not_executed_once_it_is_over() {
+    let nameless = |operation| Intent { account: None, ..given::intent(operation, Legacy, &["alice"], "{}") };
+    for intent in [
+        Intent { key: None, ..given::topup(Legacy, "alice") },
+        given::intent(Operation::CreateAccount, Legacy, &["not/an/id", "alice"], "{}"),
+        given::intent(Operation::ChangeAccount, Legacy, &["not an id", "alice"], "{}"),
+        given::intent(Operation::Topup, Legacy, &["not an id", "alice"], "{}"),
+        nameless(Operation::CreateAccount),
+    ] {
+        let mut story = story();
+        let lost = story.write(ExchangeBody::Intent(intent));
+        story.result(lost, Class::Unknown, 0, "");
+        let next = story.applied("k2", given::topup(Legacy, "alice"));
+        story.settle();
+        assert_eq!(story.written(), [format!("asking {lost}")], "it may still be running");
+        story.wait(story.rules.legacy_longest_request_micros);
+        assert!(story.written().contains(&format!("resolved {lost} not-executed")), "{:?}", story.written());
+        assert_eq!((story.under_way(), story.asked.len()), (vec![next], 0), "the account goes on");
+        assert_eq!(story.delivery.unknown(Legacy), 0);
+    }
+}
+
+#[test]
+fn an_applied_unknown_is_no_repeat_of_what_the_other_system_refused() {
     let mut story = story();
-    let mut intent = given::topup(Legacy, "alice");
-    intent.key = None;
-    let exchange = story.write(ExchangeBody::Intent(intent));
-    story.result(exchange, Class::Unknown, 0, "");
-    story.wait(1_000_000);
-    story.wait(1_000_000);
-    assert_eq!((story.persons, story.asked.len(), story.delivery.unknown(Legacy)), (1, 0, 1));
+    let refused = story.intent("k1", given::withdraw(Engine, "alice"));
+    story.result(refused, Class::Refused, 422, &given::refused("InsufficientBalance"));
+    let lost = unknown(&mut story, "k1", given::withdraw(Legacy, "alice"));
+    story.settle();
+    assert!(story.written().contains(&format!("skipped {refused} refused")));
+    story.find(applied("L-1", "alice"));
+    assert_eq!(story.under_way(), [lost]);
 }
 
 #[test]
