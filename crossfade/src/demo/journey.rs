@@ -20,7 +20,7 @@ const FAULT_AT: usize = 4;
 /// How much of the legacy's first executions a fault hits.
 const FAULT_RATE: f64 = 0.01;
 /// A move that meets a closed gate is tried again for so long: gates open as legs are delivered.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns the dial.
 pub struct Journey {

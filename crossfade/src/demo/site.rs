@@ -183,6 +183,8 @@ service_token = {{ file = "{folder}/tokens/service" }}
 {}
 [comparator]
 listen = "127.0.0.1:{comparator}"
+# As long as legs may be behind when one machine does everything; by default 250 ms.
+handover_ms = 2000
 legacy = "http://127.0.0.1:{legacy}"
 engine = "http://127.0.0.1:{engine}"
 {}
@@ -198,6 +200,7 @@ admin_listen = "127.0.0.1:{front_admin}"
 data_dir = "{folder}/front"
 # All parts share one disk here, and their commits can hold up a write for longer than the default of 50 ms.
 journal_wait_ms = 1000
+handover_ms = 2000
 legacy = "http://127.0.0.1:{legacy}"
 engine = "http://127.0.0.1:{engine}"
 ingest = "127.0.0.1:{ingest}"

@@ -108,7 +108,7 @@ impl System {
 
     /// Moves the dial as approver, trying again while a gate is closed.
     pub async fn dial(&self, to: &str, force: bool) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let set = SetRollout { to: to.to_owned(), reason: "end-to-end test".to_owned(), force };
         loop {
             let answer = self.control_post("/api/rollout/set", &set).await?;
