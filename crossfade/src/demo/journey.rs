@@ -53,8 +53,10 @@ impl Journey {
     /// From capture to shadow, before any traffic.
     ///
     /// # Errors
-    /// When the control API refuses.
+    /// When the control API refuses, or the legacy does not know the fault that is asked for.
     pub async fn begin(&self) -> anyhow::Result<()> {
+        // Half-way would be late to hear that there is no such fault.
+        self.set_fault(0.0).await?;
         self.to("shadow", false).await
     }
 
@@ -79,14 +81,22 @@ impl Journey {
 
     /// Asks the legacy to make mistakes; told to nobody else.
     async fn switch_fault_on(&self) -> anyhow::Result<()> {
+        self.set_fault(FAULT_RATE).await?;
+        if let Some(fault) = &self.fault {
+            render::note(&format!("switched on in the legacy, unknown to everybody else: {fault}"));
+        }
+        Ok(())
+    }
+
+    /// Sets how much of the legacy's first executions the fault hits.
+    async fn set_fault(&self, rate: f64) -> anyhow::Result<()> {
         let Some(fault) = &self.fault else { return Ok(()) };
-        let body = json!({ "faults": [{ "kind": fault, "rate": FAULT_RATE }] }).to_string();
+        let body = json!({ "faults": [{ "kind": fault, "rate": rate }] }).to_string();
         let request = host::http::request(Method::PUT, &format!("{}/faults", self.legacy), None, body.into())?;
         let answer = self.client.send(request, Duration::from_secs(5)).await?;
         if !answer.status.is_success() {
             bail!("the legacy does not know the fault `{fault}`: {}", String::from_utf8_lossy(&answer.body));
         }
-        render::note(&format!("switched on in the legacy, unknown to everybody else: {fault}"));
         Ok(())
     }
 
