@@ -59,7 +59,9 @@ impl Process {
 
     /// SIGTERM, and waits for the orderly end.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        // The shell's own `kill`: a bare Debian has no other.
+        let status =
+            Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.child.id().to_string()]).status()?;
         ensure!(status.success(), "cannot signal {}", self.name);
         let deadline = Instant::now() + STOP_DEADLINE;
         loop {
