@@ -69,7 +69,7 @@ async fn a_configuration_that_cannot_start_is_not_usable() {
         (with("front", "max_body_bytes = 0"), "max_body_bytes"),
         (with("front", "recorded_headers = [\"Authorization\"]"), "Authorization"),
         (with("relay", "concurrency = 0"), "relay.concurrency"),
-        (with("comparator", "handover_ms = 0"), "comparator.handover_ms"),
+        (with("comparator", "drained_within_ms = 0"), "comparator.drained_within_ms"),
         (with("engine", "shards = 0"), "engine.shards"),
         (with("engine", "actor_header = \"no header\""), "engine.actor_header"),
         (without("relay"), "[relay] and [comparator]"),
