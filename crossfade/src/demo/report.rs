@@ -104,9 +104,7 @@ pub async fn make(
     sent: &Sent,
     auditor: &Mutex<Observer>,
 ) -> anyhow::Result<Report> {
-    until_judged(parts).await?;
-    let run = RunReconciliation { reason: "demo: the end of the journey".to_owned() };
-    let reconciliation: Reconciliation = parts.post(Part::Comparator, "/api/reconciliations", &run).await?;
+    let reconciliation = judged_and_compared(parts).await?;
     let discrepancies: DiscrepancyPage = parts.get(Part::Comparator, "/api/discrepancies?status=open").await?;
     let engine = accounts(parts).await?;
     let violations = audited(site, auditor).await?;
@@ -126,12 +124,19 @@ pub async fn make(
     })
 }
 
-async fn until_judged(parts: &Parts) -> anyhow::Result<()> {
+/// Waits until every exchange is judged, and compares all balances; again while accounts are in motion, because what
+/// the front has not shipped yet is in nobody's count before the marks of a comparison find it.
+async fn judged_and_compared(parts: &Parts) -> anyhow::Result<Reconciliation> {
     let deadline = clock::now() + JUDGED_DEADLINE;
     loop {
         let summary: Summary = parts.get(Part::Comparator, "/api/summary").await?;
-        if summary.open == 0 && summary.unknown == 0 && summary.caught_up {
-            return Ok(());
+        let judged = summary.open == 0 && summary.unknown == 0 && summary.caught_up;
+        if judged {
+            let run = RunReconciliation { reason: "demo: the end of the journey".to_owned() };
+            let compared: Reconciliation = parts.post(Part::Comparator, "/api/reconciliations", &run).await?;
+            if compared.not_comparable == 0 || clock::now() >= deadline {
+                return Ok(compared);
+            }
         }
         ensure!(clock::now() < deadline, "{} exchanges are not judged in time", summary.open);
         clock::sleep(Duration::from_millis(100)).await;

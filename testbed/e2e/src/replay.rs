@@ -42,7 +42,7 @@ pub async fn run(binary: &Path, file: &Path, percent: &str) -> anyhow::Result<Ou
     }
     let replay = Replay::new(Options { base_url: system.site.front(), ..Options::default() });
     let report = replay.run(&bank, &host::task::Shutdown::new()).await;
-    let summary = system.until_judged(Duration::from_secs(400)).await?;
+    let (summary, _) = system.until_judged(Duration::from_secs(400)).await?;
     let balances = checks::equal_balances(&system).await?;
     ensure!(balances == expected.balances, "the systems agree with each other, but not with the auditor");
     system.stop().await?;

@@ -44,7 +44,7 @@ async fn no_client_notices_an_engine_that_is_down() -> anyhow::Result<()> {
     traffic.stop();
     sending.await?;
     let sent = runner.counters().read().sent;
-    let summary = system.until_judged(Duration::from_secs(400)).await?;
+    let (summary, _) = system.until_judged(Duration::from_secs(400)).await?;
     let rate =
         summary.rates.iter().find(|rate| rate.route == "total" && rate.window == "all").map(|rate| rate.adjusted);
     println!("{sent} requests, {errors} client errors, {} exchanges, adjusted match rate {rate:?}", summary.exchanges);

@@ -13,6 +13,7 @@ use testbed_e2e::system::{Layout, System};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 use wire::control::ExchangeView;
+use wire::decision::Reconciliation;
 use wire::words::{Single, System as Side, VerdictKind};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
@@ -23,8 +24,16 @@ const RATE: f64 = 0.01;
 /// Requests a second: below what two cores carry, so that the run is about faults and not about load.
 const REQUESTS_PER_SECOND: f64 = 400.0;
 
-/// Sends the traffic with one fault on, at one setting of the dial, and waits until all is judged.
-async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> anyhow::Result<(System, Auditor)> {
+/// A system that has had its traffic with a fault on, and judged all of it.
+struct Ran {
+    system: System,
+    auditor: Auditor,
+    /// A fault on an account that nobody used afterwards comes to light when balances are compared.
+    reconciliation: Reconciliation,
+}
+
+/// Sends the traffic with one fault on, at one setting of the dial, and waits until all is judged and compared.
+async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> anyhow::Result<Ran> {
     let system = System::start(Path::new(BINARY), Layout::One, changes).await?;
     system.dial("shadow", false).await?;
     if percent != "0" {
@@ -42,16 +51,14 @@ async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> an
     system.faults(&[fault], RATE).await?;
     runner.run(&host::task::Shutdown::new()).await;
     system.faults(&[], 0.0).await?;
-    let summary = system.until_judged(Duration::from_secs(300)).await?;
+    let (summary, reconciliation) = system.until_judged(Duration::from_secs(300)).await?;
     ensure!(summary.gaps == 0, "{} exchanges were not captured: the disk was too slow for this test", summary.gaps);
-    Ok((system, auditor))
+    Ok(Ran { system, auditor, reconciliation })
 }
 
 /// Root discrepancies and the fault ledger are the same set of keys; everything else is accounted for.
 async fn roots_are_the_fault_ledger(fault: &str, percent: &str) -> anyhow::Result<()> {
-    let (mut system, _) = run(fault, percent, REQUESTS, &Changes::default()).await?;
-    // A fault on an account that nobody used afterwards comes to light when balances are compared.
-    let reconciliation = system.reconcile().await?;
+    let Ran { mut system, reconciliation, .. } = run(fault, percent, REQUESTS, &Changes::default()).await?;
     let ledger = system.fault_log().await?;
     ensure!(ledger.len() >= 30, "only {} faults in {REQUESTS} requests: the test says nothing", ledger.len());
     let faulty: BTreeSet<String> = ledger.into_iter().map(|(key, _)| key).collect();
@@ -108,12 +115,11 @@ async fn faults_that_only_hide_the_answer(fault: &str, percent: &str) -> anyhow:
         legacy: "hang_seconds = 3\n".to_owned(),
         ..Changes::default()
     };
-    let (mut system, auditor) = run(fault, percent, 4_000, &changes).await?;
+    let Ran { mut system, auditor, reconciliation } = run(fault, percent, 4_000, &changes).await?;
     let ledger = system.fault_log().await?;
     ensure!(ledger.len() >= 10, "only {} faults: the test says nothing", ledger.len());
     let roots = system.discrepancies().await?;
     ensure!(roots.is_empty(), "{} roots, the first: {:?}", roots.len(), roots.first());
-    let reconciliation = system.reconcile().await?;
     ensure!(reconciliation.different == 0, "{reconciliation:?}");
     checks::all_balances_agree(&system, &auditor).await?;
     let exchanges = system.exchanges().await?;
@@ -204,7 +210,7 @@ async fn failing_requests_are_unknown_and_then_resolved() -> anyhow::Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_legacy_is_a_match() -> anyhow::Result<()> {
-    let (mut system, auditor) = run("slow", "0", 3_000, &Changes::default()).await?;
+    let Ran { mut system, auditor, .. } = run("slow", "0", 3_000, &Changes::default()).await?;
     ensure!(!system.fault_log().await?.is_empty(), "nothing was slow");
     ensure!(system.discrepancies().await?.is_empty(), "slowness is no discrepancy");
     checks::all_balances_agree(&system, &auditor).await?;

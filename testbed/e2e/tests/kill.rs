@@ -68,7 +68,7 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     traffic.stop();
     sending.await?;
 
-    let summary = system.until_judged(Duration::from_secs(300)).await?;
+    let (summary, _) = system.until_judged(Duration::from_secs(300)).await?;
     checks::every_effect_once(&system, &auditor).await?;
     let accounts = checks::all_balances_agree(&system, &auditor).await?;
     checks::money_is_conserved(&system).await?;
