@@ -159,11 +159,11 @@ async fn change(parts: &Parts, actor: &str, reason: &str, id: String, open: bool
 fn after(parts: &Parts, id: &str, open: bool) -> Option<DiscrepancyChanged> {
     let left = parts.ingest.look(Index::gates_inputs);
     let next_steps = match (open, left.discrepancies_open + left.gaps.len() as u64) {
-        (true, _) => vec![format!("discrepancies settle {id}: accept it as it is")],
+        (true, _) => vec![format!("discrepancies settle {id} --reason …: accept it as it is")],
         (false, 0) => vec!["rollout gates: nothing is left to settle".to_owned()],
         (false, left) => vec![
             format!("discrepancies list: {left} discrepancies and gaps are left"),
-            format!("discrepancies reopen {id}: take it back"),
+            format!("discrepancies reopen {id} --reason …: take it back"),
         ],
     };
     let subject = parts.ingest.look(|index| subject(index, id))?;

@@ -3,9 +3,7 @@
 use crate::api::auth::{Operator, Viewer};
 use crate::api::problem::{Asked, Body, reason};
 use crate::api::{Answer, Refused};
-use crate::rollout::moves::Direction;
-use crate::rollout::state::DialState;
-use crate::rollout::{Refusal, Request, moves};
+use crate::rollout::{Request, moves};
 use crate::service::Parts;
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
 use wire::control::{Reason, RolloutHistory, RolloutView, SetRollout};
-use wire::rollout::{GateReading, Setting};
+use wire::rollout::GateReading;
 use wire::words::Permission;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Parts>> {
@@ -72,33 +70,7 @@ async fn gates(_: Viewer, State(parts): State<Arc<Parts>>, Asked(towards): Asked
         return Ok(Json(parts.dial.gates(&state, None)));
     };
     let to = moves::parse_target(&to).map_err(|why| Refused::malformed("?to", "InvalidValue", why))?;
-    Ok(Json(met(&parts, &state, to)?))
-}
-
-/// The gates that a move to `to` would meet, by what is known at this moment; the order of the refusals is that of
-/// [`crate::rollout::Dial::set`].
-fn met(parts: &Parts, state: &DialState, to: Setting) -> Result<Vec<GateReading>, Refusal> {
-    let rollout = &state.rollout;
-    match moves::direction(rollout, to) {
-        Direction::Down => return Ok(Vec::new()),
-        Direction::Never => {
-            return Err(Refusal::NothingToDo("the cutover is complete: there is no way back".to_owned()));
-        }
-        Direction::Nowhere if rollout.pending.is_none() => {
-            return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
-        }
-        Direction::Nowhere | Direction::Up { .. } => {}
-    }
-    if let Some(pending) = &rollout.pending {
-        return Err(Refusal::LostRace(format!(
-            "the move to {} is being handed over: wait, or roll back",
-            moves::describe(pending.to)
-        )));
-    }
-    if rollout.frozen {
-        return Err(Refusal::Frozen);
-    }
-    Ok(parts.dial.gates(state, Some(to)))
+    Ok(Json(parts.dial.gates_met(&state, to)?))
 }
 
 /// Sets the dial to `passthrough`, `capture`, `shadow`, or a percentage. Up only through open gates, unless an

@@ -272,6 +272,11 @@ impl Index {
         }
     }
 
+    /// How many discrepancies nobody has settled.
+    pub fn discrepancies_open(&self) -> u64 {
+        self.roots.open()
+    }
+
     /// Whether an open gap or a settled one has this id (`gap:…`).
     pub fn gap_of(&self, id: &str) -> Option<Gap> {
         self.fronts.gap_view(id)

@@ -16,6 +16,7 @@ pub mod moves;
 pub mod state;
 
 use crate::chain::{Accepted, Chain, Failure};
+use crate::index::Index;
 use crate::ingest::Ingest;
 use crate::stream::Fronts;
 use gates::Figures;
@@ -25,7 +26,7 @@ use state::DialState;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::control::{Prepared, RolloutView};
-use wire::rollout::{FrontBoot, GateReading, RolloutBody, RolloutRecord, Setting};
+use wire::rollout::{FrontBoot, GateReading, Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::Timestamp;
 
 /// Who a record names when no person asked for it.
@@ -127,6 +128,17 @@ impl Dial {
         gates::read(&self.figures(), state.rollout.setting, to)
     }
 
+    /// The gates that a move to `to` would meet, by what is known at this moment: none on the way down.
+    ///
+    /// # Errors
+    /// [`Refusal`], when [`Dial::set`] would refuse the move for another reason than its gates.
+    pub fn gates_met(&self, state: &DialState, to: Setting) -> Result<Vec<GateReading>, Refusal> {
+        match way(&state.rollout, to)? {
+            Way::Down => Ok(Vec::new()),
+            Way::Up { .. } => Ok(self.gates(state, Some(to))),
+        }
+    }
+
     fn figures(&self) -> Figures {
         let now = Timestamp(clock::unix_micros());
         self.ingest.figures(now, self.fronts.connected(), self.drained_within_ms)
@@ -135,6 +147,7 @@ impl Dial {
     /// Where the dial stands, for people.
     pub fn view(&self, state: &DialState) -> RolloutView {
         let gates = self.gates(state, None);
+        let discrepancies_open = self.ingest.look(Index::discrepancies_open);
         let rollout = &state.rollout;
         RolloutView {
             version: rollout.version,
@@ -144,7 +157,7 @@ impl Dial {
             held_back: rollout.held_back.len() as u64,
             pins: rollout.pins.len() as u64,
             since: rollout.since,
-            next_steps: moves::next_steps(rollout, &gates),
+            next_steps: moves::next_steps(rollout, &gates, discrepancies_open),
             gates,
         }
     }
@@ -155,24 +168,10 @@ impl Dial {
     /// [`Refusal`]; whether `force` may be used is for the caller to know.
     pub async fn set(self: &Arc<Self>, by: Request, to: Setting, force: bool) -> Result<Arc<DialState>, Refusal> {
         let seen = self.state().await?;
-        let moves_accounts = match moves::direction(&seen.rollout, to) {
-            Direction::Down => return self.move_down(&seen, &by, to).await,
-            Direction::Nowhere if seen.rollout.pending.is_none() => {
-                return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
-            }
-            Direction::Nowhere => false,
-            Direction::Up { moves_accounts } => moves_accounts,
-            Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
+        let moves_accounts = match way(&seen.rollout, to)? {
+            Way::Down => return self.move_down(&seen, &by, to).await,
+            Way::Up { moves_accounts } => moves_accounts,
         };
-        if let Some(pending) = &seen.rollout.pending {
-            return Err(Refusal::LostRace(format!(
-                "the move to {} is being handed over: wait, or roll back",
-                moves::describe(pending.to)
-            )));
-        }
-        if seen.rollout.frozen {
-            return Err(Refusal::Frozen);
-        }
         let evidence = self.evidence(&seen, to, force).await?;
         // A handover needs a front to hold requests. Forced without any, the move is recorded as made in one phase.
         if moves_accounts && !self.fronts.connected().is_empty() {
@@ -343,6 +342,40 @@ impl Dial {
         }
         Err(failure.into())
     }
+}
+
+/// A move that may be asked for, gates aside.
+enum Way {
+    /// At once, whatever the gates say.
+    Down,
+    /// Through the gates.
+    Up {
+        /// Whether accounts change their authority.
+        moves_accounts: bool,
+    },
+}
+
+/// Whether the dial can be set to `to` at all, gates aside.
+fn way(rollout: &Rollout, to: Setting) -> Result<Way, Refusal> {
+    let moves_accounts = match moves::direction(rollout, to) {
+        Direction::Down => return Ok(Way::Down),
+        Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
+        Direction::Nowhere if rollout.pending.is_none() => {
+            return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
+        }
+        Direction::Nowhere => false,
+        Direction::Up { moves_accounts } => moves_accounts,
+    };
+    if let Some(pending) = &rollout.pending {
+        return Err(Refusal::LostRace(format!(
+            "the move to {} is being handed over: wait, or roll back",
+            moves::describe(pending.to)
+        )));
+    }
+    if rollout.frozen {
+        return Err(Refusal::Frozen);
+    }
+    Ok(Way::Up { moves_accounts })
 }
 
 fn record(now: &DialState, by: &Request, body: RolloutBody) -> RolloutRecord {

@@ -100,53 +100,64 @@ pub fn describe(setting: Setting) -> String {
     }
 }
 
-/// What an operator can do next, most useful first.
-pub fn next_steps(rollout: &Rollout, gates: &[GateReading]) -> Vec<String> {
+/// What an operator can do next, most useful first: verbs of the command line, and what they are for.
+pub fn next_steps(rollout: &Rollout, gates: &[GateReading], discrepancies_open: u64) -> Vec<String> {
     let mut steps = Vec::new();
     if let Some(pending) = &rollout.pending {
         steps.push(format!("wait: the move to {} is being handed over", describe(pending.to)));
-        steps.push("rollout rollback: call it off".to_owned());
+        steps.push("rollout rollback --reason …: call it off".to_owned());
         return steps;
     }
     if rollout.frozen {
-        steps.push("rollout unfreeze: allow moves up again".to_owned());
+        steps.push("rollout unfreeze --reason …: allow moves up again".to_owned());
     }
     for gate in gates.iter().filter(|gate| !gate.open) {
         steps.push(format!("open the gate `{}`: {}", gate.gate, gate.seen));
     }
-    if !rollout.held_back.is_empty() {
+    if discrepancies_open > 0 {
         steps.push(format!(
-            "rollout set {}: take along the {} accounts that were held back, once their unknown legs are resolved",
-            rollout.setting.percent,
-            rollout.held_back.len()
+            "discrepancies list: {discrepancies_open} open; no gate closes for them, so look before the dial goes up"
         ));
     }
-    if let Some(up) = next_up(rollout.setting) {
-        steps.push(up);
+    // Nothing goes up while the dial is frozen.
+    if !rollout.frozen {
+        steps.extend(held_back(rollout));
+        steps.extend(next_up(rollout.setting));
     }
     if rollout.setting.stage > Stage::Shadow && rollout.setting.stage != Stage::Complete {
-        steps.push("rollout rollback: back to shadow at 0 %, at once".to_owned());
+        steps.push("rollout rollback --reason …: back to shadow at 0 %, at once".to_owned());
     }
     steps
 }
 
+fn held_back(rollout: &Rollout) -> Option<String> {
+    let accounts = rollout.held_back.len();
+    (accounts > 0).then(|| {
+        format!(
+            "rollout set {} --reason …: take along the {accounts} accounts that were held back, once their unknown \
+             legs are resolved",
+            rollout.setting.percent
+        )
+    })
+}
+
 fn next_up(setting: Setting) -> Option<String> {
-    let step = match setting.stage {
+    let (to, why) = match setting.stage {
         Stage::Passthrough => {
-            "rollout set capture: record exchanges (what passes until then is in no record: reconcile afterwards)"
-                .to_owned()
+            let why = "record exchanges (what passes until then is in no record: reconcile afterwards)";
+            ("capture".to_owned(), why)
         }
-        Stage::Capture => "rollout set shadow: let the engine follow".to_owned(),
-        Stage::Shadow => "rollout set 1: let the engine answer 1 % of the accounts".to_owned(),
+        Stage::Capture => ("shadow".to_owned(), "let the engine follow"),
+        Stage::Shadow => ("1".to_owned(), "let the engine answer 1 % of the accounts"),
         // The plan of steps of DESIGN 5.
         Stage::Ramp => {
-            let next = [1, 5, 10, 25, 50, 100].map(Percent::whole).into_iter().find(|step| *step > setting.percent)?;
-            format!("rollout set {next}: go on")
+            let plan = [1, 5, 10, 25, 50, 100].map(Percent::whole);
+            (plan.into_iter().find(|step| *step > setting.percent)?.to_string(), "go on")
         }
-        Stage::Engine => "reconcile run: compare all balances".to_owned(),
+        Stage::Engine => return Some("reconcile run --reason …: compare all balances".to_owned()),
         Stage::Complete => return None,
     };
-    Some(step)
+    Some(format!("rollout set {to} --reason …: {why}"))
 }
 
 #[cfg(test)]
@@ -196,7 +207,7 @@ mod tests {
         for to in ["passthrough", "shadow", "25", "100"] {
             assert_eq!(direction(&rollout, at(to)), Direction::Never, "{to}");
         }
-        assert_eq!(next_steps(&rollout, &[]), Vec::<String>::new());
+        assert_eq!(next_steps(&rollout, &[], 0), Vec::<String>::new());
     }
 
     #[test]
@@ -209,13 +220,24 @@ mod tests {
 
     #[test]
     fn next_steps_name_what_is_in_the_way() {
+        let gates = vec![GateReading { gate: "gap".into(), open: false, seen: "1 gap".into() }];
+        let steps = next_steps(&standing("5"), &gates, 3);
+        let begin =
+            ["open the gate `gap`", "discrepancies list: 3 open", "rollout set 10 --reason", "rollout rollback"];
+        assert_eq!(steps.len(), begin.len(), "{steps:?}");
+        for (step, begin) in steps.iter().zip(begin) {
+            assert!(step.starts_with(begin), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_frozen_dial_is_not_offered_a_way_up() {
         let mut rollout = standing("5");
         rollout.frozen = true;
-        let gates = vec![GateReading { gate: "gap".into(), open: false, seen: "1 gap".into() }];
-        let steps = next_steps(&rollout, &gates);
-        assert!(steps[0].contains("unfreeze"), "{steps:?}");
-        assert!(steps[1].contains("`gap`"), "{steps:?}");
-        assert!(steps.iter().any(|step| step.contains("set 10")), "{steps:?}");
-        assert!(steps.iter().any(|step| step.contains("rollback")), "{steps:?}");
+        rollout.held_back.insert("alice".into(), System::Legacy);
+        let steps = next_steps(&rollout, &[], 0);
+        assert!(steps[0].starts_with("rollout unfreeze --reason"), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("rollout set")), "{steps:?}");
+        assert!(steps.iter().any(|step| step.starts_with("rollout rollback")), "{steps:?}");
     }
 }
