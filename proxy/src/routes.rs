@@ -412,6 +412,13 @@ impl Routes {
         self.0.iter()
     }
 
+    /// The methods that a path has, for the header `Allow`.
+    pub fn methods(&self, path: &str) -> String {
+        let fitting = self.0.iter().filter(|route| route.pattern.fits(path));
+        let methods: BTreeSet<&str> = fitting.map(|route| route.method.as_str()).collect();
+        methods.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
     fn find(&self, method: &Method, path: &str) -> Result<&Route, Refusal> {
         let mut refusal = Refusal::NoSuchRoute;
         let method = if method == Method::HEAD { &Method::GET } else { method };

@@ -52,7 +52,7 @@ async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Response<Body>
         routes::route(&head, None, &front.routes, &view.rollout)
     };
     let fault = match decision {
-        Decision::Refuse(refusal) => Fault::Refused(refusal),
+        Decision::Refuse(refusal) => return refused(&front, head.uri.path(), refusal, &correlation),
         Decision::Passthrough(_, target) => match pass(&front, head, body, target, &correlation).await {
             Ok(response) => return response,
             Err(fault) => fault,
@@ -63,6 +63,16 @@ async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Response<Body>
         },
     };
     answer::fault(&fault, &correlation)
+}
+
+fn refused(front: &Front, path: &str, refusal: routes::Refusal, correlation: &HeaderValue) -> Response<Body> {
+    let mut response = answer::fault(&Fault::Refused(refusal), correlation);
+    if refusal == routes::Refusal::MethodNotAllowed
+        && let Ok(methods) = HeaderValue::from_str(&front.routes.methods(path))
+    {
+        response.headers_mut().insert(header::ALLOW, methods);
+    }
+    response
 }
 
 /// Reads the body, then lets the exchange run by itself: the client may hang up.

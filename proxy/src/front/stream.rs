@@ -57,7 +57,7 @@ pub struct Listener {
 enum Ended {
     #[error("{0}")]
     Send(#[from] host::http::SendError),
-    #[error("status {0}")]
+    #[error("status {0}{hint}", hint = hint(*.0))]
     Status(StatusCode),
     #[error("it says nothing any more")]
     Silent,
@@ -69,6 +69,17 @@ enum Ended {
     Hole { expected: u64, found: u64 },
     #[error("it was closed")]
     Closed,
+}
+
+/// What to look at for a status.
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            ": `front.service_token` is not one that the comparator knows with the permission `service`"
+        }
+        StatusCode::NOT_FOUND => ": `front.comparator` is not the address of a comparator",
+        _ => "",
+    }
 }
 
 /// Listens until `shutdown`, or until nobody wants to hear any more.

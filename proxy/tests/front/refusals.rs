@@ -49,6 +49,8 @@ async fn what_the_front_refuses_is_neither_sent_nor_recorded() {
         assert_eq!(answer.headers["x-correlation-id"], "mine");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert_eq!(answer.json::<serde_json::Value>().unwrap()["correlationId"], "mine");
+        let allow = answer.headers.get("allow").map(|allow| allow.to_str().unwrap());
+        assert_eq!(allow, (status == 405).then_some("GET, POST"), "{path}");
     }
     let largest = json!({ "destinationAccountId": "alice", "x": "x".repeat(1024 * 1024 - 100) });
     assert_eq!(front.post("/transactions/topup", &largest).await.status, StatusCode::OK);

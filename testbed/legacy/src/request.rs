@@ -130,7 +130,7 @@ pub fn new_account(default_id: impl FnOnce() -> String, body: &[u8]) -> Result<N
     let account_id = fields.optional_account_id("accountId");
     let owner_id = fields.text("ownerId", MAX_TEXT);
     let owner_type = fields.text("ownerType", MAX_TEXT);
-    let account_type = fields.word("accountType", AccountType::of);
+    let account_type = fields.word("accountType", "must be USER, EXTERNAL or SYSTEM", AccountType::of);
     let currency = fields.currency("currency");
     let min_balance = fields.limit("minBalance").flatten();
     let max_balance = fields.limit("maxBalance").flatten();
@@ -160,7 +160,7 @@ pub fn account_change(body: &[u8]) -> Result<AccountChange, Problem> {
     let mut fields = Fields::of(body)?;
     let nothing = fields.members.is_empty();
     let status = match fields.members.contains_key("status") {
-        true => fields.word("status", AccountStatus::of),
+        true => fields.word("status", "must be ACTIVE, FROZEN or CLOSED", AccountStatus::of),
         false => None,
     };
     let min_balance = fields.limit("minBalance");
@@ -253,18 +253,19 @@ impl Fields {
         None
     }
 
-    /// A text that must be there and mean something.
-    fn word<T>(&mut self, name: &str, of: impl Fn(&str) -> Option<T>) -> Option<T> {
+    /// A text that must be there and mean something; `needs` says in words what it can be.
+    fn word<T>(&mut self, name: &str, needs: &str, of: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.text(name, usize::MAX)?;
         let word = of(&text);
         if word.is_none() {
-            self.wrong(name, "InvalidValue", "not one of the values that it can have");
+            self.wrong(name, "InvalidValue", needs);
         }
         word
     }
 
     fn account_id(&mut self, name: &str) -> Option<String> {
-        self.word(name, |id| is_account_id(id).then(|| id.to_owned()))
+        let needs = "must be 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:`, `-`";
+        self.word(name, needs, |id| is_account_id(id).then(|| id.to_owned()))
     }
 
     fn optional_account_id(&mut self, name: &str) -> Option<String> {
@@ -280,7 +281,7 @@ impl Fields {
 
     fn currency(&mut self, name: &str) -> Option<String> {
         let is_currency = |text: &str| (3..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase());
-        self.word(name, |text| is_currency(text).then(|| text.to_owned()))
+        self.word(name, "must be 3 to 10 capital letters", |text| is_currency(text).then(|| text.to_owned()))
     }
 
     fn metadata(&mut self, name: &str) -> Option<Map<String, Value>> {
