@@ -17,6 +17,7 @@ use crate::client::{Exit, Failure};
 use host::secret::Secret;
 use overrides::Overrides;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// A whole configuration file. A part runs if its section is there.
@@ -89,6 +90,7 @@ impl File {
         if let Some(engine) = &self.engine {
             checked(engine::check(engine))?;
         }
+        self.check_places()?;
         match (&self.relay, &self.comparator, &self.log) {
             (Some(_), Some(_), None) => {
                 Err(Failure::new(Exit::Usage, "the configuration has no section [log]: relay and comparator share it"))
@@ -96,6 +98,62 @@ impl File {
             (Some(_), Some(_), Some(_)) | (None, None, _) => Ok(()),
             _ => Err(Failure::new(Exit::Usage, ONE_PROCESS)),
         }
+    }
+
+    /// Parts of one machine share neither an address nor a directory.
+    fn check_places(&self) -> Result<(), Failure> {
+        let listeners = self.listeners();
+        for (index, (key, address)) in listeners.iter().enumerate() {
+            let same = |other: &SocketAddr| {
+                let one_is_any = address.ip().is_unspecified() || other.ip().is_unspecified();
+                address.port() == other.port() && (one_is_any || address.ip() == other.ip())
+            };
+            // Port 0 takes a free one each time.
+            if address.port() != 0
+                && let Some((first, _)) = listeners[..index].iter().find(|(_, other)| same(other))
+            {
+                let message = format!("{key} is {address}, where {first} listens already: give each its own port");
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
+        let directories = self.directories();
+        for (index, (key, directory)) in directories.iter().enumerate() {
+            if let Some((first, _)) = directories[..index].iter().find(|(_, other)| other == directory) {
+                let place = directory.display();
+                let message = format!("{key} is {place}, as {first} is: give each its own directory");
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the parts of this file listen, by key.
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        let mut all = Vec::new();
+        if let Some(front) = &self.front {
+            all.extend([("front.listen", front.listen), ("front.admin_listen", front.admin_listen)]);
+        }
+        if let Some(relay) = &self.relay {
+            all.extend([("relay.ingest_listen", relay.ingest_listen), ("relay.listen", relay.listen)]);
+        }
+        all.extend(self.comparator.as_ref().map(|comparator| ("comparator.listen", comparator.listen)));
+        if let Some(engine) = &self.engine {
+            all.extend([("engine.listen", engine.listen), ("engine.control_listen", engine.control_listen)]);
+        }
+        #[cfg(feature = "demo")]
+        all.extend(self.legacy.as_ref().map(|legacy| ("legacy.listen", legacy.listen)));
+        all
+    }
+
+    /// Where the parts of this file keep what they must not lose, by key.
+    fn directories(&self) -> Vec<(&'static str, &Path)> {
+        let mut all: Vec<(&'static str, &Path)> = Vec::new();
+        all.extend(self.log.as_ref().map(|log| ("log.data_dir", log.data_dir.as_path())));
+        all.extend(self.front.as_ref().map(|front| ("front.data_dir", front.data_dir.as_path())));
+        all.extend(self.engine.as_ref().map(|engine| ("engine.data_dir", engine.data_dir.as_path())));
+        #[cfg(feature = "demo")]
+        all.extend(self.legacy.as_ref().map(|legacy| ("legacy.data_dir", legacy.data_dir.as_path())));
+        all
     }
 }
 
@@ -264,6 +322,7 @@ mod tests {
     #[test]
     fn every_section_is_checked_and_so_is_what_it_needs() {
         assert_eq!(checked(ENGINE), Ok(()));
+        assert_eq!(checked(&ENGINE.replace(":1\"", ":0\"").replace(":2\"", ":0\"")), Ok(()), "free ports");
         assert_eq!(checked("ledger = \"a\"\n"), Ok(()), "enough for the command line");
         let relay = "[relay]\nservice_token = { env = \"PATH\" }\n";
         for (text, said) in [
@@ -274,6 +333,9 @@ mod tests {
             (format!("ledger = \"a\"\n{relay}"), "both sections or neither"),
             ("ledger = \"a\"\n[comparator]\n".to_owned(), "both sections or neither"),
             (format!("ledger = \"a\"\n{relay}[comparator]\n"), "[log]"),
+            (ENGINE.replace("127.0.0.1:2", "127.0.0.1:1"), "engine.control_listen is 127.0.0.1:1, where engine.listen"),
+            (ENGINE.replace("127.0.0.1:2", "0.0.0.0:1"), "engine.control_listen is 0.0.0.0:1, where engine.listen"),
+            (format!("{ENGINE}[log]\ndata_dir = \"e\"\n"), "engine.data_dir is e, as log.data_dir is"),
         ] {
             let problem = checked(&text).expect_err(&text);
             assert!(problem.contains(said), "{text}: {problem}");

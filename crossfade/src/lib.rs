@@ -41,11 +41,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error, as text, at the level of `RUST_LOG` (default: warnings).
+/// Logs go to standard error, as text, at the level of `RUST_LOG` (default: warnings); in colour only to a terminal.
 fn log_to_stderr() {
+    use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
