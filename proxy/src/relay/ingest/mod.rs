@@ -88,7 +88,6 @@ struct Shared {
     silence: Duration,
     registry: Arc<Registry>,
     shipments: mpsc::Sender<Shipment>,
-    events: mpsc::UnboundedSender<FrontEvent>,
 }
 
 impl Ingest {
@@ -98,11 +97,10 @@ impl Ingest {
     /// [`Error::AnotherRelay`].
     pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let (shipments, queue) = mpsc::channel(QUEUE);
-        let registry = Arc::new(Registry::of(&self.shipped));
-        let events = self.events.clone();
-        let appender = task::spawn(appender::run(self.appending, self.shipped, Arc::clone(&registry), queue, events));
-        let shared =
-            Arc::new(Shared { token: self.token, silence: self.silence, registry, shipments, events: self.events });
+        let registry = Arc::new(Registry::of(&self.shipped, self.events.clone()));
+        let appender =
+            task::spawn(appender::run(self.appending, self.shipped, Arc::clone(&registry), queue, self.events));
+        let shared = Arc::new(Shared { token: self.token, silence: self.silence, registry, shipments });
         accept(self.listener, shared, &shutdown, appender).await
     }
 }
@@ -190,9 +188,7 @@ impl Connection {
             Ending::Closed | Ending::Cut => tracing::info!(front, reason = %ending, "a front's connection ended"),
             _ => tracing::warn!(front, reason = %ending, "a front's connection ended"),
         }
-        if self.shared.registry.gone(&front, self.id) {
-            let _ = self.shared.events.send(FrontEvent::Lost(front));
-        }
+        self.shared.registry.gone(&front, self.id);
     }
 
     async fn talk(
@@ -274,7 +270,6 @@ impl Connection {
             }
         };
         tracing::info!(front, boot, durable = session.durable, "a front is connected");
-        let _ = self.shared.events.send(FrontEvent::Connected(front.clone()));
         Ok(Greeted { front, boot, session })
     }
 

@@ -1,9 +1,10 @@
 //! Who ships: per front its boot, the process that runs it, its connection, and how far it is durable.
 
+use super::FrontEvent;
 use host::task::Shutdown;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use wire::ids::is_front_name;
 
 /// A connection that was heard of within this time belongs to a living process (fronts speak every 100 ms).
@@ -25,8 +26,12 @@ impl Unwelcome {
 }
 
 /// All fronts.
-#[derive(Debug, Default)]
-pub(super) struct Registry(Mutex<BTreeMap<String, Entry>>);
+#[derive(Debug)]
+pub(super) struct Registry {
+    entries: Mutex<BTreeMap<String, Entry>>,
+    /// Told while the entries are locked, so that coming and going are heard in the order in which they happened.
+    events: mpsc::UnboundedSender<FrontEvent>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -59,15 +64,16 @@ pub(super) struct Session {
 }
 
 impl Registry {
-    /// What the log holds: per front its last boot, and that boot's last sequence.
-    pub(super) fn of(shipped: &BTreeMap<String, (u64, u64)>) -> Self {
+    /// What the log holds: per front its last boot, and that boot's last sequence; `events` hears who comes and goes.
+    pub(super) fn of(shipped: &BTreeMap<String, (u64, u64)>, events: mpsc::UnboundedSender<FrontEvent>) -> Self {
         let entry = |(boot, durable): (u64, u64)| Entry {
             boot,
             durable: watch::Sender::new(durable),
             instance: None,
             connection: None,
         };
-        Self(Mutex::new(shipped.iter().map(|(front, shipped)| (front.clone(), entry(*shipped))).collect()))
+        let entries = shipped.iter().map(|(front, shipped)| (front.clone(), entry(*shipped))).collect();
+        Self { entries: Mutex::new(entries), events }
     }
 
     /// A front says who it is, on a connection that `cut` can cut.
@@ -122,6 +128,8 @@ impl Registry {
         entry.connection = Some(Connection { id: connection, instance, cut, heard_micros: now_micros });
         let acks = entry.durable.subscribe();
         let durable = *acks.borrow();
+        // With the delivery gone the relay is stopping.
+        let _ = self.events.send(FrontEvent::Connected(front.to_owned()));
         Ok(Session { durable, acks })
     }
 
@@ -134,11 +142,13 @@ impl Registry {
         }
     }
 
-    /// A connection has ended. Whether it was the front's current one.
-    pub(super) fn gone(&self, front: &str, connection: u64) -> bool {
+    /// A connection has ended: the front is lost unless a newer one has taken its place.
+    pub(super) fn gone(&self, front: &str, connection: u64) {
         let mut entries = self.lock();
-        let Some(entry) = entries.get_mut(front) else { return false };
-        entry.connection.take_if(|current| current.id == connection).is_some()
+        let Some(entry) = entries.get_mut(front) else { return };
+        if entry.connection.take_if(|current| current.id == connection).is_some() {
+            let _ = self.events.send(FrontEvent::Lost(front.to_owned()));
+        }
     }
 
     /// Everything of a boot up to this sequence is durable; said again when it was durable already.
@@ -151,7 +161,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,7 +172,11 @@ mod tests {
     const NOW: i64 = 10_000_000;
 
     fn registry() -> Registry {
-        Registry::of(&BTreeMap::from([("a".to_owned(), (3, 70))]))
+        heard_by(mpsc::unbounded_channel().0)
+    }
+
+    fn heard_by(events: mpsc::UnboundedSender<FrontEvent>) -> Registry {
+        Registry::of(&BTreeMap::from([("a".to_owned(), (3, 70))]), events)
     }
 
     fn greet(registry: &Registry, boot: u64, instance: u64, connection: u64, now: i64) -> Result<Session, Unwelcome> {
@@ -204,12 +218,17 @@ mod tests {
 
     #[test]
     fn a_front_that_comes_again_replaces_its_own_connection() {
-        let registry = registry();
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let registry = heard_by(events);
         let first = connect(&registry, 3, 9, 1, NOW);
         let second = connect(&registry, 3, 9, 2, NOW);
         assert!(first.is_stopping() && !second.is_stopping());
-        assert!(!registry.gone("a", 1), "the newer connection stays");
-        assert!(registry.gone("a", 2));
+        registry.gone("a", 1);
+        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected("a".into())));
+        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected("a".into())));
+        assert!(heard.try_recv().is_err(), "the newer connection stays");
+        registry.gone("a", 2);
+        assert_eq!(heard.try_recv(), Ok(FrontEvent::Lost("a".into())));
     }
 
     #[test]
