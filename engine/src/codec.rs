@@ -223,6 +223,68 @@ value!(Mode => wire::words::Mode,
     wire::words::Mode::Import => Err(impossible("mode", mode)),
 });
 
+/// What the authority took stands beside the refund: version 1 of a command had no place for it.
+impl Mirror for Body {
+    type Wire = command::Body;
+
+    fn to_wire(&self) -> command::Body {
+        match self {
+            Body::CreateAccount(it) => command::Body::CreateAccount(it.to_wire()),
+            Body::ChangeAccount(it) => command::Body::ChangeAccount(it.to_wire()),
+            Body::Move(it) => command::Body::Move(it.to_wire()),
+            Body::Refund(it) => match it.taken {
+                None => command::Body::Refund(refund_to_wire(it)),
+                Some(taken) => command::Body::RefundTaken { refund: refund_to_wire(it), taken: taken.to_wire() },
+            },
+            Body::Step(it) => command::Body::Step(it.to_wire()),
+            Body::StepDone(it) => command::Body::StepDone(it.to_wire()),
+            Body::Aliases(it) => command::Body::Aliases(it.to_wire()),
+            Body::Unreadable { digest } => command::Body::Unreadable { digest: digest.to_wire() },
+        }
+    }
+
+    fn from_wire(wire: command::Body) -> Result<Self, Error> {
+        Ok(match wire {
+            command::Body::CreateAccount(it) => Body::CreateAccount(Mirror::from_wire(it)?),
+            command::Body::ChangeAccount(it) => Body::ChangeAccount(Mirror::from_wire(it)?),
+            command::Body::Move(it) => Body::Move(Mirror::from_wire(it)?),
+            command::Body::Refund(it) => Body::Refund(refund_from_wire(it, None)?),
+            command::Body::RefundTaken { refund, taken } => {
+                Body::Refund(refund_from_wire(refund, Some(Mirror::from_wire(taken)?))?)
+            }
+            command::Body::Step(it) => Body::Step(Mirror::from_wire(it)?),
+            command::Body::StepDone(it) => Body::StepDone(Mirror::from_wire(it)?),
+            command::Body::Aliases(it) => Body::Aliases(Mirror::from_wire(it)?),
+            command::Body::Unreadable { digest } => Body::Unreadable { digest: Mirror::from_wire(digest)? },
+        })
+    }
+}
+
+fn refund_to_wire(refund: &Refund) -> command::Refund {
+    let Refund { key, named, original, deciding_account, amount, taken: _, reason } = refund;
+    command::Refund {
+        key: key.to_wire(),
+        named: named.to_wire(),
+        original: original.to_wire(),
+        deciding_account: deciding_account.to_wire(),
+        amount: amount.to_wire(),
+        reason: reason.to_wire(),
+    }
+}
+
+fn refund_from_wire(wire: command::Refund, taken: Option<Amount>) -> Result<Refund, Error> {
+    let command::Refund { key, named, original, deciding_account, amount, reason } = wire;
+    Ok(Refund {
+        key: Mirror::from_wire(key)?,
+        named: Mirror::from_wire(named)?,
+        original: Mirror::from_wire(original)?,
+        deciding_account: Mirror::from_wire(deciding_account)?,
+        amount: Mirror::from_wire(amount)?,
+        taken,
+        reason: Mirror::from_wire(reason)?,
+    })
+}
+
 /// Structs of the same fields on both sides.
 macro_rules! structs {
     ($($domain:ident = $module:ident { $($field:ident),+ $(,)? })+) => {$(
@@ -244,7 +306,6 @@ structs! {
     CreateAccount = command { key, account, owner_id, owner_type, account_type, currency, limits, metadata }
     ChangeAccount = command { account, status, min, max }
     Move = command { kind, key, source, destination, amount, currency, reference, metadata }
-    Refund = command { key, named, original, deciding_account, amount, reason }
     Original = command { id, source, destination, currency }
     Step = command { saga, action }
     StepDone = command { saga, stage, done_at, answer }
@@ -337,10 +398,6 @@ enums! {
         SagaStepFailed(it), SagaCompensated(it), SagaCompleted(it), SagaStepTaken(it),
     }
 
-    Body = command {
-        CreateAccount(it), ChangeAccount(it), Move(it), Refund(it), Step(it), StepDone(it), Aliases(it),
-        Unreadable { digest },
-    }
     MoveKind = command { Topup, Withdraw, Transfer }
     LimitChange = command { Keep, Remove, Set(limit) }
 

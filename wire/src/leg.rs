@@ -16,6 +16,8 @@ pub const MODE: &str = "x-crossfade-mode";
 pub const ALIAS: &str = "x-crossfade-alias";
 /// An [`AuthorityRefusal`]; with mode `shadow-refused`.
 pub const REFUSAL: &str = "x-crossfade-refusal";
+/// What the authority took, as text; with a refund, whose own amount may be left open.
+pub const AMOUNT: &str = "x-crossfade-amount";
 /// In the answer to a forced leg: the code of the refusal that it would have been.
 pub const WOULD_REFUSE: &str = "x-crossfade-would-refuse";
 

@@ -12,6 +12,9 @@ pub trait Stored: Serialize + DeserializeOwned {
     const TYPE: u16;
     /// The version that this program writes.
     const VERSION: u16;
+    /// The oldest version whose bodies the newest one reads as they are: since then there are only more variants, each
+    /// behind those of before.
+    const SINCE: u16 = Self::VERSION;
 }
 
 /// Why stored bytes cannot be read.
@@ -64,7 +67,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
     if record_type != T::TYPE {
         return Err(DecodeError::OtherType { found: record_type, expected: T::TYPE });
     }
-    if version != T::VERSION {
+    if !(T::SINCE..=T::VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion { record_type, found: version, known: T::VERSION });
     }
     match postcard::take_from_bytes(body) {

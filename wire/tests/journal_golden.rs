@@ -174,6 +174,27 @@ fn command(body: Body) -> Command {
     }
 }
 
+/// Every command written as version 1 is read, and written anew as version 2.
+#[test]
+fn golden_commands_of_version_1_are_read() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut read = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let Some(name) = name.strip_prefix("command-").and_then(|name| name.strip_suffix(".v1.hex")) else { continue };
+        let hex = std::fs::read_to_string(&path).unwrap();
+        let bytes: Vec<u8> =
+            (0..hex.trim().len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        let anew = stored::encode(&stored::decode::<Command>(&bytes).unwrap());
+        let anew: String = anew.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = std::fs::read_to_string(folder.join(format!("command-{name}.v2.hex"))).unwrap();
+        assert_eq!(anew, expected.trim(), "{name}");
+        read += 1;
+    }
+    assert_eq!(read, 28, "the files of version 1 stay for good");
+}
+
 #[test]
 fn golden_commands() {
     let refund = |original| Refund {
@@ -205,6 +226,7 @@ fn golden_commands() {
     check("command-transfer", &command(Body::Move(a_move(MoveKind::Transfer))));
     check("command-refund", &command(Body::Refund(refund(Some(original)))));
     check("command-refund-of-unknown", &command(Body::Refund(refund(None))));
+    check("command-refund-taken", &command(Body::RefundTaken { refund: refund(None), taken: money("621.45136975") }));
     check("command-aliases", &command(Body::Aliases(vec![Alias { transaction: uuid(1), alias: "L-1".into() }])));
     check("command-unreadable", &command(Body::Unreadable { digest: Digest([9; 32]) }));
     for (action, stage) in actions().into_iter().zip(STAGES) {

@@ -204,6 +204,9 @@ pub struct Refund {
     pub deciding_account: Text,
     /// How much; `None` is everything that is left.
     pub amount: Option<Amount>,
+    /// Of a leg without an amount: what the authority took. What is left depends on the order of decisions, which may
+    /// be another one here; no part of what the key stands for.
+    pub taken: Option<Amount>,
     /// The client's reason.
     pub reason: Option<Text>,
 }

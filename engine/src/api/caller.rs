@@ -1,10 +1,10 @@
 //! Who asks, and how: the headers of a request.
 
-use super::fields::{key_flaw, shortened};
+use super::fields::{amount_of, key_flaw, shortened};
 use super::findings::{Findings, Flaw};
 use axum::http::{HeaderMap, HeaderName};
 use engine_domain::command::Refusal;
-use engine_domain::{Mode, Text};
+use engine_domain::{Amount, Mode, Text};
 use host::secret::Secret;
 use std::time::Duration;
 use wire::leg;
@@ -56,6 +56,8 @@ pub struct Caller {
     pub alias: Option<Text>,
     /// How the authority refused it.
     pub refusal: Option<Refusal>,
+    /// What the authority took of a refund that left it open.
+    pub taken: Option<Amount>,
 }
 
 impl Caller {
@@ -69,6 +71,7 @@ impl Caller {
             mode: Mode::Authority,
             alias: None,
             refusal: None,
+            taken: None,
         };
         if trust.is_service(headers) {
             caller.take_leg(headers, findings);
@@ -91,6 +94,12 @@ impl Caller {
             }
         }
         self.alias = named(headers, leg::ALIAS, findings).map(Text::from);
+        if let Some(text) = single(headers, leg::AMOUNT, findings) {
+            self.taken = amount_of(text);
+            if self.taken.is_none() {
+                findings.note(Flaw::InvalidValue, leg::AMOUNT, format!("`{}` is no amount", shortened(text)));
+            }
+        }
         match single(headers, leg::REFUSAL, findings).map(refusal_of) {
             Some(Ok(refusal)) => self.refusal = Some(refusal),
             Some(Err(detail)) => findings.note(Flaw::InvalidValue, leg::REFUSAL, detail),
@@ -235,6 +244,7 @@ mod tests {
             mode: Mode::Authority,
             alias: None,
             refusal: None,
+            taken: None,
         };
         assert_eq!(caller(&[]), (authority.clone(), vec![]));
         let leg = [("x-crossfade-mode", "forced"), ("x-crossfade-alias", "L-1")];
@@ -256,6 +266,12 @@ mod tests {
         assert_eq!(caller(&[service, mode, ("x-crossfade-refusal", "%%%")]).1, ["x-crossfade-refusal"]);
         assert_eq!(caller(&[service, ("x-crossfade-mode", "dry")]).1, ["x-crossfade-mode"]);
         assert_eq!(caller(&[service, ("x-crossfade-mode", "import")]).1, ["x-crossfade-mode"]);
+        for wrong in ["", "0", "-1", "1e3"] {
+            assert_eq!(
+                caller(&[service, ("x-crossfade-mode", "shadow"), ("x-crossfade-amount", wrong)]).1,
+                ["x-crossfade-amount"]
+            );
+        }
         let body = r#"{"code":"AccountFrozen"}"#;
         let refusal = leg::AuthorityRefusal { status: 422, body: Body(body.into()) }.to_string();
         let (caller, wrong) = caller(&[service, mode, ("x-crossfade-refusal", &refusal)]);

@@ -236,7 +236,7 @@ impl<'f> Fields<'f> {
 }
 
 /// An amount in the grammar of requests.
-fn amount_of(text: &str) -> Option<Amount> {
+pub fn amount_of(text: &str) -> Option<Amount> {
     Amount::new(Money::new(wire::scalar::Money::parse_amount(text).ok()?.0)?)
 }
 

@@ -57,7 +57,8 @@ impl Sketch {
                 result.tracking_id = asked.key.to_string();
                 result.kind = engine_domain::Kind::Refund.as_str().to_owned();
                 // Of a refund without an amount nothing is known, as nothing moved: a refusal that is kept shows 0 too.
-                result.amount = asked.amount.map(|amount| Money(amount.money().decimal())).unwrap_or_default();
+                result.amount =
+                    asked.amount.or(asked.taken).map(|amount| Money(amount.money().decimal())).unwrap_or_default();
                 result.original_transaction_id = Some(asked.named.to_string());
                 result.reason = asked.reason.as_deref().map(str::to_owned);
                 if let Some(original) = &asked.original {

@@ -107,7 +107,8 @@ pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
         Some((original, deciding)) => (Some(original), deciding.as_str().into()),
         None => (None, Text::clone(&asked.transaction_id)),
     };
-    let original_amount = match asked.amount {
+    let taken = caller.taken.filter(|_| asked.amount.is_none());
+    let original_amount = match asked.amount.or(taken) {
         Some(_) => None,
         None => api.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount),
     };
@@ -122,6 +123,7 @@ pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
                 original,
                 deciding_account,
                 amount: asked.amount,
+                taken,
                 reason: asked.reason,
             }),
         ),

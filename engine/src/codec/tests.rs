@@ -28,7 +28,9 @@ fn every_golden_record_comes_back_the_same() {
     for (name, bytes) in golden_files() {
         if bytes[..2] == command::Command::TYPE.to_le_bytes() {
             let command = decode_command(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(encode_command(&command), bytes, "{name}");
+            // What an older version wrote is written anew as the newest; `wire` has both pinned.
+            let newest = stored::encode(&stored::decode::<command::Command>(&bytes).unwrap());
+            assert_eq!(encode_command(&command), newest, "{name}");
         } else {
             let stored: journal::Outcome = stored::decode(&bytes).unwrap();
             let parent = stored.parent;

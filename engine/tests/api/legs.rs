@@ -3,7 +3,7 @@
 use crate::support::{Engine, TOKEN, header, movement, problem, text, with};
 use host::http::Answer;
 use serde_json::{Value, json};
-use wire::leg::{AuthorityRefusal, MODE, REFUSAL, WOULD_REFUSE};
+use wire::leg::{AMOUNT, AuthorityRefusal, MODE, REFUSAL, WOULD_REFUSE};
 use wire::scalar::Body;
 
 const TRANSFER: &str = "/transactions/transfer";
@@ -53,6 +53,29 @@ async fn a_shadow_refused_for_its_state_can_be_offered_again() {
     let refund = json!({"idempotencyKey": "r", "transactionId": "L-7"});
     let refund: Value = engine.post("/transactions/refund", &refund).await.json().unwrap();
     assert_eq!(refund["originalTransactionId"], result["transactionId"], "{refund}");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_refund_of_the_rest_follows_what_the_authority_took() {
+    let engine = Engine::start().await.with_users(&[("alice", "10"), ("bob", "0")]).await;
+    let transfer: Value = engine.post(TRANSFER, &movement("k", "alice", "bob", "8")).await.json().unwrap();
+    let path = "/transactions/refund";
+    let rest = json!({"idempotencyKey": "rest", "transactionId": transfer["transactionId"]});
+    let part = json!({"idempotencyKey": "part", "transactionId": transfer["transactionId"], "amount": "1.5"});
+    // The authority refunded the part first.
+    for (body, taken) in [(&rest, "6.5"), (&part, "1.5")] {
+        let answer = leg(&engine, "shadow", &[(AMOUNT, taken)], path, body).await;
+        assert_eq!(answer.status.as_u16(), 200, "{}", text(&answer));
+        assert_eq!(answer.json::<Value>().unwrap()["amount"], taken);
+    }
+    let again = engine.post(path, &rest).await;
+    assert_eq!((again.status.as_u16(), header(&again, "idempotency-replayed")), (200, Some("true")));
+    // What a client says of it counts for nothing.
+    let transfer: Value = engine.post(TRANSFER, &movement("k-2", "alice", "bob", "8")).await.json().unwrap();
+    let rest = json!({"idempotencyKey": "rest-2", "transactionId": transfer["transactionId"]});
+    let answer = engine.send("POST", path, &[(AMOUNT, "1")], rest.to_string()).await;
+    assert_eq!(answer.json::<Value>().unwrap()["amount"], "8");
     engine.stop().await;
 }
 

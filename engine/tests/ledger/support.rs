@@ -260,6 +260,7 @@ pub fn refund(running: &Running, key: &str, named: &str, how_much: Option<&str>)
         original: found.map(|(original, _)| original),
         deciding_account,
         amount: how_much.map(amount),
+        taken: None,
         reason: Some("changed their mind".into()),
     }))
 }

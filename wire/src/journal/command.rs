@@ -28,7 +28,9 @@ pub struct Command {
 
 impl Stored for Command {
     const TYPE: u16 = 0x0001;
-    const VERSION: u16 = 1;
+    /// 2 has `refund-taken`.
+    const VERSION: u16 = 2;
+    const SINCE: u16 = 1;
 }
 
 /// A refusal by the other system.
@@ -50,7 +52,14 @@ pub enum Body {
     Step(Step),
     StepDone(StepDone),
     Aliases(Vec<Alias>),
-    Unreadable { digest: Digest },
+    Unreadable {
+        digest: Digest,
+    },
+    /// A refund without an amount, of which the other system took so much.
+    RefundTaken {
+        refund: Refund,
+        taken: Money,
+    },
 }
 
 /// A new account.

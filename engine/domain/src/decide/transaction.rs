@@ -60,6 +60,7 @@ pub(super) fn request_refund(draft: &mut Draft<'_>, command: &Command, refund: &
         return answer;
     }
     let original = refund.original.as_ref();
+    let amount = refund.amount.or(refund.taken);
     let requested = TransactionRequested {
         transaction,
         version: 1,
@@ -70,7 +71,7 @@ pub(super) fn request_refund(draft: &mut Draft<'_>, command: &Command, refund: &
         content,
         source: original.map(|original| original.destination.clone()),
         destination: original.map(|original| original.source.clone()),
-        amount: refund.amount,
+        amount,
         currency: original.map(|original| original.currency),
         reference: None,
         metadata: None,
@@ -84,7 +85,7 @@ pub(super) fn request_refund(draft: &mut Draft<'_>, command: &Command, refund: &
         kind: Kind::Refund,
         source: place(draft, &original.destination),
         destination: place(draft, &original.source),
-        amount: refund.amount,
+        amount,
         currency: original.currency,
         original: Some(OriginalPlace { transaction: original.id, shard: original.id.shard(draft.shard.shards()) }),
     });

@@ -398,6 +398,7 @@ impl Cluster {
             deciding_account: deciding_account.into(),
             original: found,
             amount: sum.map(amount),
+            taken: None,
             reason: None,
         }
     }

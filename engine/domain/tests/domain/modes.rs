@@ -413,3 +413,28 @@ fn the_first_alias_of_a_transaction_stands() {
         assert!(carried);
     }
 }
+
+/// The authority refunded a part and then the rest; the legs come the other way round.
+#[test]
+fn a_refund_of_the_rest_takes_what_the_authority_took_in_any_order() {
+    for shards in [1, 3] {
+        let (mut cluster, alice, bob) = with_alice_and_bob(shards);
+        let request = a_move(MoveKind::Transfer, "key", &alice, &bob, "8");
+        assert_eq!(cluster.ask_move(request.clone()).code, None);
+        let original = transaction_of(&request);
+        let part = cluster.refund_of(original, "part", Some("1.5"));
+        let mut rest = cluster.refund_of(original, "rest", None);
+        rest.taken = Some(amount("6.5"));
+        for (refund, left) in [(&rest, "1.5"), (&part, "0")] {
+            let answer = cluster.ask_as(Mode::Shadow, Body::Refund(refund.clone()));
+            assert_eq!(cluster.seen(&answer).code, None, "{refund:?}");
+            assert_eq!(cluster.balance(&bob), money(left));
+        }
+        // A client that repeats itself after a change of authority left the amount open, as it did before.
+        let seen = cluster.ask_refund(original, "rest", None);
+        assert_eq!((seen.code, seen.replay), (None, true));
+        assert_eq!(cluster.ask_refund(original, "rest", Some("6.5")).code, Some(Rejection::DuplicateKey));
+        assert_eq!(cluster.balance(&alice), money("10"));
+        cluster.check_quiet();
+    }
+}

@@ -13,6 +13,8 @@ pub(crate) struct Reading {
     pub code: Option<String>,
     /// The transaction, by the answering system's id.
     pub transaction: Option<String>,
+    /// How much it moved.
+    pub amount: Option<String>,
     /// Where it came from.
     pub source: Option<String>,
     /// Where it went.
@@ -31,6 +33,7 @@ pub(crate) struct Reading {
 struct Shape {
     code: Option<Value>,
     transaction_id: Option<Value>,
+    amount: Option<Value>,
     source: Option<SideShape>,
     destination: Option<SideShape>,
     position: Option<Vec<Value>>,
@@ -69,6 +72,7 @@ impl Reading {
             Some(result) => *result,
             None => Shape {
                 transaction_id: shape.transaction_id,
+                amount: shape.amount,
                 source: shape.source,
                 destination: shape.destination,
                 position: shape.position,
@@ -93,6 +97,7 @@ impl Reading {
         Self {
             code,
             transaction: text(result.transaction_id),
+            amount: text(result.amount),
             source,
             destination,
             users,
@@ -136,6 +141,7 @@ mod tests {
                 "position":["4:19","7:2"],"news":{"in":"later versions"}}"#,
         );
         assert_eq!(reading.transaction.as_deref(), Some("t1"));
+        assert_eq!(reading.amount.as_deref(), Some("5"));
         assert_eq!(reading.source.as_deref(), Some("bank"));
         assert_eq!(reading.destination.as_deref(), Some("alice"));
         assert_eq!(reading.users, ["alice"]);

@@ -8,7 +8,7 @@ use wire::exchange::Header;
 use wire::ids::ExchangeNumber;
 use wire::leg::{self, AuthorityRefusal};
 use wire::scalar::Body;
-use wire::words::{Mode, System};
+use wire::words::{Class, Mode, Operation, System};
 
 /// Servers take heads of about 400 KiB at most (hyper's default); a refusal that echoes more than this is cut.
 const MAX_REFUSAL_BYTES: usize = 128 * 1024;
@@ -51,6 +51,13 @@ pub(crate) fn leg_request(
     if let Some(decided) = &exchange.decided {
         if let Some(id) = decided.transaction_by(intent.authority) {
             headers.push((leg::ALIAS.to_owned(), id.to_owned()));
+        }
+        // What is left of an original depends on the order of decisions, which may be another one at the target. A
+        // legacy knows no such header; its legs go in the engine's own order.
+        if (intent.operation, leg.target, decided.class) == (Operation::Refund, System::Engine, Class::Applied)
+            && let Some(amount) = &decided.reading.amount
+        {
+            headers.push((leg::AMOUNT.to_owned(), amount.clone()));
         }
         if leg.mode == Mode::ShadowRefused {
             headers.push((leg::REFUSAL.to_owned(), refusal(decided.status, &decided.body)));
@@ -113,7 +120,6 @@ fn without_metadata(body: &[u8]) -> Vec<u8> {
 mod tests {
     use super::super::tests::given;
     use super::*;
-    use wire::words::{Class, Operation};
 
     const ENGINE: &str = "cf00aabb-1234-8abc-8def-0123456789ab";
     const LEGACY: &str = "L-17";
@@ -123,9 +129,35 @@ mod tests {
     }
 
     fn request(authority: System, mode: Mode, class: Class, status: u16, answer: &str) -> LegRequest {
-        let exchange = given::decided(authority, Operation::Topup, class, status, answer);
+        request_of(Operation::Topup, authority, mode, class, status, answer)
+    }
+
+    fn request_of(
+        operation: Operation,
+        authority: System,
+        mode: Mode,
+        class: Class,
+        status: u16,
+        answer: &str,
+    ) -> LegRequest {
+        let exchange = given::decided(authority, operation, class, status, answer);
         let leg = given::leg(&exchange, mode);
         leg_request(ExchangeId(4), &exchange, &leg, &Aliases::default(), &[])
+    }
+
+    #[test]
+    fn the_leg_of_a_refund_says_what_the_authority_took() {
+        let answer = r#"{"transactionId":"L-17","amount":"621.45136975"}"#;
+        let taken = |operation, authority, mode, class, status| {
+            let leg = request_of(operation, authority, mode, class, status, answer);
+            header(&leg, leg::AMOUNT).map(str::to_owned)
+        };
+        let (refund, applied) = (Operation::Refund, Class::Applied);
+        assert_eq!(taken(refund, System::Legacy, Mode::Shadow, applied, 200).as_deref(), Some("621.45136975"));
+        assert_eq!(taken(refund, System::Legacy, Mode::Forced, applied, 200).as_deref(), Some("621.45136975"));
+        assert_eq!(taken(refund, System::Legacy, Mode::ShadowRefused, Class::Refused, 422), None);
+        assert_eq!(taken(refund, System::Engine, Mode::Shadow, applied, 200), None);
+        assert_eq!(taken(Operation::Topup, System::Legacy, Mode::Shadow, applied, 200), None);
     }
 
     #[test]
