@@ -3,7 +3,8 @@
 
 use crate::decisions::Decisions;
 use crate::index::{self, Index, Inquiry};
-use crate::ingest::{DECISIONS, Ingest};
+use crate::ingest::Ingest;
+use crate::merge::DECISIONS;
 use crate::marks::{Marks, NoMark, new_id};
 use crate::rollout::COMPARATOR;
 use crate::systems::{ReadFailed, Systems};

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`judge`] | pure: two legs of an exchange in, a verdict out |
 //! | [`index`] | pure: the fold of the four cutover topics: exchanges, verdicts, discrepancies, accounts |
-//! | [`ingest`] | follows the four topics, merges them by log time, keeps the index, says when it has caught up |
+//! | [`merge`] | takes the four topics together, in the one order that `cutover.order` says |
+//! | [`ingest`] | follows the topics, keeps the index, says when it has caught up |
 //! | [`chain`] | a chained topic as its writer sees it: append, read back, believe what was read back |
 //! | [`rollout`] | the dial: gates, moves, both phases of the handover |
 //! | [`stream`] | the fronts that listen to the dial, and the marks they are asked for |
@@ -37,6 +38,7 @@ pub mod ingest;
 pub mod inquiry;
 pub mod judge;
 pub mod marks;
+pub mod merge;
 pub mod metrics;
 pub mod reconcile;
 pub mod rollout;

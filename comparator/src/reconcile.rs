@@ -8,7 +8,8 @@ mod tally;
 
 use crate::decisions::Decisions;
 use crate::index::AccountState;
-use crate::ingest::{DECISIONS, Ingest};
+use crate::ingest::Ingest;
+use crate::merge::DECISIONS;
 use crate::inquiry::{self, Inquirer};
 use crate::marks::{Marks, NoMark, new_id};
 use crate::rollout::Request;

@@ -11,6 +11,7 @@
 //! | [`shadow`] | `cutover.shadows`: what the relay did with each shadow leg |
 //! | [`rollout`] | `cutover.rollout`: dial changes, and the state they add up to |
 //! | [`decision`] | `cutover.decisions`: findings, reconciliations, settlements |
+//! | [`order`] | `cutover.order`: the order in which the others are taken together |
 //! | [`journal`] | `billing.commands` and `billing.journal`: the engine's inputs and outcomes |
 //! | [`ingest`] | frames between a front and the relay |
 //! | [`leg`] | headers between the relay and the engine: mode, alias, the authority's refusal |
@@ -29,6 +30,7 @@ pub mod ids;
 pub mod ingest;
 pub mod journal;
 pub mod leg;
+pub mod order;
 pub mod rollout;
 pub mod scalar;
 pub mod shadow;

@@ -10,6 +10,7 @@ use wire::decision::{BalanceDifference, DecisionBody, DecisionRecord, Finding, O
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
 use wire::ids::ExchangeNumber;
 use wire::ingest::IngestFrame;
+use wire::order::OrderMark;
 use wire::rollout::{FrontBoot, GateReading, Pending, Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::{Body, Digest, Percent, Timestamp};
 use wire::shadow::{LegResult, Resolution, ResolvedBy, ShadowBody, ShadowRecord};
@@ -225,6 +226,11 @@ fn golden_decision_records() {
             DecisionRecord { parent: Digest([8; 32]), at: at(6), actor: "ops".into(), reason: "why".into(), body };
         check(name, &record);
     }
+}
+
+#[test]
+fn golden_order_marks() {
+    check("order-mark", &OrderMark { exchanges: 1_000_000, shadows: 300, rollout: 7, decisions: 0 });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::api::auth::{Operator, Viewer};
 use crate::api::problem::{Asked, Body, reason};
 use crate::api::{Answer, Refused};
 use crate::index::{DiscrepancyFilter, Index};
-use crate::ingest::DECISIONS;
+use crate::merge::DECISIONS;
 use crate::service::Parts;
 use axum::Json;
 use axum::extract::{Path, State};

@@ -355,6 +355,12 @@ impl Index {
         }
     }
 
+    /// Whether an exchange is known with its authority's result: then the relay may have acted on it.
+    pub(super) fn has_result(&self, number: &ExchangeNumber) -> bool {
+        let exchange = self.numbers.get(number).and_then(|id| self.exchanges.get(id));
+        exchange.is_some_and(|exchange| exchange.result.is_some())
+    }
+
     /// An exchange that the relay still works on.
     fn running(&self, number: &ExchangeNumber) -> Option<u64> {
         let id = self.numbers.get(number).copied()?;

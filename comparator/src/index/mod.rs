@@ -46,7 +46,7 @@ use wire::control::RolloutChange;
 use wire::decision::{DecisionRecord, Reconciliation};
 use wire::ids::ExchangeNumber;
 use wire::rollout::Rollout;
-use wire::shadow::ShadowRecord;
+use wire::shadow::{ShadowBody, ShadowRecord};
 use wire::stored::DecodeError;
 
 /// Judged exchanges kept whole: at a few kilobytes each, some hundred megabytes.
@@ -180,8 +180,7 @@ impl Index {
 
     /// Folds the next record of a topic.
     ///
-    /// The caller merges the topics by log time: take t = newest time seen in any topic, then fold all records with
-    /// time ≤ t from all topics in time order. So a rebuilt index says the same.
+    /// The caller takes the topics together as `cutover.order` says, so a rebuilt index says the same.
     ///
     /// # Errors
     /// [`Error`]: the caller must stop. An unreadable record of `cutover.exchanges` is none: it is counted.
@@ -219,6 +218,20 @@ impl Index {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything is folded that a record of `cutover.shadows` may follow from. What cannot be read, and what
+    /// is about no exchange, follows from nothing.
+    pub fn may_follow(&self, shadow_record: &[u8]) -> bool {
+        let Ok(record) = wire::stored::decode::<ShadowRecord>(shadow_record) else { return true };
+        match &record.body {
+            ShadowBody::Sending { exchange, .. }
+            | ShadowBody::Skipped { exchange, .. }
+            | ShadowBody::Asking { exchange, .. } => self.has_result(exchange),
+            ShadowBody::Result(result) => self.has_result(&result.exchange),
+            ShadowBody::Resolved(resolution) => self.has_result(&resolution.exchange),
+            ShadowBody::Cursor { .. } => true,
+        }
     }
 
     /// Inquiries that wait for an answer, each once (until the program restarts). To be called once caught up: what
