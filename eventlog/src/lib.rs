@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`port`] | the [`Log`] port and its types |
 //! | [`embedded`] | a log in one file (redb) for one process, with group commit |
+//! | `kafka` | a log in a Kafka cluster (feature `kafka`) |
 //! | `serve` | a log over HTTP, for the processes that own one (feature `serve`) |
 //! | [`metrics`] | the names of what this crate measures |
 //!
@@ -12,6 +13,8 @@
 //! means.
 
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod metrics;
 pub mod port;
 #[cfg(feature = "serve")]

@@ -14,13 +14,11 @@ use tempfile::TempDir;
 /// A temporary directory.
 pub struct Bed(TempDir);
 
-impl Default for Bed {
-    fn default() -> Self {
+impl suite::Bed for Bed {
+    async fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
-}
 
-impl suite::Bed for Bed {
     fn open(&self) -> Arc<dyn Log> {
         EmbeddedLog::open(self.0.path()).expect("the log opens")
     }

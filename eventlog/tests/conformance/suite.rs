@@ -8,16 +8,59 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A place where a backend keeps a log.
-pub trait Bed: Default + Send + Sync {
+pub trait Bed: Send + Sync + Sized {
+    /// A place without records; the checks use partitions 0 to 7 of the topics in [`TOPICS`].
+    fn new() -> impl Future<Output = Self> + Send;
+
     /// Opens it, or opens it again after every handle was dropped.
     fn open(&self) -> Arc<dyn Log>;
+
+    /// Gives back what the place took.
+    fn close(self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
+
+/// The topics of the checks, for backends that want to know them beforehand.
+#[allow(dead_code, reason = "not every backend does")]
+pub const TOPICS: [&str; 4] = ["t", "u", "v", "new"];
 
 /// No check takes longer on the slowest machine; one that does hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub async fn within<T>(check: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, check).await.expect("the check did not end in time")
+}
+
+/// Makes one test of every check for one backend: `conforms! { name, Bed }`.
+macro_rules! conforms {
+    ($backend:ident, $bed:ty) => {
+        conforms! { $backend, $bed:
+            offsets_are_contiguous_and_records_come_back_as_they_were
+            an_empty_batch_answers_the_end
+            topics_and_partitions_are_apart
+            batches_of_concurrent_appenders_stay_whole_and_in_order
+            everything_acknowledged_survives_reopening
+            reading_keeps_to_its_bounds
+            a_tail_sees_everything_once_in_order
+            a_tail_passes_from_old_records_to_new_ones
+            a_tail_from_the_future_waits_for_it
+            a_dropped_wait_loses_no_record
+            times_never_fall
+            what_is_deleted_is_gone_and_the_rest_stays
+            everything_can_be_deleted_and_offsets_go_on
+        }
+    };
+    ($backend:ident, $bed:ty: $($check:ident)+) => {
+        mod $backend {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let bed = <$bed as crate::suite::Bed>::new().await;
+                crate::suite::within(crate::suite::$check(&bed)).await;
+                crate::suite::Bed::close(bed).await;
+            })+
+        }
+    };
 }
 
 fn text(record: &Record) -> &str {

@@ -1,0 +1,159 @@
+//! Appends: one producer per topic, so that appends to one do not wait for those to another at the broker.
+
+use super::client::Client;
+use super::connection::Connection;
+use super::partition_number;
+use super::queries::said;
+use crate::metrics::LOG_APPEND_SECONDS;
+use crate::port::{AppendError, NewRecord};
+use futures_util::future::join_all;
+use host::clock;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::OwnedDeliveryResult;
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The appends of a log.
+pub(super) struct Appends {
+    connection: Connection,
+    writers: Mutex<HashMap<Box<str>, Arc<Writer>>>,
+}
+
+/// Appends to one topic.
+struct Writer {
+    topic: Box<str>,
+    /// Held while a batch is handed over, so that batches of this process stay whole.
+    producer: Mutex<FutureProducer<Client>>,
+}
+
+impl Appends {
+    /// Nothing is connected yet.
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self { connection: connection.clone(), writers: Mutex::default() }
+    }
+
+    /// Appends a batch; the offset of its first record once all of it is acknowledged by all replicas in sync.
+    ///
+    /// # Errors
+    /// [`AppendError::NotAppended`] only when the cluster, or we, refused every record of it for good.
+    pub(super) async fn append(&self, topic: &str, partition: u32, batch: &[NewRecord]) -> Result<u64, AppendError> {
+        let since = clock::now();
+        let writer = self.writer(topic).map_err(|error| AppendError::NotAppended(error.to_string()))?;
+        let (handed_over, refused) = writer.hand_over(partition, batch);
+        let delivered = join_all(handed_over).await;
+        let outcome = judge(topic, delivered, refused);
+        let seconds = clock::now().saturating_duration_since(since).as_secs_f64();
+        ::metrics::histogram!(LOG_APPEND_SECONDS).record(seconds);
+        if outcome.is_err() {
+            self.replace_broken(&writer);
+        }
+        outcome
+    }
+
+    fn writer(&self, topic: &str) -> Result<Arc<Writer>, KafkaError> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = writers.get(topic) {
+            return Ok(Arc::clone(writer));
+        }
+        let producer = self.producer()?;
+        let writer = Arc::new(Writer { topic: topic.into(), producer: Mutex::new(producer) });
+        writers.insert(topic.into(), Arc::clone(&writer));
+        Ok(writer)
+    }
+
+    fn producer(&self) -> Result<FutureProducer<Client>, KafkaError> {
+        self.connection.producer().create_with_context(self.connection.client())
+    }
+
+    /// An idempotent producer that met an impossible sequence never appends again; a new one does.
+    fn replace_broken(&self, writer: &Writer) {
+        let mut producer = writer.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((code, reason)) = producer.client().fatal_error() else { return };
+        match self.producer() {
+            Ok(new) => {
+                tracing::warn!(topic = %writer.topic, %code, reason, "a producer broke; a new one takes its place");
+                *producer = new;
+            }
+            Err(error) => tracing::error!(topic = %writer.topic, %error, "a producer broke and cannot be replaced"),
+        }
+    }
+}
+
+impl Writer {
+    /// Hands the batch to the library, in one piece; the rest of it is refused with the first record that is.
+    fn hand_over(&self, partition: u32, batch: &[NewRecord]) -> (Vec<DeliveryFuture>, Option<KafkaError>) {
+        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handed_over = Vec::with_capacity(batch.len());
+        for NewRecord { key, value } in batch {
+            let record = FutureRecord::<[u8], [u8]>::to(&self.topic).partition(partition_number(partition));
+            let record = if key.is_empty() { record } else { record.key(key) };
+            match producer.send_result(record.payload(value)) {
+                Ok(delivery) => handed_over.push(delivery),
+                Err((error, _)) => return (handed_over, Some(error)),
+            }
+        }
+        (handed_over, None)
+    }
+}
+
+/// Whether a record that failed so is certainly not in the log: it was refused, not lost sight of.
+fn is_refusal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::QueueFull
+                | Code::MessageSizeTooLarge
+                | Code::InvalidMessageSize
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::InvalidTopic
+        )
+    )
+}
+
+/// What the deliveries of a batch add up to.
+fn judge<E>(
+    topic: &str,
+    delivered: Vec<Result<OwnedDeliveryResult, E>>,
+    refused: Option<KafkaError>,
+) -> Result<u64, AppendError> {
+    let mut first = None;
+    let (mut in_log, mut refusals) = (0_u64, 0_usize);
+    let mut trouble = refused.clone();
+    let handed_over = delivered.len();
+    for (index, delivery) in (0_u64..).zip(delivered) {
+        match delivery {
+            Ok(Ok(place)) => {
+                in_log += 1;
+                let expected = first.map(|first: u64| first + index);
+                let offset = u64::try_from(place.offset).unwrap_or(0);
+                first.get_or_insert(offset.saturating_sub(index));
+                if expected.is_some_and(|expected| expected != offset) {
+                    let why = format!("{topic}: somebody else appended between the records of a batch");
+                    return Err(AppendError::Unknown(why));
+                }
+            }
+            Ok(Err((error, _))) => {
+                refusals += usize::from(is_refusal(&error));
+                trouble.get_or_insert(error);
+            }
+            Err(_) => {
+                trouble.get_or_insert(KafkaError::Canceled);
+            }
+        }
+    }
+    match (trouble, first) {
+        (None, Some(first)) => Ok(first),
+        (trouble, _) => {
+            let error = trouble.unwrap_or(KafkaError::Canceled);
+            let why = said(topic, &error, None);
+            let certain = in_log == 0 && refusals == handed_over;
+            Err(if certain { AppendError::NotAppended(why) } else { AppendError::Unknown(why) })
+        }
+    }
+}

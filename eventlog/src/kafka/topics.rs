@@ -1,0 +1,232 @@
+//! Makes topics, and says how those that are there differ from what they have to be.
+
+use super::connection::Connection;
+use super::queries::{PATIENCE, said};
+use super::{Admin, partition_number};
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a topic has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name, without the prefix of the ledger.
+    pub name: String,
+    /// How many partitions it has: never fewer, never more, because a record's place is computed from it.
+    pub partitions: u32,
+    /// How many days its records are kept at least; `None` is for ever.
+    pub kept_days: Option<u32>,
+}
+
+impl TopicSpec {
+    /// A topic whose records are kept for ever.
+    pub fn forever(name: impl Into<String>, partitions: u32) -> Self {
+        Self { name: name.into(), partitions, kept_days: None }
+    }
+
+    /// A topic whose records are kept for so many days.
+    pub fn days(name: impl Into<String>, partitions: u32, days: u32) -> Self {
+        Self { name: name.into(), partitions, kept_days: Some(days) }
+    }
+
+    fn retention_ms(&self) -> i64 {
+        self.kept_days.map_or(-1, |days| i64::from(days) * 86_400_000)
+    }
+}
+
+/// How a topic differs from what it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deviation {
+    /// Its name in the cluster.
+    pub topic: String,
+    /// What differs: a setting, or the topic itself.
+    pub what: &'static str,
+    /// What it is.
+    pub is: String,
+    /// What it has to be.
+    pub should: String,
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, what, is, should } = self;
+        write!(f, "{topic}: {what} is {is}, has to be {should}")
+    }
+}
+
+/// The cluster did not answer, or not so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(String);
+
+/// Makes the topics that are not there; answers their names in the cluster. Those that are there stay as they are.
+///
+/// # Errors
+/// When the cluster cannot be asked, or refuses one of them.
+pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<String>, Failed> {
+    let admin = admin(connection)?;
+    let existing = existing(connection, &admin).await?;
+    let mut made = Vec::new();
+    for spec in specs.iter().filter(|spec| !existing.contains_key(&connection.topic(&spec.name))) {
+        let name = connection.topic(&spec.name);
+        let settings = settings(connection, spec);
+        let replication = TopicReplication::Fixed(i32::from(connection.replication));
+        let topic = NewTopic::new(&name, partition_number(spec.partitions), replication);
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let answers = admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
+        for answer in answers.map_err(|error| failed(connection, &error))? {
+            match answer {
+                Ok(_) => made.push(name.clone()),
+                // Somebody else was quicker.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(Failed(format!("the cluster does not make the topic {topic}: {code}"))),
+            }
+        }
+    }
+    Ok(made)
+}
+
+/// Deletes topics with all that is in them. For trials: nothing of a ledger is ever deleted whole.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn delete(connection: &Connection, names: &[&str]) -> Result<(), Failed> {
+    let admin = admin(connection)?;
+    let names: Vec<String> = names.iter().map(|name| connection.topic(name)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    admin.delete_topics(&names, &options).await.map_err(|error| failed(connection, &error))?;
+    Ok(())
+}
+
+/// How the topics differ from what they have to be; nothing if all is in order.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn check(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<Deviation>, Failed> {
+    let admin = admin(connection)?;
+    let existing = existing(connection, &admin).await?;
+    let mut deviations = Vec::new();
+    for spec in specs {
+        let name = connection.topic(&spec.name);
+        let deviation = |what, is: String, should: String| Deviation { topic: name.clone(), what, is, should };
+        let Some(found) = existing.get(&name) else {
+            deviations.push(deviation("the topic", "missing".to_owned(), "there".to_owned()));
+            continue;
+        };
+        if found.partitions != spec.partitions {
+            deviations.push(deviation("partitions", found.partitions.to_string(), spec.partitions.to_string()));
+        }
+        if found.replication < connection.replication {
+            let should = format!("at least {}", connection.replication);
+            deviations.push(deviation("replication", found.replication.to_string(), should));
+        }
+        let configured = configured(connection, &admin, &name).await?;
+        for (key, should) in settings(connection, spec) {
+            let is = configured.get(key).map_or("unknown", String::as_str);
+            if !fits(key, is, &should) {
+                deviations.push(deviation(key, is.to_owned(), should));
+            }
+        }
+    }
+    Ok(deviations)
+}
+
+/// The settings of a topic that are not left to the cluster.
+fn settings(connection: &Connection, spec: &TopicSpec) -> Vec<(&'static str, String)> {
+    let mut settings = vec![
+        ("min.insync.replicas", connection.min_insync_replicas.to_string()),
+        ("retention.ms", spec.retention_ms().to_string()),
+        ("retention.bytes", "-1".to_owned()),
+        ("cleanup.policy", "delete".to_owned()),
+        // The shard's time is the log's, not a client's.
+        ("message.timestamp.type", "LogAppendTime".to_owned()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+    ];
+    // Without a second machine, only the disk can keep what was acknowledged.
+    if connection.replication == 1 {
+        settings.push(("flush.messages", "1".to_owned()));
+    }
+    settings
+}
+
+/// Whether a setting is as it has to be, or stricter.
+fn fits(key: &str, is: &str, should: &str) -> bool {
+    let numbers = is.parse::<i64>().ok().zip(should.parse::<i64>().ok());
+    match (key, numbers) {
+        // -1 is for ever.
+        ("retention.ms", Some((is, should))) => is == -1 || (should != -1 && is >= should),
+        ("min.insync.replicas", Some((is, should))) => is >= should,
+        _ => is == should,
+    }
+}
+
+/// A topic as the cluster has it.
+struct Found {
+    partitions: u32,
+    /// Of the partition with the fewest copies.
+    replication: u16,
+}
+
+async fn existing(connection: &Connection, admin: &Arc<Admin>) -> Result<BTreeMap<String, Found>, Failed> {
+    let asking = Arc::clone(admin);
+    let asked = host::task::spawn_blocking(move || asking.inner().fetch_metadata(None, PATIENCE)).await;
+    let metadata = asked.map_err(|error| Failed(error.to_string()))?.map_err(|error| failed(connection, &error))?;
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let found = metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
+        let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+        let replication = u16::try_from(copies).unwrap_or(u16::MAX);
+        (topic.name().to_owned(), Found { partitions: count(topic.partitions().len()), replication })
+    });
+    Ok(found.collect())
+}
+
+async fn configured(
+    connection: &Connection,
+    admin: &Admin,
+    topic: &str,
+) -> Result<BTreeMap<String, String>, Failed> {
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let mut all = BTreeMap::new();
+    for answer in answers.map_err(|error| failed(connection, &error))? {
+        let ConfigResource { entries, .. } =
+            answer.map_err(|code| Failed(format!("the cluster does not show the settings of {topic}: {code}")))?;
+        all.extend(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+    }
+    Ok(all)
+}
+
+fn admin(connection: &Connection) -> Result<Arc<Admin>, Failed> {
+    connection.check().map_err(Failed)?;
+    let admin = connection.common().create_with_context(connection.client());
+    admin.map(Arc::new).map_err(|error| failed(connection, &error))
+}
+
+fn failed(connection: &Connection, error: &KafkaError) -> Failed {
+    Failed(said(&format!("Kafka at {}", connection.bootstrap), error, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_may_be_stricter_than_it_has_to_be() {
+        for (key, is, should, expected) in [
+            ("retention.ms", "-1", "3024000000", true),
+            ("retention.ms", "3024000000", "3024000000", true),
+            ("retention.ms", "604800000", "3024000000", false),
+            ("retention.ms", "604800000", "-1", false),
+            ("retention.ms", "-1", "-1", true),
+            ("min.insync.replicas", "3", "2", true),
+            ("min.insync.replicas", "1", "2", false),
+            ("message.timestamp.type", "CreateTime", "LogAppendTime", false),
+            ("cleanup.policy", "compact", "delete", false),
+        ] {
+            assert_eq!(fits(key, is, should), expected, "{key} is {is}, should be {should}");
+        }
+    }
+}

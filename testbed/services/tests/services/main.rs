@@ -1,0 +1,8 @@
+//! Everything that runs against real services: Kafka with three brokers.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+#[macro_use]
+#[path = "../../../../eventlog/tests/conformance/suite.rs"]
+mod suite;
+mod conformance;
