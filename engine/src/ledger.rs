@@ -2,15 +2,18 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`Duties`] | which shards this process decides on |
 //! | `answer` | what whoever submitted a command is told |
 //! | `waiters` | who waits for which answer |
 //! | `workers` | the tasks behind the handle: owners, follow-ups, followers |
 
 mod answer;
+mod duties;
 pub(crate) mod waiters;
 mod workers;
 
 pub use answer::{Answered, Submitted};
+pub use duties::Duties;
 pub use workers::OpenError;
 
 use crate::shard::health::Health;
@@ -50,6 +53,8 @@ struct Inner {
     /// Per shard.
     waiters: Vec<Arc<Waiters>>,
     health: Arc<Health>,
+    /// Kept, because owners listen to it.
+    _duties: Duties,
     /// What [`Ledger::run`] runs.
     workers: Mutex<Vec<Worker>>,
 }
@@ -82,17 +87,23 @@ pub fn topics(shards: u32) -> Vec<(String, u32)> {
 }
 
 impl Ledger {
-    /// Folds the journal of every shard. While a shard cannot go on, `readiness` is blocked under the name `shards`;
-    /// the others serve all the same.
+    /// Folds the journal of every shard; waits while the log cannot be read. While a shard cannot go on, `readiness` is
+    /// blocked under the name `shards`; the others serve all the same.
     ///
     /// # Errors
-    /// When the log cannot be read, or holds another ledger, or one of another number of shards.
-    pub async fn open(log: Arc<dyn Log>, settings: Settings, readiness: Readiness) -> Result<Self, OpenError> {
+    /// When the log has lost its beginning, or holds another ledger, or one of another number of shards.
+    pub async fn open(
+        log: Arc<dyn Log>,
+        settings: Settings,
+        readiness: Readiness,
+        duties: Duties,
+    ) -> Result<Self, OpenError> {
         let view = View::new(settings.shards);
         let waiters: Vec<Arc<Waiters>> = (0..settings.shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(readiness));
-        let workers = workers::fold(&log, &settings, &view, &waiters, &health).await?;
-        Ok(Self(Arc::new(Inner { log, view, waiters, health, workers: Mutex::new(workers) })))
+        let workers = workers::fold(&log, &settings, &view, &waiters, &health, &duties).await?;
+        let workers = Mutex::new(workers);
+        Ok(Self(Arc::new(Inner { log, view, waiters, health, _duties: duties, workers })))
     }
 
     /// Runs owners, follow-ups and the view's followers until `shutdown` is given and all of them have stopped. Runs

@@ -3,7 +3,7 @@
 use crate::api::caller::Trust;
 use crate::api::{self, Api};
 use crate::config::Config;
-use crate::ledger::{Ledger, OpenError, Settings};
+use crate::ledger::{Duties, Ledger, OpenError, Settings};
 use eventlog::serve::Served;
 use eventlog::{EmbeddedLog, Log, Record};
 use host::net::TcpListener;
@@ -68,7 +68,7 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
     let control_listener = host::net::listen(config.control_listen).await?;
     let readiness = Readiness::new();
     let settings = Settings { ledger: ledger.to_owned(), shards: config.shards, ask_again: ASK_AGAIN };
-    let ledger = Ledger::open(Arc::clone(&log), settings, readiness.clone()).await?;
+    let ledger = Ledger::open(Arc::clone(&log), settings, readiness.clone(), Duties::all(config.shards)).await?;
     let api = Arc::new(Api {
         ledger,
         trust,

@@ -1,6 +1,7 @@
 //! The tasks behind a ledger: per shard an owner, a sender of follow-ups and a follower of the view.
 
 use super::Settings;
+use super::duties::Duties;
 use super::waiters::Waiters;
 use crate::metrics;
 use crate::shard::follow_up;
@@ -21,15 +22,17 @@ use wire::journal::JOURNAL;
 
 /// Journal records read together while folding.
 const FOLDED_TOGETHER: usize = 1024;
+/// After a log that could not be read.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 /// How often the gauges over all shards are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
 /// A ledger could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The log cannot be read.
+    /// What has to be read was deleted.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Gone(ReadError),
     /// Not one record of a journal belongs to this ledger.
     #[error(
         "the journal of shard {shard} holds {records} records of another ledger, or of one with another number of \
@@ -59,17 +62,18 @@ pub(super) async fn fold(
     view: &View,
     waiters: &[Arc<Waiters>],
     health: &Arc<Health>,
+    duties: &Duties,
 ) -> Result<Vec<Worker>, OpenError> {
     let folds = (0..settings.shards).map(|number| {
         let reader = Reader::new(&settings.ledger, number, settings.shards);
         let shard = Shard::new(number, settings.shards);
-        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view.clone()))
+        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view.clone(), Arc::clone(health)))
     });
     let (mut workers, mut outcomes) = (Vec::new(), 0);
     for (number, folded) in (0..settings.shards).zip(join_all(folds).await) {
         let (shard, reader) = match folded {
             Ok(Ok(folded)) => folded,
-            Ok(Err(Stopped::Read(error))) => return Err(error.into()),
+            Ok(Err(Stopped::Gone(error))) => return Err(OpenError::Gone(error)),
             Ok(Err(stopped @ Stopped::Unreadable(_) | stopped @ Stopped::Newer { .. })) => {
                 health.stopped(number, stopped.to_string());
                 continue;
@@ -96,8 +100,8 @@ pub(super) async fn fold(
             reader,
             follow_ups: sender,
             health: Arc::clone(health),
+            on_duty: duties.of(number),
             ask_again: settings.ask_again,
-            lost_rounds: 0,
         };
         outcomes += owner.reader.chain().next_source();
         workers.push(Worker { owner, follow_ups, follower });
@@ -106,15 +110,26 @@ pub(super) async fn fold(
     Ok(workers)
 }
 
-/// One fold for both: the owner's state and the view.
+/// One fold for both: the owner's state and the view. Waits while the log cannot be read.
 async fn fold_shard(
     log: Arc<dyn Log>,
     mut shard: Shard,
     mut reader: Reader,
     view: View,
+    health: Arc<Health>,
 ) -> Result<(Shard, Reader), Stopped> {
+    let number = shard.number();
     loop {
-        let records = log.read(JOURNAL, shard.number(), reader.next(), FOLDED_TOGETHER).await?;
+        let records = match log.read(JOURNAL, number, reader.next(), FOLDED_TOGETHER).await {
+            Ok(records) => records,
+            Err(error @ ReadError::Gone { .. }) => return Err(Stopped::Gone(error)),
+            Err(error @ ReadError::Failed(_)) => {
+                health.troubled(number, error.to_string());
+                host::clock::sleep(READ_AGAIN).await;
+                continue;
+            }
+        };
+        health.well(number);
         if records.is_empty() {
             return Ok((shard, reader));
         }

@@ -1,4 +1,4 @@
-//! The speculative outcomes of one append, and what became of them when the journal was read back.
+//! Speculative outcomes, and what became of them when the journal was read back.
 
 use super::reader::{Read, Reader, Unreadable};
 use crate::codec;
@@ -35,6 +35,9 @@ struct Draft {
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     drafts: VecDeque<Draft>,
+    /// How many were ever made, and how many of them are no longer open.
+    decided: u64,
+    settled: u64,
     dropped: usize,
 }
 
@@ -64,10 +67,13 @@ pub(crate) enum ReadBack {
 }
 
 impl Round {
-    /// Decides on commands, on top of the state that is there.
-    pub(crate) fn decide(shard: &mut Shard, reader: &Reader, asked: &[Asked]) -> Self {
-        let mut round = Self::default();
-        let (mut parent, mut last_at) = (reader.chain().parent(), reader.at());
+    /// Decides on commands that follow on the drafts; what is to be appended.
+    pub(crate) fn decide(&mut self, shard: &mut Shard, reader: &Reader, asked: &[Asked]) -> Vec<Bytes> {
+        let (mut parent, mut last_at) = match self.drafts.back() {
+            Some(draft) => (draft.hash, draft.outcome.at),
+            None => (reader.chain().parent(), reader.at()),
+        };
+        let mut made = Vec::with_capacity(asked.len());
         for Asked { source_offset, logged_at, command } in asked {
             // The log's clock may be set back; a shard's time never falls.
             let at = last_at.max(*logged_at);
@@ -79,15 +85,32 @@ impl Round {
             let outcome = Outcome::new(shard.number(), *source_offset, command, at, decision);
             let bytes = Bytes::from(codec::encode_outcome(&outcome, parent));
             let hash = Digest::of(&bytes);
-            round.drafts.push_back(Draft { mark, operation: operation(command), bytes, hash, outcome });
+            made.push(bytes.clone());
+            self.drafts.push_back(Draft { mark, operation: operation(command), bytes, hash, outcome });
+            self.decided += 1;
             (parent, last_at) = (hash, at);
         }
-        round
+        made
     }
 
-    /// What is to be appended.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Bytes> {
-        self.drafts.iter().map(|draft| draft.bytes.clone())
+    /// The offset of the command that follows on the drafts, or on what was accepted.
+    pub(crate) fn next_source(&self, reader: &Reader) -> u64 {
+        self.drafts.back().map_or(reader.chain().next_source(), |draft| draft.outcome.source_offset + 1)
+    }
+
+    /// The state before the first draft.
+    pub(crate) fn first_mark(&self) -> Option<Mark> {
+        self.drafts.front().map(|draft| draft.mark)
+    }
+
+    /// How many drafts were ever made.
+    pub(crate) fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// How many of them were read back, or came to nothing.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled
     }
 
     /// How many drafts have not been read back.
@@ -109,6 +132,7 @@ impl Round {
         let own = self.drafts.front().is_some_and(|draft| draft.bytes == record.value);
         if let Some(draft) = own.then(|| self.drafts.pop_front()).flatten() {
             reader.take_known(record, draft.hash, draft.outcome.at);
+            self.settled += 1;
             let Outcome { sends, answer, .. } = draft.outcome;
             return Ok(ReadBack::Own { sends, operation: draft.operation, answer });
         }
@@ -133,6 +157,7 @@ impl Round {
             shard.rollback_to(first.mark);
         }
         self.dropped += self.drafts.len();
+        self.settled += self.drafts.len() as u64;
         self.drafts.clear();
     }
 

@@ -7,14 +7,18 @@ use crate::metrics;
 use crate::shard::owner::Stopped;
 use crate::shard::reader::{Read, Reader, Unreadable};
 use engine_domain::{Event, Outcome, Position};
-use eventlog::{Log, Record};
+use eventlog::{Log, ReadError, Record};
 use host::task::Shutdown;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::journal::JOURNAL;
 
 /// Journal records folded together at most: the view's lock is held for some hundred microseconds.
 const BATCH: usize = 256;
+
+/// After a log that could not be read.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Follows one shard's journal.
 pub(crate) struct Follower {
@@ -36,9 +40,17 @@ impl Follower {
             let records = tokio::select! {
                 biased;
                 () = shutdown.stopped() => return Ok(()),
-                records = journal.next(BATCH) => records?,
+                read = journal.next(BATCH) => read,
             };
-            self.take(&records)?;
+            match records {
+                Ok(records) => self.take(&records)?,
+                Err(error @ ReadError::Gone { .. }) => return Err(Stopped::Gone(error)),
+                // The owner of the shard says so.
+                Err(ReadError::Failed(_)) => {
+                    host::clock::sleep(READ_AGAIN).await;
+                    journal = self.log.tail(JOURNAL, self.shard, self.reader.next());
+                }
+            }
         }
     }
 

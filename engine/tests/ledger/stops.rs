@@ -2,7 +2,7 @@
 
 use crate::faulty::{Fate, Faulty};
 use crate::support::*;
-use engine::ledger::{BarrierError, Ledger, OpenError, Settings, Submitted};
+use engine::ledger::{BarrierError, Duties, Ledger, OpenError, Settings, Submitted};
 use eventlog::{Log, NewRecord};
 use host::ops::Readiness;
 use std::sync::Arc;
@@ -121,7 +121,8 @@ async fn another_ledger_or_number_of_shards_is_refused() {
     running.stop().await;
     for other in [Settings { ledger: "other".to_owned(), ..settings() }, Settings { shards: 5, ..settings() }] {
         let log = Faulty::new(Arc::clone(&bed.log) as Arc<dyn Log>);
-        match Ledger::open(log, other, Readiness::new()).await {
+        let duties = Duties::all(other.shards);
+        match Ledger::open(log, other, Readiness::new(), duties).await {
             Err(error @ OpenError::OtherLedger { .. }) => {
                 assert!(error.to_string().contains("check `ledger` and `shards`"), "{error}");
             }

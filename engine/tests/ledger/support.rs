@@ -1,7 +1,7 @@
 //! A ledger to be started, stopped and killed, and commands in few words.
 
 use crate::faulty::Faulty;
-use engine::ledger::{Answered, Ledger, Settings, Submitted};
+use engine::ledger::{Answered, Duties, Ledger, Settings, Submitted};
 use engine_domain::command::{ChangeAccount, CreateAccount, LimitChange, Move, MoveKind, Refund};
 use engine_domain::{
     AccountId, AccountType, Amount, Answer, Body, Command, CommandId, Currency, Limits, Mode, Money, Rejection,
@@ -68,7 +68,7 @@ impl Bed {
     pub async fn start(&self) -> Running {
         let log = Faulty::new(Arc::clone(&self.log) as Arc<dyn Log>);
         let readiness = Readiness::new();
-        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone());
+        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone(), Duties::all(SHARDS));
         let ledger = ledger.await.expect("the ledger opens");
         let shutdown = Shutdown::new();
         let task = tokio::spawn({
