@@ -6,6 +6,7 @@
 
 use eventlog::{Log, NewRecord, ReadError, Record};
 use host::task::Shutdown;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -54,9 +55,30 @@ pub enum Failure<R> {
     /// It may show up yet.
     #[error("it is unknown whether the log took the record: {0}")]
     Unknown(String),
-    /// The topic cannot be read.
+    /// The topic cannot be read now.
+    #[error("{0}")]
+    NotRead(String),
+    /// A record, or the beginning of the topic, will never be readable.
     #[error("{0}")]
     Unreadable(String),
+}
+
+impl<R> Failure<R> {
+    /// Why a read failed, if another one may not.
+    pub fn may_pass(&self) -> Option<String> {
+        match self {
+            Self::NotRead(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// The same for whoever cannot be refused otherwise.
+    fn of_reading(failure: Failure<Infallible>) -> Self {
+        match failure {
+            Failure::NotRead(why) => Self::NotRead(why),
+            other => Self::Unreadable(other.to_string()),
+        }
+    }
 }
 
 /// A record that was read back as accepted.
@@ -96,9 +118,9 @@ impl<F: Fold> Chain<F> {
     ///
     /// # Errors
     /// [`Failure::Unreadable`], when the log or a record in it cannot be read.
-    pub async fn catch_up(&self) -> Result<Arc<F>, Failure<std::convert::Infallible>> {
+    pub async fn catch_up(&self) -> Result<Arc<F>, Failure<Infallible>> {
         let mut next = self.next.lock().await;
-        self.advance(&mut next, None).await.map_err(Failure::Unreadable)?;
+        self.advance(&mut next, None).await?;
         Ok(self.state())
     }
 
@@ -108,7 +130,7 @@ impl<F: Fold> Chain<F> {
     /// [`Failure`]; only [`Failure::Unknown`] leaves it open whether the record will be found in the chain.
     pub async fn append<R>(&self, decide: impl FnOnce(&F) -> Result<F::Record, R>) -> Result<Accepted<F>, Failure<R>> {
         let mut next = self.next.lock().await;
-        self.advance(&mut next, None).await.map_err(Failure::Unreadable)?;
+        self.advance(&mut next, None).await.map_err(Failure::of_reading)?;
         let state = self.state();
         let record = decide(&state).map_err(Failure::Refused)?;
         let parent = record.parent();
@@ -132,17 +154,20 @@ impl<F: Fold> Chain<F> {
                 Ok(Some(offset)) => return Ok(Accepted { offset, state: self.state() }),
                 Ok(None) if self.state().head() != parent => return Err(Failure::Lost),
                 Ok(None) => {}
-                Err(why) => failure = Failure::Unknown(why),
+                Err(why) => failure = Failure::Unknown(why.to_string()),
             }
         }
         Err(failure)
     }
 
     /// Folds everything up to the end; answers the offset of the record with digest `wanted`, if it was taken.
-    async fn advance(&self, next: &mut u64, wanted: Option<Digest>) -> Result<Option<u64>, String> {
+    async fn advance(&self, next: &mut u64, wanted: Option<Digest>) -> Result<Option<u64>, Failure<Infallible>> {
         let mut found = None;
         loop {
-            let records = self.log.read(F::TOPIC, PARTITION, *next, PAGE).await.map_err(|error| error.to_string())?;
+            let records = self.log.read(F::TOPIC, PARTITION, *next, PAGE).await.map_err(|error| match error {
+                ReadError::Failed(_) => Failure::NotRead(error.to_string()),
+                ReadError::Gone { .. } => Failure::Unreadable(error.to_string()),
+            })?;
             if records.is_empty() {
                 return Ok(found);
             }
@@ -172,7 +197,7 @@ impl<F: Fold> Chain<F> {
                 self.state.send_replace(Arc::new(state));
             }
             if let Some(why) = unreadable {
-                return Err(why);
+                return Err(Failure::Unreadable(why));
             }
         }
     }

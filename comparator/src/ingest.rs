@@ -1,9 +1,9 @@
 //! Follows the four cutover topics in the order that `cutover.order` says, and keeps the index.
 
 use crate::index::{self, Index, Inquiry};
-use crate::rollout::gates::Figures;
 use crate::merge::{self, Merge, TOPICS};
-use eventlog::{Log, ReadError, Tail};
+use crate::rollout::gates::Figures;
+use eventlog::{Log, ReadError};
 use host::clock;
 use host::task::Shutdown;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -93,7 +93,7 @@ impl Ingest {
     /// and every gate stays closed.
     pub async fn run(&self, shutdown: &Shutdown) {
         let Some(start) = self.first_ends(shutdown).await else { return };
-        let mut merge = Merge::new(MARK_EVERY);
+        let mut merge = Merge::new(self.log.clone(), MARK_EVERY);
         self.publish(&merge, &start);
         while !shutdown.is_stopping() {
             let round = tokio::select! {
@@ -126,11 +126,9 @@ impl Ingest {
         None
     }
 
-    /// Folds what is new; waits when nothing is.
+    /// Waits for what is new, and folds it.
     async fn round(&self, merge: &mut Merge, start: &[u64; 4]) -> Result<(), Interrupted> {
-        if !merge.ready(self.log.as_ref()).await? {
-            return Ok(self.wait(merge).await.map_err(merge::Error::from)?);
-        }
+        merge.ready().await?;
         self.fold(merge)?;
         self.publish(merge, start);
         // A rebuild of a long log does not keep other tasks from running.
@@ -163,16 +161,6 @@ impl Ingest {
         self.progress.send_modify(|progress| {
             *progress = Progress { next: merge.folded(), caught_up, failed: None };
         });
-    }
-
-    /// Waits until some topic has more.
-    async fn wait(&self, merge: &Merge) -> Result<(), ReadError> {
-        let ends = merge.ends();
-        let mut tails: Vec<Box<dyn Tail>> =
-            ends.map(|(topic, next)| self.log.tail(topic, crate::chain::PARTITION, next)).collect();
-        let more = tails.iter_mut().map(|tail| tail.next(1));
-        let (first, _, _) = futures_util::future::select_all(more).await;
-        first.map(|_| ())
     }
 
     /// What the gates look at.

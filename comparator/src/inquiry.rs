@@ -4,8 +4,8 @@
 use crate::decisions::Decisions;
 use crate::index::{self, Index, Inquiry};
 use crate::ingest::Ingest;
-use crate::merge::DECISIONS;
 use crate::marks::{Marks, NoMark, new_id};
+use crate::merge::DECISIONS;
 use crate::rollout::COMPARATOR;
 use crate::systems::{ReadFailed, Systems};
 use host::clock;

@@ -70,7 +70,7 @@ pub enum Command {
     Relay(RelayArgs),
     /// Run the engine: the event-sourced ledger
     Engine,
-    /// Run the comparator (with an embedded log it lives in the relay's process: `relay --with comparator`)
+    /// Run the comparator (an embedded log belongs to one process: then it is `relay --with comparator`)
     Comparator,
     /// Run the reference legacy, for trials
     #[cfg(feature = "demo")]
@@ -98,6 +98,9 @@ pub enum Command {
     /// Read a topic of the log as JSON
     #[command(subcommand)]
     Log(LogCommand),
+    /// Make and check the topics in Kafka
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Verify the hash chains of the log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -123,6 +126,9 @@ pub struct DemoArgs {
     /// Seed of the traffic
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
+    /// Keep the log in the Kafka cluster at CROSSFADE_KAFKA_BOOTSTRAP, in topics of its own
+    #[arg(long)]
+    pub kafka: bool,
     /// Exchanges to send at least
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     pub exchanges: u64,
@@ -337,6 +343,19 @@ pub enum LogCommand {
         #[arg(short, long)]
         follow: bool,
     },
+}
+
+/// `crossfade topics …`
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Make the topics that are not there, then check all
+    Create {
+        /// Make nothing: only say what differs
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Name each topic and setting that is not as it has to be
+    Check,
 }
 
 /// `crossfade audit …`

@@ -1,13 +1,16 @@
 //! Which parts run in this process, and how they are stopped.
 //!
 //! Parts talk to each other over TCP, also here: this module hands them addresses, never each other. The one
-//! exception is the handle of the embedded log, which relay and comparator share because one process owns it.
+//! exception is the handle of the log of the cutover, which relay and comparator share: of an embedded one, because
+//! one process owns it.
 
 use crate::client::{Exit, Failure};
-use crate::config::{File, Log, checked};
+use crate::config::{File, checked};
+use crate::topics;
 use anyhow::Context;
+use eventlog::Place;
+use eventlog::kafka::Connection;
 use host::task::{JoinHandle, Shutdown};
-use std::sync::Arc;
 
 /// Parts that run in this process, those that others talk to first.
 #[derive(Default)]
@@ -89,42 +92,61 @@ pub async fn front(file: File) -> anyhow::Result<Exit> {
 
 /// `crossfade relay`, with the comparator beside it when asked to.
 pub async fn relay(file: File, with_comparator: bool) -> anyhow::Result<Exit> {
-    if !with_comparator {
-        return Err(Failure::new(
-            Exit::Usage,
-            "the embedded log belongs to one process, so relay and comparator share it: run `crossfade relay --with comparator`",
-        )
-        .into());
+    file.check()?;
+    if !with_comparator && file.kafka.is_none() {
+        return Err(Failure::new(Exit::Usage, ONE_PROCESS).into());
     }
-    let File { ledger, log, relay, comparator, .. } = file;
-    let (log, relay, comparator) = (section(log, "log")?, section(relay, "relay")?, section(comparator, "comparator")?);
-    checked(relay.check())?;
-    checked(comparator.check())?;
+    let place = cutover(&file)?;
+    let File { ledger, relay, comparator, .. } = file;
+    let relay = section(relay, "relay")?;
+    let comparator = with_comparator.then(|| section(comparator, "comparator")).transpose()?;
     serve(async || {
         let mut running = Running::default();
-        start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
+        start_relay_and_comparator(&mut running, place, Some(relay), comparator, &ledger).await?;
         Ok(running)
     })
     .await
 }
 
-/// `crossfade comparator`: cannot stand alone on the embedded log.
-pub fn comparator_alone() -> anyhow::Result<Exit> {
-    Err(Failure::new(
-        Exit::Usage,
-        "the embedded log belongs to one process, so relay and comparator share it: run `crossfade relay --with comparator`",
-    )
-    .into())
+/// `crossfade comparator`
+pub async fn comparator(file: File) -> anyhow::Result<Exit> {
+    file.check()?;
+    if file.kafka.is_none() {
+        return Err(Failure::new(Exit::Usage, ONE_PROCESS).into());
+    }
+    let place = cutover(&file)?;
+    let File { ledger, comparator, .. } = file;
+    let comparator = section(comparator, "comparator")?;
+    serve(async || {
+        let mut running = Running::default();
+        start_relay_and_comparator(&mut running, place, None, Some(comparator), &ledger).await?;
+        Ok(running)
+    })
+    .await
+}
+
+/// Why neither can stand alone.
+const ONE_PROCESS: &str = "the embedded log belongs to one process, so relay and comparator share it: run `crossfade \
+                           relay --with comparator`";
+
+/// Where the log of the cutover is.
+fn cutover(file: &File) -> anyhow::Result<Place> {
+    if let Some(connection) = &file.kafka {
+        return Ok(Place::kafka(connection.clone(), topics::of_cutover())?);
+    }
+    let log = section(file.log.as_ref(), "log")?;
+    let log = eventlog::EmbeddedLog::open(&log.data_dir).context("the log of the cutover cannot be opened")?;
+    Ok(Place::here(log))
 }
 
 /// `crossfade engine`
 pub async fn engine(file: File) -> anyhow::Result<Exit> {
-    let File { ledger, engine, .. } = file;
+    file.check()?;
+    let File { ledger, engine, kafka, .. } = file;
     let config = section(engine, "engine")?;
-    checked(engine::check(&config))?;
     serve(async || {
         let mut running = Running::default();
-        start_engine(&mut running, config, &ledger).await?;
+        start_engine(&mut running, config, &ledger, kafka).await?;
         Ok(running)
     })
     .await
@@ -168,17 +190,19 @@ async fn serve(start: impl AsyncFnOnce() -> anyhow::Result<Running>) -> anyhow::
 pub async fn start_all(file: File) -> anyhow::Result<Running> {
     file.check()?;
     let mut running = Running::default();
+    // The check made sure that both parts are there, or none, if the log is embedded.
+    let needs_log = file.relay.is_some() || file.comparator.is_some();
+    let place = needs_log.then(|| cutover(&file)).transpose()?;
     let ledger = file.ledger;
     #[cfg(feature = "demo")]
     if let Some(config) = file.legacy {
         start_legacy(&mut running, config).await?;
     }
     if let Some(config) = file.engine {
-        start_engine(&mut running, config, &ledger).await?;
+        start_engine(&mut running, config, &ledger, file.kafka).await?;
     }
-    // The check made sure that they are there together, or not at all.
-    if let (Some(log), Some(relay), Some(comparator)) = (file.log, file.relay, file.comparator) {
-        start_relay_and_comparator(&mut running, log, relay, comparator, &ledger).await?;
+    if let Some(place) = place {
+        start_relay_and_comparator(&mut running, place, file.relay, file.comparator, &ledger).await?;
     }
     if let Some(config) = file.front {
         start_front(&mut running, config, &ledger).await?;
@@ -196,25 +220,32 @@ async fn start_legacy(running: &mut Running, config: testbed_legacy::Config) -> 
     Ok(())
 }
 
-async fn start_engine(running: &mut Running, config: engine::Config, ledger: &str) -> anyhow::Result<()> {
-    let bound = engine::bind(config, ledger).await.context("the engine cannot start")?;
+async fn start_engine(
+    running: &mut Running,
+    config: engine::Config,
+    ledger: &str,
+    kafka: Option<Connection>,
+) -> anyhow::Result<()> {
+    let bound = engine::bind(config, ledger, kafka).await.context("the engine cannot start")?;
     running.start("engine", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }
 
 async fn start_relay_and_comparator(
     running: &mut Running,
-    log: Log,
-    relay: proxy::relay::Config,
-    comparator: comparator::Config,
+    place: Place,
+    relay: Option<proxy::relay::Config>,
+    comparator: Option<comparator::Config>,
     ledger: &str,
 ) -> anyhow::Result<()> {
-    let log: Arc<dyn eventlog::Log> =
-        eventlog::EmbeddedLog::open(&log.data_dir).context("the log of the cutover cannot be opened")?;
-    let relay = proxy::relay::bind(relay, ledger, Arc::clone(&log)).await.context("the relay cannot start")?;
-    let comparator = comparator::bind(ledger, comparator, log).await.context("the comparator cannot start")?;
-    running.start("comparator", async move |shutdown| Ok(comparator.run(shutdown).await?));
-    running.start("relay", async move |shutdown| Ok(relay.run(shutdown).await?));
+    if let Some(config) = comparator {
+        let bound = comparator::bind(ledger, config, place.clone()).await.context("the comparator cannot start")?;
+        running.start("comparator", async move |shutdown| Ok(bound.run(shutdown).await?));
+    }
+    if let Some(config) = relay {
+        let bound = proxy::relay::bind(config, ledger, place).await.context("the relay cannot start")?;
+        running.start("relay", async move |shutdown| Ok(bound.run(shutdown).await?));
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub use targets::{Targets, targets};
 
 use crate::cli::Global;
 use crate::client::{Exit, Failure};
+use eventlog::kafka::Connection;
 use host::secret::Secret;
 use overrides::Overrides;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,10 @@ use std::path::{Path, PathBuf};
 pub struct File {
     /// The id of the ledger: one legacy, one engine and their topics. It salts the buckets, so it never changes.
     pub ledger: String,
-    /// The log of the cutover, kept by the process of relay and comparator.
+    /// The embedded log of the cutover, kept by the process of relay and comparator.
     pub log: Option<Log>,
+    /// The cluster in which the logs of engine and cutover are instead.
+    pub kafka: Option<Connection>,
     /// The front.
     pub front: Option<proxy::front::Config>,
     /// The relay.
@@ -91,12 +94,35 @@ impl File {
             checked(engine::check(engine))?;
         }
         self.check_places()?;
+        if let Some(kafka) = &self.kafka {
+            checked(kafka.check())?;
+            return self.check_cluster();
+        }
+        if self.engine.as_ref().is_some_and(|engine| engine.data_dir.is_none()) {
+            let message = "engine.data_dir is missing: it holds the embedded log, unless there is a section [kafka]";
+            return Err(Failure::new(Exit::Usage, message));
+        }
         match (&self.relay, &self.comparator, &self.log) {
             (Some(_), Some(_), None) => {
                 Err(Failure::new(Exit::Usage, "the configuration has no section [log]: relay and comparator share it"))
             }
             (Some(_), Some(_), Some(_)) | (None, None, _) => Ok(()),
             _ => Err(Failure::new(Exit::Usage, ONE_PROCESS)),
+        }
+    }
+
+    /// With a cluster, there is no embedded log beside it that somebody could believe to be the one in use.
+    fn check_cluster(&self) -> Result<(), Failure> {
+        let embedded = [
+            ("log", self.log.is_some()),
+            ("engine.data_dir", self.engine.as_ref().is_some_and(|engine| engine.data_dir.is_some())),
+        ];
+        match embedded.iter().find(|(_, is_there)| *is_there) {
+            None => Ok(()),
+            Some((key, _)) => {
+                let message = format!("[kafka] and {key} contradict each other: the log is in one of them");
+                Err(Failure::new(Exit::Usage, message))
+            }
         }
     }
 
@@ -150,7 +176,8 @@ impl File {
         let mut all: Vec<(&'static str, &Path)> = Vec::new();
         all.extend(self.log.as_ref().map(|log| ("log.data_dir", log.data_dir.as_path())));
         all.extend(self.front.as_ref().map(|front| ("front.data_dir", front.data_dir.as_path())));
-        all.extend(self.engine.as_ref().map(|engine| ("engine.data_dir", engine.data_dir.as_path())));
+        let engine = self.engine.as_ref().and_then(|engine| engine.data_dir.as_deref());
+        all.extend(engine.map(|directory| ("engine.data_dir", directory)));
         #[cfg(feature = "demo")]
         all.extend(self.legacy.as_ref().map(|legacy| ("legacy.data_dir", legacy.data_dir.as_path())));
         all
@@ -315,6 +342,8 @@ mod tests {
         }
     }
 
+    const KAFKA: &str = "[kafka]\nbootstrap = \"a:1\"\n";
+
     fn checked(text: &str) -> Result<(), String> {
         parse_with(text, &[]).unwrap().check().map_err(|failure| failure.message)
     }
@@ -324,6 +353,9 @@ mod tests {
         assert_eq!(checked(ENGINE), Ok(()));
         assert_eq!(checked(&ENGINE.replace(":1\"", ":0\"").replace(":2\"", ":0\"")), Ok(()), "free ports");
         assert_eq!(checked("ledger = \"a\"\n"), Ok(()), "enough for the command line");
+        assert_eq!(checked(&format!("{}{KAFKA}", ENGINE.replace("data_dir", "#"))), Ok(()), "no directory is needed");
+        let comparator = format!("ledger = \"a\"\n[comparator]\n{KAFKA}");
+        assert_eq!(checked(&comparator), Ok(()), "it may stand alone");
         let relay = "[relay]\nservice_token = { env = \"PATH\" }\n";
         for (text, said) in [
             (format!("{ENGINE}shards = 0\n"), "shards"),
@@ -336,6 +368,10 @@ mod tests {
             (ENGINE.replace("127.0.0.1:2", "127.0.0.1:1"), "engine.control_listen is 127.0.0.1:1, where engine.listen"),
             (ENGINE.replace("127.0.0.1:2", "0.0.0.0:1"), "engine.control_listen is 0.0.0.0:1, where engine.listen"),
             (format!("{ENGINE}[log]\ndata_dir = \"e\"\n"), "engine.data_dir is e, as log.data_dir is"),
+            (ENGINE.replace("data_dir", "#"), "engine.data_dir is missing"),
+            (format!("{ENGINE}{KAFKA}"), "[kafka] and engine.data_dir contradict"),
+            (format!("ledger = \"a\"\n[log]\ndata_dir = \"e\"\n{KAFKA}"), "[kafka] and log contradict"),
+            (format!("ledger = \"a\"\n{KAFKA}ca_file = \"x\"\n"), "kafka.ca_file"),
         ] {
             let problem = checked(&text).expect_err(&text);
             assert!(problem.contains(said), "{text}: {problem}");

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line as clap understands it |
 //! | [`config`] | the configuration file and its overrides |
 //! | [`compose`] | which parts run in this process, and how they are stopped |
+//! | [`topics`] | every topic of a ledger in Kafka |
 //! | [`client`] | asking running parts; exit codes |
 //! | [`commands`] | what each verb does |
 //! | [`render`] | tables for people, JSON for programs |
@@ -18,6 +19,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod render;
+pub mod topics;
 
 use clap::Parser;
 use client::{Exit, Failure};

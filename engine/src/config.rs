@@ -13,8 +13,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where `/internal/*` listens, for the other parts and the command line.
     pub control_listen: SocketAddr,
-    /// Holds `billing.redb`; one engine per directory.
-    pub data_dir: PathBuf,
+    /// Holds `billing.redb`, unless the log is in Kafka; one engine per directory.
+    #[serde(default)]
+    pub data_dir: Option<PathBuf>,
     /// How many shards the ledger has. Part of every chain's beginning: it cannot change for an existing log.
     #[serde(default = "defaults::shards")]
     pub shards: u32,
@@ -56,7 +57,7 @@ impl Config {
         Self {
             listen,
             control_listen,
-            data_dir: data_dir.into(),
+            data_dir: Some(data_dir.into()),
             shards: defaults::shards(),
             answer_wait_ms: defaults::answer_wait_ms(),
             default_answer: DefaultAnswer::default(),
@@ -68,11 +69,13 @@ impl Config {
     }
 }
 
+/// How many shards a ledger has unless told (DESIGN 3.1).
+pub const DEFAULT_SHARDS: u32 = 10;
+
 /// Where each number comes from is said in the design.
 mod defaults {
-    /// DESIGN 3.1.
     pub(super) fn shards() -> u32 {
-        10
+        super::DEFAULT_SHARDS
     }
 
     /// CONTRACT: the wait for a final answer, 5 s.

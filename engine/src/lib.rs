@@ -29,4 +29,4 @@ pub mod shard;
 pub mod view;
 
 pub use config::Config;
-pub use service::{Bound, Error, bind, check};
+pub use service::{Bound, Error, bind, check, topic_specs};

@@ -1,19 +1,24 @@
-//! The engine as a process part: opens the log, starts the ledger, serves its two listeners.
+//! The engine as a process part: opens its listeners, then the log, starts the ledger, and serves.
 
 use crate::api::caller::Trust;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::ledger::{Duties, Ledger, OpenError, Settings};
+use eventlog::kafka::{Connection, TopicSpec, membership};
+use eventlog::place::LOG;
 use eventlog::serve::Served;
-use eventlog::{EmbeddedLog, Log, Record};
+use eventlog::{EmbeddedLog, Log, Place, Record, Unusable};
+use host::http::Later;
 use host::net::TcpListener;
 use host::ops::Readiness;
 use host::task::Shutdown;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::control::LogLine;
+use wire::journal::{COMMANDS, JOURNAL};
 
 /// The log's file in the data directory.
 const LOG_FILE: &str = "billing.redb";
@@ -22,6 +27,12 @@ const LOG_FILE: &str = "billing.redb";
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Shards are threads of work and files of history: more than this many is a mistake in the configuration.
 const MAX_SHARDS: u32 = 1024;
+/// The group in which engines share the shards.
+const GROUP: &str = "crossfade-engine";
+/// Commands are kept this long: longer than any outcome may be away (DESIGN 3.1).
+const COMMANDS_DAYS: u32 = 30;
+/// What it says of itself meanwhile.
+const FOLDING: &str = "the journal is being folded";
 
 /// The engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +48,15 @@ pub enum Error {
     /// The data directory or its log cannot be opened.
     #[error(transparent)]
     Log(#[from] eventlog::OpenError),
+    /// The cluster's configuration cannot be used.
+    #[error(transparent)]
+    Kafka(#[from] eventlog::kafka::OpenError),
+    /// The topics are not what they have to be.
+    #[error(transparent)]
+    Topics(#[from] Unusable),
+    /// The group cannot be joined.
+    #[error("cannot share the shards with other engines: {0}")]
+    Group(String),
     /// The journal cannot be folded.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -45,39 +65,42 @@ pub enum Error {
     Listen(#[from] io::Error),
 }
 
-/// An engine that holds its data directory and its listeners, and serves once it runs.
+/// An engine that holds its listeners and, if its log is embedded, its data directory. It serves once it runs.
 pub struct Bound {
     listener: TcpListener,
     control_listener: TcpListener,
-    api: Arc<Api>,
-    log: Arc<dyn Log>,
-    readiness: Readiness,
+    config: Config,
+    trust: Trust,
+    ledger: String,
+    place: Place,
 }
 
-/// Opens the data directory, folds the journal of the ledger named `ledger`, and opens the listeners.
+/// Opens the listeners and the embedded log, for the ledger named `ledger`; with `kafka`, the log is there instead.
 ///
 /// # Errors
 /// [`Error`]; each names what cannot be used.
-pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
+pub async fn bind(config: Config, ledger: &str, kafka: Option<Connection>) -> Result<Bound, Error> {
     check(&config)?;
     let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     host::ops::record_metrics();
     crate::metrics::describe();
-    let log: Arc<dyn Log> = EmbeddedLog::open_file(&config.data_dir, LOG_FILE)?;
+    let place = match kafka {
+        Some(connection) => Place::kafka(connection, topic_specs(config.shards))?,
+        None => Place::here(EmbeddedLog::open_file(data_dir(&config)?, LOG_FILE)?),
+    };
     let listener = host::net::listen(config.listen).await?;
     let control_listener = host::net::listen(config.control_listen).await?;
-    let readiness = Readiness::new();
-    let settings = Settings { ledger: ledger.to_owned(), shards: config.shards, ask_again: ASK_AGAIN };
-    let ledger = Ledger::open(Arc::clone(&log), settings, readiness.clone(), Duties::all(config.shards)).await?;
-    let api = Arc::new(Api {
-        ledger,
-        trust,
-        answer_wait: Duration::from_millis(config.answer_wait_ms),
-        default_answer: config.default_answer,
-        refusal_keeps_key: config.refusal_keeps_key,
-        max_body_bytes: config.max_body_bytes,
-    });
-    Ok(Bound { listener, control_listener, api, log, readiness })
+    Ok(Bound { listener, control_listener, config, trust, ledger: ledger.to_owned(), place })
+}
+
+fn data_dir(config: &Config) -> Result<PathBuf, Error> {
+    let problem = "missing: it holds the embedded log; without one there has to be a section [kafka]".to_owned();
+    config.data_dir.clone().ok_or(Error::Config { key: "data_dir", problem })
+}
+
+/// The engine's topics, for a ledger of that many shards.
+pub fn topic_specs(shards: u32) -> Vec<TopicSpec> {
+    vec![TopicSpec::days(COMMANDS, shards, COMMANDS_DAYS), TopicSpec::forever(JOURNAL, shards)]
 }
 
 impl Bound {
@@ -97,44 +120,128 @@ impl Bound {
         self.control_listener.local_addr()
     }
 
-    /// The ledger behind the API.
-    pub fn ledger(&self) -> &Ledger {
-        &self.api.ledger
-    }
-
-    /// Serves until `shutdown`; then finishes what is in flight, and only then stops the shards.
+    /// Folds the journal, then serves until `shutdown`; finishes what is in flight, and only then stops the shards.
+    /// Until the journal is folded, requests are answered 503.
     ///
     /// # Errors
-    /// None yet: what fails later is told by `/readyz`.
+    /// When the log holds another ledger, or its topics cannot be used. What fails later is told by `/readyz`.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let readiness = Readiness::new();
+        readiness.blocked(LOG, FOLDING);
+        let serving = Serving::begin(self.listener, self.control_listener, &readiness, &shutdown);
         let shards_shutdown = Shutdown::new();
-        let shards = host::task::spawn({
-            let (ledger, shutdown) = (self.api.ledger.clone(), shards_shutdown.clone());
-            async move { ledger.run(shutdown).await }
-        });
+        let duties = duties_of(&self.place, self.config.shards);
+        let opened = tokio::select! {
+            opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()) => Some(opened),
+            () = shutdown.stopped() => None,
+        };
+        let outcome = match opened {
+            Some(Ok((log, ledger))) => {
+                readiness.cleared(LOG);
+                let shards = host::task::spawn({
+                    let (ledger, shutdown) = (ledger.clone(), shards_shutdown.clone());
+                    async move { ledger.run(shutdown).await }
+                });
+                let belonging = host::task::spawn(belong(self.place, duties, shards_shutdown.clone()));
+                serving.go_on(api(&self.config, self.trust, ledger), log, &readiness, &shutdown);
+                serving.end().await;
+                shards_shutdown.stop();
+                if let Err(error) = shards.await {
+                    tracing::error!(%error, "the shards ended badly");
+                }
+                belonging.await.unwrap_or_else(|error| Err(Error::Group(error.to_string())))
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        shutdown.stop();
+        outcome
+    }
+}
+
+fn duties_of(place: &Place, shards: u32) -> Duties {
+    // In a cluster, a group says who decides on what.
+    if place.cluster().is_some() { Duties::none(shards) } else { Duties::all(shards) }
+}
+
+/// Shares the shards with other engines on the same topics, until `shutdown`.
+async fn belong(place: Place, duties: Duties, shutdown: Shutdown) -> Result<(), Error> {
+    let Some(connection) = place.cluster() else { return Ok(()) };
+    let given = move |shards| duties.assign(&shards);
+    membership::belong(connection, GROUP, COMMANDS, shutdown, given).await.map_err(Error::Group)
+}
+
+/// Opens the log and the ledger on it; waits for a cluster that does not answer.
+async fn open(
+    place: &Place,
+    config: &Config,
+    ledger: &str,
+    readiness: &Readiness,
+    duties: Duties,
+) -> Result<(Arc<dyn Log>, Ledger), Error> {
+    let log = place.log();
+    place.until_usable(readiness).await?;
+    readiness.blocked(LOG, FOLDING);
+    let settings = Settings { ledger: ledger.to_owned(), shards: config.shards, ask_again: ASK_AGAIN };
+    let ledger = Ledger::open(Arc::clone(&log), settings, readiness.clone(), duties).await?;
+    Ok((log, ledger))
+}
+
+fn api(config: &Config, trust: Trust, ledger: Ledger) -> Arc<Api> {
+    Arc::new(Api {
+        ledger,
+        trust,
+        answer_wait: Duration::from_millis(config.answer_wait_ms),
+        default_answer: config.default_answer,
+        refusal_keeps_key: config.refusal_keeps_key,
+        max_body_bytes: config.max_body_bytes,
+    })
+}
+
+/// Both listeners at work.
+struct Serving {
+    billing: Later,
+    control: Later,
+    ends: [host::task::JoinHandle<()>; 2],
+}
+
+impl Serving {
+    /// Serves what can be said before the ledger is open.
+    fn begin(billing: TcpListener, control: TcpListener, readiness: &Readiness, shutdown: &Shutdown) -> Self {
+        tracing::info!(
+            listen = ?billing.local_addr().ok(),
+            control_listen = ?control.local_addr().ok(),
+            "the engine listens"
+        );
+        let serve = |listener: TcpListener| {
+            let later = Later::default();
+            let router = later.or(api::starting(readiness.clone()));
+            (later, host::task::spawn(host::http::serve_router(listener, router, shutdown.clone())))
+        };
+        let ((billing, one), (control, other)) = (serve(billing), serve(control));
+        Self { billing, control, ends: [one, other] }
+    }
+
+    /// From now on serves the ledger.
+    fn go_on(&self, api: Arc<Api>, log: Arc<dyn Log>, readiness: &Readiness, shutdown: &Shutdown) {
         let served = Served {
-            log: self.log,
-            topics: crate::ledger::topics(self.api.ledger.shards()),
+            log,
+            topics: crate::ledger::topics(api.ledger.shards()),
             line: log_line,
             shutdown: shutdown.clone(),
         };
-        let billing = api::router(Arc::clone(&self.api), self.readiness.clone());
-        let control = api::control::router(self.api, served, self.readiness);
-        tracing::info!(
-            listen = ?self.listener.local_addr().ok(),
-            control_listen = ?self.control_listener.local_addr().ok(),
-            "the engine serves"
-        );
-        let _ = futures_util::future::join(
-            host::http::serve_router(self.listener, billing, shutdown.clone()),
-            host::http::serve_router(self.control_listener, control, shutdown),
-        )
-        .await;
-        shards_shutdown.stop();
-        if let Err(error) = shards.await {
-            tracing::error!(%error, "the shards ended badly");
+        self.billing.set(api::router(Arc::clone(&api), readiness.clone()));
+        self.control.set(api::control::router(api, served, readiness.clone()));
+        tracing::info!("the engine serves");
+    }
+
+    /// Waits until both have finished what was in flight.
+    async fn end(self) {
+        for end in self.ends {
+            if let Err(error) = end.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::net::TcpListener;
 use crate::task::{self, Shutdown};
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -12,7 +13,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tower::ServiceExt;
 
 /// A client that has not sent a whole head by then is cut off.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -23,7 +26,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// Serves an axum router on `listener` until `shutdown`; then finishes what is in flight.
-pub async fn serve_router(listener: TcpListener, router: axum::Router, shutdown: Shutdown) {
+pub async fn serve_router(listener: TcpListener, router: Router, shutdown: Shutdown) {
     serve(listener, TowerToHyperService::new(router), shutdown).await;
 }
 
@@ -176,6 +179,31 @@ impl Client {
     ) -> Result<Answer, SendError> {
         let body = serde_json::to_vec(body).map_err(|error| SendError::NotSent(error.to_string()))?;
         self.send(request(Method::POST, url, token, Bytes::from(body))?, timeout).await
+    }
+}
+
+/// A router that is not there yet, while its listener is: whoever asks meanwhile is served by another one.
+#[derive(Clone, Default)]
+pub struct Later(Arc<OnceLock<Router>>);
+
+impl Later {
+    /// From now on this one serves; a second call changes nothing.
+    pub fn set(&self, router: Router) {
+        let _ = self.0.set(router);
+    }
+
+    /// What the listener is given: `until_then`, until the router is there.
+    pub fn or(&self, until_then: Router) -> Router {
+        let later = self.clone();
+        Router::new().fallback(move |request: axum::extract::Request| {
+            let serving = later.0.get().unwrap_or(&until_then).clone();
+            async move {
+                match serving.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+        })
     }
 }
 

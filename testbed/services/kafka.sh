@@ -137,13 +137,13 @@ addresses() {
 
 kafka_env() {
   put CROSSFADE_KAFKA_BOOTSTRAP "$(addresses broker)"
-  put CROSSFADE_KAFKA_SASL_BOOTSTRAP "$(addresses sasl)"
-  put CROSSFADE_KAFKA_EXPIRED_BOOTSTRAP "127.0.0.1:$(port expired-1)"
-  put CROSSFADE_KAFKA_JMX "$(addresses jmx)"
-  put CROSSFADE_KAFKA_CA "$tls/ca.pem"
-  put CROSSFADE_KAFKA_FOREIGN_CA "$tls/foreign-ca.pem"
-  put CROSSFADE_KAFKA_USER crossfade
-  put CROSSFADE_KAFKA_PASSWORD "$(password crossfade)"
-  put CROSSFADE_KAFKA_ADMIN_PASSWORD "$(password admin)"
-  put CROSSFADE_KAFKA_NOBODY_PASSWORD "$(password nobody)"
+  put CROSSFADE_TRIAL_KAFKA_SASL_BOOTSTRAP "$(addresses sasl)"
+  put CROSSFADE_TRIAL_KAFKA_EXPIRED_BOOTSTRAP "127.0.0.1:$(port expired-1)"
+  put CROSSFADE_TRIAL_KAFKA_JMX "$(addresses jmx)"
+  put CROSSFADE_TRIAL_KAFKA_CA "$tls/ca.pem"
+  put CROSSFADE_TRIAL_KAFKA_FOREIGN_CA "$tls/foreign-ca.pem"
+  put CROSSFADE_TRIAL_KAFKA_USER crossfade
+  put CROSSFADE_TRIAL_KAFKA_PASSWORD "$(password crossfade)"
+  put CROSSFADE_TRIAL_KAFKA_ADMIN_PASSWORD "$(password admin)"
+  put CROSSFADE_TRIAL_KAFKA_NOBODY_PASSWORD "$(password nobody)"
 }

@@ -20,7 +20,8 @@ pub mod problem;
 pub mod reconciliations;
 pub mod rollout;
 
-pub use problem::Refused;
+pub use host::ops::Readiness;
+use problem::Refused;
 
 use crate::service::Parts;
 use axum::Json;
@@ -56,6 +57,13 @@ pub fn router(parts: Arc<Parts>) -> axum::Router {
         // A body is bounded before it is read.
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(parts)
+}
+
+/// What is served until the chains are read: the operators' routes; all else is to be asked again.
+pub fn starting(readiness: Readiness) -> axum::Router {
+    host::ops::router(readiness).fallback(|| async {
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", "the comparator reads the log: ask again")
+    })
 }
 
 /// The document, without serving anything.

@@ -286,7 +286,8 @@ async fn a_chain_that_cannot_be_read_keeps_the_comparator_from_starting() {
     let world = World::without_comparator(|_| {}).await;
     world.append(moved(1, Stage::Shadow, 0)).await;
     world.log.append(TOPIC, 0, vec![eventlog::NewRecord::of(b"nonsense".to_vec())]).await.unwrap();
-    let refused = comparator::bind("test", world.config.clone(), world.log.clone()).await.err().unwrap().to_string();
+    let bound = comparator::bind("test", world.config.clone(), world.place()).await.unwrap();
+    let refused = bound.run(host::task::Shutdown::new()).await.unwrap_err().to_string();
     assert!(refused.contains("cutover.rollout/0") && refused.contains("offset 1"), "{refused}");
 }
 

@@ -19,11 +19,14 @@ pub enum Mishap {
     Refused,
 }
 
+/// What some records read as.
+type Changed = Arc<Mutex<BTreeMap<(String, u64), Bytes>>>;
+
 /// The embedded log, with mishaps.
 pub struct Meddler {
     inner: Arc<EmbeddedLog>,
     mishaps: Mutex<BTreeMap<String, VecDeque<Mishap>>>,
-    changed: Mutex<BTreeMap<(String, u64), Bytes>>,
+    changed: Changed,
     /// Topics whose reads wait.
     stalled: watch::Sender<BTreeSet<String>>,
 }
@@ -33,7 +36,7 @@ impl Meddler {
         Arc::new(Self {
             inner,
             mishaps: Mutex::default(),
-            changed: Mutex::default(),
+            changed: Changed::default(),
             stalled: watch::Sender::new(BTreeSet::new()),
         })
     }
@@ -64,10 +67,45 @@ impl Meddler {
     pub fn release(&self) {
         self.stalled.send_modify(BTreeSet::clear);
     }
+}
 
-    async fn flowing(&self, topic: &str) {
-        let mut stalled = self.stalled.subscribe();
-        stalled.wait_for(|stalled| !stalled.contains(topic)).await.unwrap();
+async fn flowing(mut stalled: watch::Receiver<BTreeSet<String>>, topic: &str) {
+    stalled.wait_for(|stalled| !stalled.contains(topic)).await.unwrap();
+}
+
+fn meddle(changed: &Changed, topic: &str, records: &mut [Record]) {
+    let changed = changed.lock().unwrap();
+    for record in records {
+        if let Some(bytes) = changed.get(&(topic.to_owned(), record.offset)) {
+            record.value = bytes.clone();
+        }
+    }
+}
+
+struct MeddledTail {
+    inner: Box<dyn Tail>,
+    topic: String,
+    changed: Changed,
+    stalled: watch::Receiver<BTreeSet<String>>,
+}
+
+impl Tail for MeddledTail {
+    fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
+        Box::pin(async move {
+            // Once stalled, a tail that had been waiting does not hand over what comes.
+            loop {
+                flowing(self.stalled.clone(), &self.topic).await;
+                tokio::select! {
+                    biased;
+                    _ = self.stalled.changed() => {}
+                    records = self.inner.next(max) => {
+                        let mut records = records?;
+                        meddle(&self.changed, &self.topic, &mut records);
+                        return Ok(records);
+                    }
+                }
+            }
+        })
     }
 }
 
@@ -104,20 +142,20 @@ impl Log for Meddler {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
-            self.flowing(topic).await;
+            flowing(self.stalled.subscribe(), topic).await;
             let mut records = self.inner.read(topic, partition, from, max).await?;
-            let changed = self.changed.lock().unwrap();
-            for record in &mut records {
-                if let Some(bytes) = changed.get(&(topic.to_owned(), record.offset)) {
-                    record.value = bytes.clone();
-                }
-            }
+            meddle(&self.changed, topic, &mut records);
             Ok(records)
         })
     }
 
     fn tail(&self, topic: &str, partition: u32, from: u64) -> Box<dyn Tail> {
-        self.inner.tail(topic, partition, from)
+        Box::new(MeddledTail {
+            inner: self.inner.tail(topic, partition, from),
+            topic: topic.to_owned(),
+            changed: Arc::clone(&self.changed),
+            stalled: self.stalled.subscribe(),
+        })
     }
 
     fn end<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<u64, ReadError>> {

@@ -183,7 +183,7 @@ async fn a_token_is_asked_for_before_the_body_is_looked_at() {
 #[tokio::test]
 async fn a_configuration_that_cannot_work_is_refused_before_anything_is_opened() {
     let world = World::without_comparator(|config| config.handover_ms = 0).await;
-    let refused = comparator::bind("test", world.config.clone(), world.log.clone()).await.err().unwrap();
+    let refused = comparator::bind("test", world.config.clone(), world.place()).await.err().unwrap();
     assert!(refused.to_string().contains("handover_ms"), "{refused}");
 }
 
@@ -192,6 +192,6 @@ async fn an_address_in_use_is_named() {
     let mut world = World::new().await;
     let taken = world.comparator.as_ref().unwrap().address;
     world.config.listen = taken;
-    let refused = comparator::bind("test", world.config.clone(), world.log.clone()).await.err().unwrap();
+    let refused = comparator::bind("test", world.config.clone(), world.place()).await.err().unwrap();
     assert!(refused.to_string().contains(&taken.to_string()), "{refused}");
 }

@@ -4,7 +4,7 @@ use crate::meddler::Meddler;
 use crate::system::System;
 use comparator::Config;
 use comparator::config::Token;
-use eventlog::{EmbeddedLog, Log};
+use eventlog::{EmbeddedLog, Log, Place};
 use host::http::{Answer, Client, request};
 use host::secret::Secret;
 use host::task::Shutdown;
@@ -34,6 +34,18 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until the chains are read.
+    async fn until_open(&self) {
+        let client = Client::new(DEADLINE, 1 << 20);
+        let url = format!("http://{}/api/summary", self.address);
+        let open = async {
+            while client.get(&url, None, DEADLINE).await.unwrap().status == StatusCode::SERVICE_UNAVAILABLE {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, open).await.expect("the chains are read");
+    }
+
     pub async fn stop(self) {
         self.shutdown.stop();
         self.task.await.unwrap().unwrap();
@@ -96,10 +108,17 @@ impl World {
 
     /// Starts a comparator on the world's log.
     pub async fn another(&self) -> Running {
-        let bound = comparator::bind(LEDGER, self.config.clone(), self.log.clone()).await.unwrap();
+        let bound = comparator::bind(LEDGER, self.config.clone(), self.place()).await.unwrap();
         let (address, shutdown) = (bound.address(), Shutdown::new());
         let task = tokio::spawn(bound.run(shutdown.clone()));
-        Running { address, shutdown, task }
+        let running = Running { address, shutdown, task };
+        running.until_open().await;
+        running
+    }
+
+    /// Where the world's log is.
+    pub fn place(&self) -> Place {
+        Place::here(self.log.clone())
     }
 
     pub async fn start(&mut self) {

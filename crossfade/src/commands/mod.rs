@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod reconcile;
 mod rollout;
 pub(crate) mod status;
+mod topics;
 
 use crate::cli::{Cli, Command, ConfigCommand, Output};
 use crate::client::{Exit, Parts};
@@ -28,7 +29,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Front => compose::front(config::load(&global)?).await,
         Command::Relay(args) => compose::relay(config::load(&global)?, args.with.is_some()).await,
         Command::Engine => compose::engine(config::load(&global)?).await,
-        Command::Comparator => compose::comparator_alone(),
+        Command::Comparator => compose::comparator(config::load(&global)?).await,
         #[cfg(feature = "demo")]
         Command::Legacy => compose::legacy(config::load(&global)?).await,
         Command::Status(args) => status::run(&Parts::new(&global)?, args, output).await,
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Transaction(command) => account::transaction(&Parts::new(&global)?, command, output).await,
         Command::Log(command) => log::run(&Parts::new(&global)?, command).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
+        Command::Topics(command) => topics::run(config::load(&global)?, command, output).await,
         Command::Config(command) => configuration(&global, &command, output),
         Command::Completions { shell } => completions(shell),
     }

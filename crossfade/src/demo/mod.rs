@@ -19,9 +19,10 @@ pub mod site;
 pub mod watch;
 
 use crate::cli::{DemoArgs, Global, Output};
-use crate::client::{Exit, Parts};
+use crate::client::{Exit, Failure, Parts};
 use crate::{compose, config, render};
 use anyhow::Context;
+use eventlog::kafka::{Connection, topics};
 use host::task::Shutdown;
 use journey::Journey;
 use site::{Changes, Site};
@@ -45,7 +46,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let site = Site::create(&folder, &Changes::default()).await?;
+    let kafka = if args.kafka { Some(own_topics().await?) } else { None };
+    let site = Site::create(&folder, &Changes { kafka: kafka.clone(), ..Changes::default() }).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
     let running = compose::start_all(config::load(&global)?).await?;
@@ -56,19 +58,37 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
         shutdown.stop();
         anyhow::Ok(exit)
     };
-    tokio::select! {
-        exit = demo => {
-            let exit = exit?;
-            running.join(&shutdown).await?;
-            Ok(exit)
-        }
+    let exit = tokio::select! {
+        exit = demo => exit?,
         () = host::task::interrupted() => {
             render::note("interrupted: stopping");
             shutdown.stop();
-            running.join(&shutdown).await?;
-            Ok(Exit::Done)
+            Exit::Done
         }
+    };
+    running.join(&shutdown).await?;
+    // Whoever keeps the data keeps the topics with it.
+    if let (Some(connection), None) = (&kafka, &args.data) {
+        give_back(connection).await?;
     }
+    Ok(exit)
+}
+
+/// Topics that nobody else uses, in the cluster that the environment names.
+async fn own_topics() -> anyhow::Result<Connection> {
+    let bootstrap = std::env::var("CROSSFADE_KAFKA_BOOTSTRAP")
+        .map_err(|_| Failure::new(Exit::Usage, "--kafka needs CROSSFADE_KAFKA_BOOTSTRAP, host:port of some brokers"))?;
+    let topic_prefix = format!("demo-{}.", host::random::token().split_off(20));
+    let connection = Connection { topic_prefix, ..Connection::plain(bootstrap) };
+    topics::create(&connection, &crate::topics::all(engine::config::DEFAULT_SHARDS)).await?;
+    render::note(&format!("The log is in Kafka, in topics that begin with {}", connection.topic_prefix));
+    Ok(connection)
+}
+
+async fn give_back(connection: &Connection) -> anyhow::Result<()> {
+    let all = crate::topics::all(engine::config::DEFAULT_SHARDS);
+    let names: Vec<&str> = all.iter().map(|spec| spec.name.as_str()).collect();
+    Ok(topics::delete(connection, &names).await?)
 }
 
 /// Opens the accounts, goes the whole way, and reports.

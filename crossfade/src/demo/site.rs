@@ -3,6 +3,7 @@
 //! The demo and the end-to-end tests start the parts from the same file that a person would write.
 
 use anyhow::Context;
+use eventlog::kafka::Connection;
 use host::disk;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,8 @@ pub struct Changes {
     pub engine: String,
     /// For `[legacy]`.
     pub legacy: String,
+    /// The cluster that keeps the log, instead of directories.
+    pub kafka: Option<Connection>,
 }
 
 /// The permissions that a site has a token for, each in `tokens/<name>`.
@@ -156,13 +159,18 @@ fn text(folder: &Path, ports: &Ports, changes: &Changes) -> String {
             )
         })
         .collect::<String>();
+    let (cutover_log, engine_log) = match &changes.kafka {
+        None => (format!("[log]\ndata_dir = \"{folder}/cutover\"\n"), format!("data_dir = \"{folder}/engine\"")),
+        Some(Connection { bootstrap, topic_prefix, .. }) => {
+            let kafka = format!("[kafka]\nbootstrap = \"{bootstrap}\"\ntopic_prefix = \"{topic_prefix}\"\n");
+            (kafka, "# No directory: its log is in Kafka.".to_owned())
+        }
+    };
     format!(
         r#"# A whole installation of Crossfade on one machine.
 ledger = "demo"
 
-[log]
-data_dir = "{folder}/cutover"
-
+{cutover_log}
 [legacy]
 listen = "127.0.0.1:{legacy}"
 data_dir = "{folder}/legacy"
@@ -170,7 +178,7 @@ data_dir = "{folder}/legacy"
 [engine]
 listen = "127.0.0.1:{engine}"
 control_listen = "127.0.0.1:{engine_control}"
-data_dir = "{folder}/engine"
+{engine_log}
 service_token = {{ file = "{folder}/tokens/service" }}
 {}
 [relay]

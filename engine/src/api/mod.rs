@@ -80,6 +80,15 @@ pub fn router(api: Arc<Api>, readiness: Readiness) -> Router {
     with_layers(routes)
 }
 
+/// What is served until the ledger is open: the operators' routes; all else is to be asked again.
+pub fn starting(readiness: Readiness) -> Router {
+    host::ops::router(readiness)
+        .fallback(|| async {
+            Refusal::unavailable("Starting", "the engine reads its journal: ask again, with the same key")
+        })
+        .layer(middleware::from_fn(correlate))
+}
+
 /// The API document, as it is served and as it stands in `docs/openapi.json`.
 pub fn document() -> String {
     rendered(&billing_routes().into_openapi())

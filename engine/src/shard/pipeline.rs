@@ -47,8 +47,7 @@ impl Pipeline {
 
     /// Decides on commands, on top of the drafts, and hands the outcomes to the log, behind those it was handed before.
     pub(super) async fn decide(&mut self, log: &Arc<dyn Log>, shard: &mut Shard, reader: &Reader, asked: &[Asked]) {
-        let batch: Vec<NewRecord> =
-            self.round.decide(shard, reader, asked).into_iter().map(NewRecord::of).collect();
+        let batch: Vec<NewRecord> = self.round.decide(shard, reader, asked).into_iter().map(NewRecord::of).collect();
         let (count, behind) = (batch.len() as u64, self.round.decided());
         let (log, number, acknowledged) = (Arc::clone(log), shard.number(), Arc::clone(&self.acknowledged));
         let mut append: BoxFuture<'static, Appended> = Box::pin(async move {

@@ -3,12 +3,17 @@
 use crate::support::{Engine, config, header, movement, text};
 use engine::config::DefaultAnswer;
 use engine::{Config, Error};
+use host::task::Shutdown;
 use serde_json::Value;
 
 /// Why an engine with this configuration does not start.
 async fn refusal(config: Config) -> Error {
-    match engine::bind(config, "test").await {
-        Ok(_) => panic!("it started"),
+    refusal_of(config, "test").await
+}
+
+async fn refusal_of(config: Config, ledger: &str) -> Error {
+    match engine::bind(config, ledger, None).await {
+        Ok(bound) => bound.run(Shutdown::new()).await.expect_err("it started"),
         Err(error) => error,
     }
 }
@@ -60,7 +65,8 @@ async fn a_log_of_another_ledger_or_shape_is_refused() {
         let error = refusal(Config { shards, ..config(dir.path()) }).await;
         assert!(matches!(error, Error::Ledger(_)), "{shards}: {error}");
     }
-    assert!(engine::bind(Config { shards: 3, ..config(dir.path()) }, "another").await.is_err());
+    let error = refusal_of(Config { shards: 3, ..config(dir.path()) }, "another").await;
+    assert!(matches!(error, Error::Ledger(_)), "{error}");
     let engine = Engine::start_in(dir, |config| Config { shards: 3, ..config }).await;
     assert_eq!(engine.balance_of("alice").await, "1");
     engine.stop().await;

@@ -52,16 +52,28 @@ impl Engine {
 
     /// An engine on a directory that may have been used before.
     pub async fn start_in(dir: TempDir, change: impl FnOnce(Config) -> Config) -> Self {
-        let bound = engine::bind(change(config(dir.path())), "test").await.unwrap();
+        let bound = engine::bind(change(config(dir.path())), "test", None).await.unwrap();
         let shutdown = Shutdown::new();
-        Self {
+        let engine = Self {
             address: bound.address().unwrap(),
             control_address: bound.control_address().unwrap(),
             client: Client::new(PATIENCE, 64 << 20),
             running: host::task::spawn(bound.run(shutdown.clone())),
             shutdown,
             dir: Some(dir),
-        }
+        };
+        engine.until_open().await;
+        engine
+    }
+
+    /// Waits until the journal is folded, whatever else keeps it from being ready.
+    async fn until_open(&self) {
+        let open = async {
+            while text(&self.get("/readyz").await).contains("log: ") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, open).await.expect("the journal is folded");
     }
 
     /// Stops it in order, and gives the directory back.

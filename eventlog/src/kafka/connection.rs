@@ -123,7 +123,9 @@ impl Connection {
         }
         let (copies, in_sync) = (self.replication, self.min_insync_replicas);
         if in_sync == 0 || in_sync > copies {
-            return Err(format!("kafka.min_insync_replicas is {in_sync}: it has to be from 1 to kafka.replication, {copies}"));
+            return Err(format!(
+                "kafka.min_insync_replicas is {in_sync}: it has to be from 1 to kafka.replication, {copies}"
+            ));
         }
         Ok(())
     }
@@ -151,12 +153,15 @@ impl Connection {
         // A leader that has moved is looked for at once, not every 5 minutes.
         config.set("topic.metadata.refresh.interval.ms", "10000").set("topic.metadata.refresh.fast.interval.ms", "50");
         config.set("socket.nagle.disable", "true").set("socket.keepalive.enable", "true");
-        config.set("security.protocol", match (self.tls, self.sasl.is_some()) {
-            (false, false) => "plaintext",
-            (true, false) => "ssl",
-            (false, true) => "sasl_plaintext",
-            (true, true) => "sasl_ssl",
-        });
+        config.set(
+            "security.protocol",
+            match (self.tls, self.sasl.is_some()) {
+                (false, false) => "plaintext",
+                (true, false) => "ssl",
+                (false, true) => "sasl_plaintext",
+                (true, true) => "sasl_ssl",
+            },
+        );
         if let Some(path) = &self.ca_file {
             config.set("ssl.ca.location", path.display().to_string());
         }

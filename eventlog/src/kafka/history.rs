@@ -74,9 +74,8 @@ impl Shared {
     /// A reader that stands at `from`.
     fn reader(&self, ring: &Ring, from: u64) -> Result<Reader, ReadError> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let stands = |reader: &Reader| {
-            reader.topic == ring.topic && reader.number == ring.number && reader.next == from
-        };
+        let stands =
+            |reader: &Reader| reader.topic == ring.topic && reader.number == ring.number && reader.next == from;
         if let Some(index) = idle.iter().position(stands) {
             return Ok(idle.swap_remove(index));
         }

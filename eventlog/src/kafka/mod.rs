@@ -9,6 +9,7 @@
 //! | [`ring`] | what is in memory of a partition |
 //! | [`history`] | reads what is not |
 //! | [`queries`] | where partitions begin and end |
+//! | [`membership`] | who of several processes is given which partitions |
 //! | [`tail`] | a position that moves on with the log |
 //! | [`topics`] | makes topics and checks them |
 //!
@@ -21,6 +22,7 @@ mod client;
 mod connection;
 mod feed;
 mod history;
+pub mod membership;
 mod queries;
 mod ring;
 mod tail;
@@ -31,8 +33,8 @@ pub use topics::TopicSpec;
 
 use crate::port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};
 use appends::Appends;
-use client::Client;
 use bytes::Bytes;
+use client::Client;
 use feed::Feed;
 use history::History;
 use host::clock;
@@ -150,7 +152,10 @@ impl Log for KafkaLog {
             if batch.is_empty() {
                 return self.end(topic, partition).await.map_err(|error| AppendError::NotAppended(error.to_string()));
             }
-            self.appends.append(&self.connection.topic(topic), partition, &batch).await
+            let first = self.appends.append(&self.connection.topic(topic), partition, &batch).await?;
+            // Whoever appended and reads next need not ask the cluster whether it is there.
+            self.ring(topic, partition).reaches(first + batch.len() as u64);
+            Ok(first)
         })
     }
 
@@ -167,8 +172,8 @@ impl Log for KafkaLog {
             if !records.is_empty() || max == 0 {
                 return Ok(records);
             }
-            // Nothing there, as far as this process knows: the cluster knows better.
-            if self.reading.queries.end(&ring).await? <= from {
+            // Nothing there, as far as this process has read: perhaps it knows better, else the cluster does.
+            if ring.known_end() <= from && self.reading.queries.end(&ring).await? <= from {
                 return Ok(Vec::new());
             }
             self.reading.read_certain(&ring, from, max).await
@@ -197,7 +202,8 @@ impl Log for KafkaLog {
                 return Ok(());
             }
             let failed = |error: rdkafka::error::KafkaError| ReadError::Failed(error.to_string());
-            let admin: Admin = self.connection.common().create_with_context(self.connection.client()).map_err(failed)?;
+            let admin: Admin =
+                self.connection.common().create_with_context(self.connection.client()).map_err(failed)?;
             let mut list = TopicPartitionList::new();
             let offset = Offset::Offset(i64::try_from(before).unwrap_or(i64::MAX));
             list.add_partition_offset(&ring.topic, partition_number(partition), offset).map_err(failed)?;

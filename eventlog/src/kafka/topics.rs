@@ -81,7 +81,9 @@ pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<
                 Ok(_) => made.push(name.clone()),
                 // Somebody else was quicker.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(Failed(format!("the cluster does not make the topic {topic}: {code}"))),
+                Err((topic, code)) => {
+                    return Err(Failed(format!("the cluster does not make the topic {topic}: {code}")));
+                }
             }
         }
     }
@@ -183,11 +185,7 @@ async fn existing(connection: &Connection, admin: &Arc<Admin>) -> Result<BTreeMa
     Ok(found.collect())
 }
 
-async fn configured(
-    connection: &Connection,
-    admin: &Admin,
-    topic: &str,
-) -> Result<BTreeMap<String, String>, Failed> {
+async fn configured(connection: &Connection, admin: &Admin, topic: &str) -> Result<BTreeMap<String, String>, Failed> {
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
     let mut all = BTreeMap::new();

@@ -32,7 +32,8 @@ pub use config::Config;
 
 use appending::Appending;
 use calls::Calls;
-use eventlog::{AppendError, Log, ReadError};
+use eventlog::place::LOG;
+use eventlog::{AppendError, Log, Place, ReadError, Unusable};
 use host::net::{self, TcpListener};
 use host::ops::Readiness;
 use host::secret::Secret;
@@ -49,8 +50,6 @@ use wire::{exchange, shadow};
 
 /// Scopes idempotency keys.
 const TENANT_HEADER: &str = "x-tenant";
-/// Keeps `/readyz` at 503 while the past is folded.
-const CATCHING_UP: &str = "log";
 
 /// Why the relay cannot begin, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +63,9 @@ pub enum Error {
     /// The log cannot be read.
     #[error(transparent)]
     Log(ReadError),
+    /// The log will never be usable as it is.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// The log did not take records until the relay had to stop; they are shipped, or done, again.
     #[error(transparent)]
     Append(AppendError),
@@ -95,23 +97,23 @@ pub struct Bound {
     config: Config,
     token: Secret,
     ledger: String,
-    log: Arc<dyn Log>,
+    place: Place,
     ingest: TcpListener,
     operators: TcpListener,
     addresses: (SocketAddr, SocketAddr),
 }
 
-/// Checks the configuration and opens the listeners. `log` holds the topics `cutover.*` of the ledger.
+/// Checks the configuration and opens the listeners. `place` is where the topics `cutover.*` of the ledger are.
 ///
 /// # Errors
 /// When the configuration cannot work, or a listener cannot be opened.
-pub async fn bind(config: Config, ledger: &str, log: Arc<dyn Log>) -> Result<Bound, Error> {
+pub async fn bind(config: Config, ledger: &str, place: Place) -> Result<Bound, Error> {
     config.check().map_err(Error::Config)?;
     let token = config.service_token.clone().ok_or_else(|| Error::Config("relay.service_token is missing".into()))?;
     let ingest = net::listen(config.ingest_listen).await?;
     let operators = net::listen(config.listen).await?;
     let addresses = (ingest.local_addr()?, operators.local_addr()?);
-    Ok(Bound { config, token, ledger: ledger.to_owned(), log, ingest, operators, addresses })
+    Ok(Bound { config, token, ledger: ledger.to_owned(), place, ingest, operators, addresses })
 }
 
 impl Bound {
@@ -132,20 +134,25 @@ impl Bound {
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let readiness = Readiness::new();
         crate::metrics::describe_relay();
-        readiness.blocked(CATCHING_UP, "the past is being folded");
+        readiness.blocked(LOG, "the log is being opened");
         let (report, events) = mpsc::unbounded_channel();
         let router = operators::router(self.token.clone(), report.clone(), readiness.clone());
         // Operators may look for as long as anything runs.
         let closing = Shutdown::new();
         let serving = task::spawn(host::http::serve_router(self.operators, router, closing.clone()));
-        let start = start::fold(&self.log, &self.ledger, self.config.rules()).await;
+        let start = tokio::select! {
+            start = start::begin(&self.place, &self.ledger, &self.config, &readiness) => Some(start),
+            () = shutdown.stopped() => None,
+        };
         let outcome = match start {
-            Ok(start) => {
-                readiness.cleared(CATCHING_UP);
-                let parts = Parts { config: self.config, token: self.token, log: self.log, ingest: self.ingest };
+            Some(Ok(start)) => {
+                readiness.cleared(LOG);
+                let log = self.place.log();
+                let parts = Parts { config: self.config, token: self.token, log, ingest: self.ingest };
                 parts.run(start, (report, events), readiness, shutdown).await
             }
-            Err(error) => Err(error),
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
         };
         closing.stop();
         serving.await.map_err(|error| Error::Died(error.to_string()))?;

@@ -1,13 +1,16 @@
-//! The start: folds the rollout, then exchanges and the relay's own records in the order in which the log took
-//! them, up to where they end now.
+//! The start: folds the rollout, then exchanges and the relay's own records in the order of their times, but nothing
+//! before what it follows from, up to where they end now.
 
-use super::Error;
 use super::appending::PARTITION;
 use super::delivery::{Delivery, Rules};
 use super::ingest::Shipped;
-use eventlog::{Log, ReadError, Record};
+use super::{Config, Error};
+use eventlog::place::LOG;
+use eventlog::{Log, Place, ReadError, Record};
+use host::ops::Readiness;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::chain::Head;
 use wire::exchange::ExchangeRecord;
 use wire::scalar::Timestamp;
@@ -15,6 +18,8 @@ use wire::shadow::ShadowRecord;
 use wire::stored::{DecodeError, decode};
 use wire::{exchange, rollout, shadow};
 
+/// After a log that could not be read.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 /// Records read at once.
 const PAGE: usize = 1_000;
 
@@ -70,11 +75,30 @@ impl Pages {
     }
 }
 
+/// Folds the past as soon as the log can be used.
+///
+/// # Errors
+/// When a record cannot be read, or the log will never be usable.
+pub(super) async fn begin(place: &Place, ledger: &str, config: &Config, readiness: &Readiness) -> Result<Start, Error> {
+    loop {
+        place.until_usable(readiness).await?;
+        readiness.blocked(LOG, "the past is being folded");
+        match fold(&place.log(), ledger, config.rules()).await {
+            Err(Error::Log(error @ ReadError::Failed(_))) => {
+                tracing::warn!(%error, "cannot fold the past; beginning again");
+                readiness.blocked(LOG, error.to_string());
+                host::clock::sleep(BEGIN_AGAIN).await;
+            }
+            folded => return folded,
+        }
+    }
+}
+
 /// Folds the past.
 ///
 /// # Errors
 /// When the log, or a record in it, cannot be read.
-pub(super) async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Result<Start, Error> {
+async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Result<Start, Error> {
     let mut start = Start {
         delivery: Delivery::new(ledger, rules),
         head: Head::genesis(ledger, shadow::TOPIC),
@@ -95,7 +119,9 @@ pub(super) async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Resu
     loop {
         match (exchanges.peek(&**log).await?, shadows.peek(&**log).await?) {
             (None, None) => return Ok(start),
-            (Some(exchange), shadow) if shadow.is_none_or(|shadow| exchange <= shadow) => {
+            (Some(exchange), shadow)
+                if shadow.is_none_or(|shadow| exchange <= shadow) || !start.may_follow(shadows.page.front()) =>
+            {
                 let Some(record) = exchanges.page.pop_front() else { return Ok(start) };
                 start.take_exchange(&record)?;
             }
@@ -108,6 +134,12 @@ pub(super) async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Resu
 }
 
 impl Start {
+    /// Whether everything that a shadow's record follows from was taken; what cannot be read is found out by taking it.
+    fn may_follow(&self, record: Option<&Record>) -> bool {
+        let shadow = record.and_then(|record| decode::<ShadowRecord>(&record.value).ok());
+        shadow.is_none_or(|shadow| self.delivery.may_follow(&shadow.body))
+    }
+
     fn take_exchange(&mut self, record: &Record) -> Result<(), Error> {
         let exchange: ExchangeRecord = decode(&record.value).map_err(unreadable(exchange::TOPIC, record.offset))?;
         let last = self.shipped.entry(exchange.front.clone()).or_default();

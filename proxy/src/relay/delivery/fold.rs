@@ -20,6 +20,9 @@ impl Delivery {
     /// Folds a record of `cutover.exchanges` that the log took at `at`.
     pub fn take_exchange(&mut self, offset: u64, at: Timestamp, record: ExchangeRecord) {
         self.folded = offset + 1;
+        // Another leader's clock may be behind; a topic's own order stands.
+        let at = at.max(self.exchange_at);
+        self.exchange_at = at;
         let earlier = self.fronts.boot(&record.front);
         if self.fronts.take(&record.front, record.boot, record.sequence) {
             if record.boot > earlier {
@@ -290,8 +293,33 @@ impl Delivery {
         self.todo.extend(places.into_iter().map(|place| place.id));
     }
 
+    /// Whether everything is folded that a record of `cutover.shadows` follows from: the clocks of the two topics may
+    /// differ, so their times do not say it.
+    pub fn may_follow(&self, body: &ShadowBody) -> bool {
+        let decided = |exchange: &Exchange| exchange.decided.is_some();
+        match body {
+            ShadowBody::Sending { exchange, .. } | ShadowBody::Skipped { exchange, .. } => {
+                self.knows(exchange, decided)
+            }
+            ShadowBody::Result(result) => self.knows(&result.exchange, decided),
+            ShadowBody::Asking { exchange } => self.knows(exchange, |_| true),
+            ShadowBody::Resolved(resolution) => self.knows(&resolution.exchange, |_| true),
+            ShadowBody::Cursor { offset } => self.folded >= *offset,
+        }
+    }
+
+    /// Whether an exchange is there, and as it has to be; one that is concluded is.
+    fn knows(&self, number: &ExchangeNumber, as_it_has_to_be: impl Fn(&Exchange) -> bool) -> bool {
+        match self.exchanges.find(number).and_then(|id| self.exchanges.get(id)) {
+            Some(exchange) => as_it_has_to_be(exchange),
+            None => self.fronts.reached(&number.front, number.boot, number.sequence),
+        }
+    }
+
     /// Folds an accepted record of `cutover.shadows` that the log took at `at`.
     pub fn take_shadow(&mut self, offset: u64, at: Timestamp, record: ShadowRecord) {
+        let at = at.max(self.shadow_at);
+        self.shadow_at = at;
         match record.body {
             ShadowBody::Sending { exchange, mode, attempt, .. } => self.sending(&exchange, mode, attempt),
             ShadowBody::Result(result) => self.leg_result(at, result),

@@ -157,6 +157,9 @@ pub(crate) struct Delivery {
     parked: ParkingLot,
     /// The next offset of `cutover.exchanges`.
     folded: u64,
+    /// The latest times seen in `cutover.exchanges` and `cutover.shadows`.
+    exchange_at: Timestamp,
+    shadow_at: Timestamp,
     /// The last cursor that was written.
     cursor: u64,
     /// A cursor was handed over and is not read back yet.
@@ -215,6 +218,8 @@ impl Delivery {
             handovers: Vec::new(),
             parked: ParkingLot::default(),
             folded: 0,
+            exchange_at: Timestamp::default(),
+            shadow_at: Timestamp::default(),
             cursor: 0,
             cursor_requested: false,
             cursor_after: Timestamp::default(),

@@ -173,7 +173,7 @@ async fn an_address_in_use_is_named() {
     let address = taken.local_addr().unwrap();
     let mut config = config("http://127.0.0.1:1", "http://127.0.0.1:1");
     config.ingest_listen = address;
-    let bound = crate::relay::bind(config, "test", std::sync::Arc::new(MemoryLog::new())).await;
+    let bound = crate::relay::bind(config, "test", eventlog::Place::here(std::sync::Arc::new(MemoryLog::new()))).await;
     let problem = bound.err().expect("the port is taken").to_string();
     assert!(problem.contains(&address.to_string()), "{problem}");
 }

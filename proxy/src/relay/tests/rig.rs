@@ -65,7 +65,7 @@ impl Relay {
     }
 
     pub async fn on(config: Config, log: Arc<dyn Log>) -> Self {
-        let bound: Bound = bind(config, LEDGER, log).await.unwrap();
+        let bound: Bound = bind(config, LEDGER, eventlog::Place::here(log)).await.unwrap();
         let (ingest, operators) = (bound.ingest_address(), bound.address());
         let shutdown = Shutdown::new();
         let running = tokio::spawn(bound.run(shutdown.clone()));

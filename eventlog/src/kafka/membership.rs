@@ -1,0 +1,75 @@
+//! Membership in a group: the cluster gives each partition of a topic to one member, and to another one when that is
+//! gone. It says who is to work on what, and nothing about what anybody has done: no offset is ever committed.
+
+use super::client::Client;
+use super::connection::Connection;
+use host::task::Shutdown;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// After so long without a sign of life a member's partitions go to others.
+const SESSION_MS: u32 = 6_000;
+/// How long the thread waits for news before it looks whether it is to stop.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Is a member of `group` until `shutdown`, and tells which partitions of `topic` it has been given, whenever that
+/// changes. Returns once the membership has been given up, so that others are given its partitions at once.
+///
+/// # Errors
+/// When the library refuses the configuration, or no thread can be started.
+pub async fn belong(
+    connection: &Connection,
+    group: &str,
+    topic: &str,
+    shutdown: Shutdown,
+    mut given: impl FnMut(BTreeSet<u32>) + Send + 'static,
+) -> Result<(), String> {
+    let mut config = connection.consumer();
+    config.set("group.id", connection.topic(group)).set("session.timeout.ms", SESSION_MS.to_string());
+    config.set("heartbeat.interval.ms", "1000").set("max.poll.interval.ms", "30000");
+    // Eager on purpose: see FACTS of the design about cooperative assignment without commits.
+    config.set("partition.assignment.strategy", "roundrobin");
+    // There is no committed offset to begin at, and nothing is read anyway.
+    config.set("auto.offset.reset", "latest");
+    let consumer: BaseConsumer<Client> =
+        config.create_with_context(connection.client()).map_err(|error| error.to_string())?;
+    let topic = connection.topic(topic);
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let membership = move || {
+        if let Err(error) = consumer.subscribe(&[&topic]) {
+            tracing::error!(%error, topic, "cannot join the group");
+            return;
+        }
+        let mut had = BTreeSet::new();
+        while !shutdown.is_stopping() {
+            if let Some(Err(error)) = consumer.poll(POLL) {
+                tracing::debug!(%error, topic, "the group has trouble");
+            }
+            let has = assigned(&consumer);
+            if has != had {
+                tracing::info!(topic, partitions = ?has, "given by the group");
+                given(has.clone());
+                had = has;
+            }
+        }
+        consumer.unsubscribe();
+        drop(consumer);
+        let _ = ended.send(());
+    };
+    host::task::thread("log-group", membership).map_err(|error| error.to_string())?;
+    // Without an answer the thread has ended all the same.
+    let _ = end.await;
+    Ok(())
+}
+
+/// What has been given, and is not to be fetched: the feed does that.
+fn assigned(consumer: &BaseConsumer<Client>) -> BTreeSet<u32> {
+    let Ok(list) = consumer.assignment() else { return BTreeSet::new() };
+    if list.count() > 0
+        && let Err(error) = consumer.pause(&list)
+    {
+        tracing::debug!(%error, "cannot pause what is only watched");
+    }
+    list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect()
+}
