@@ -73,6 +73,7 @@ broker.heartbeat.interval.ms=500
 replica.lag.time.max.ms=2000
 controller.quorum.election.timeout.ms=500
 controller.quorum.fetch.timeout.ms=1500
+leader.imbalance.check.interval.seconds=20
 num.network.threads=2
 num.io.threads=4
 num.replica.fetchers=1
@@ -100,7 +101,7 @@ broker_start() {
   running "broker-$n" && return
   properties "$n" >"$home/broker-$n.properties"
   broker_format "$n"
-  launch "broker-$n" java -Xms256m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+  launch "broker-$n" java -Xms640m -Xmx640m -Xmn256m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
     -javaagent:"$lib/kafka/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:$(port "jmx-$n"):$here/jmx.yml" \
     -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
     -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS \

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`cluster`] | topics of its own in a Kafka cluster |
 //! | [`site`] | configuration, tokens and free ports in one directory |
 //! | [`journey`] | the dial's way, and who turns it |
 //! | [`watch`] | the live line, once a second |
@@ -12,6 +13,7 @@
 //! front, and turns the dial through the control API. Only the fault asked for on the command line goes straight
 //! to the legacy, and nobody else is told.
 
+pub mod cluster;
 pub mod journey;
 pub mod latency;
 pub mod report;
@@ -19,10 +21,9 @@ pub mod site;
 pub mod watch;
 
 use crate::cli::{DemoArgs, Global, Output};
-use crate::client::{Exit, Failure, Parts};
+use crate::client::{Exit, Parts};
 use crate::{compose, config, render};
 use anyhow::Context;
-use eventlog::kafka::{Connection, topics};
 use host::task::Shutdown;
 use journey::Journey;
 use site::{Changes, Site};
@@ -34,6 +35,8 @@ use testbed_loadgen::workload::{Config, Workload};
 
 /// Requests a second: what two cores carry with all parts, both systems and the traffic on them.
 const RATE: f64 = 440.0;
+/// The same with three brokers on them as well.
+const RATE_WITH_KAFKA: f64 = 150.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.
@@ -46,7 +49,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let kafka = if args.kafka { Some(own_topics().await?) } else { None };
+    let kafka = if args.kafka { Some(cluster::take().await?) } else { None };
     let site = Site::create(&folder, &Changes { kafka: kafka.clone(), ..Changes::default() }).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
@@ -69,26 +72,9 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     running.join(&shutdown).await?;
     // Whoever keeps the data keeps the topics with it.
     if let (Some(connection), None) = (&kafka, &args.data) {
-        give_back(connection).await?;
+        cluster::give_back(connection).await?;
     }
     Ok(exit)
-}
-
-/// Topics that nobody else uses, in the cluster that the environment names.
-async fn own_topics() -> anyhow::Result<Connection> {
-    let bootstrap = std::env::var("CROSSFADE_KAFKA_BOOTSTRAP")
-        .map_err(|_| Failure::new(Exit::Usage, "--kafka needs CROSSFADE_KAFKA_BOOTSTRAP, host:port of some brokers"))?;
-    let topic_prefix = format!("demo-{}.", host::random::token().split_off(20));
-    let connection = Connection { topic_prefix, ..Connection::plain(bootstrap) };
-    topics::create(&connection, &crate::topics::all(engine::config::DEFAULT_SHARDS)).await?;
-    render::note(&format!("The log is in Kafka, in topics that begin with {}", connection.topic_prefix));
-    Ok(connection)
-}
-
-async fn give_back(connection: &Connection) -> anyhow::Result<()> {
-    let all = crate::topics::all(engine::config::DEFAULT_SHARDS);
-    let names: Vec<&str> = all.iter().map(|spec| spec.name.as_str()).collect();
-    Ok(topics::delete(connection, &names).await?)
 }
 
 /// Opens the accounts, goes the whole way, and reports.
@@ -102,13 +88,13 @@ async fn played(
     let auditor = Arc::new(Mutex::new(Observer::new(Expectations { refusal_keeps_key: true, authority_moves: true })));
     let options = Options {
         base_url: site.front(),
-        pace: Pace::Open { per_second: RATE },
+        pace: Pace::Open { per_second: if args.kafka { RATE_WITH_KAFKA } else { RATE } },
         max_requests: args.exchanges,
         ..Options::default()
     };
     let workload = Workload::new(Config { seed: args.seed, ..Config::default() });
     let runner = Runner::new(options.clone(), workload, Arc::clone(&auditor));
-    say(site);
+    say(site, args);
     let journey = Journey::new(site, args)?;
     journey.begin().await?;
     runner.create_accounts().await?;
@@ -172,7 +158,9 @@ async fn until_ready(site: &Site) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say(site: &Site) {
-    render::note(&format!("Everything runs on this machine, in {}.", site.folder.display()));
+fn say(site: &Site, args: &DemoArgs) {
+    let place = site.folder.display();
+    let log = if args.kafka { "; the log is in Kafka" } else { "" };
+    render::note(&format!("Everything runs on this machine, in {place}{log}."));
     render::note(&format!("Look around meanwhile: crossfade status -w --config {}", site.config.display()));
 }

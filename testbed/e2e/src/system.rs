@@ -2,7 +2,9 @@
 
 use crate::process::Process;
 use anyhow::{Context, bail, ensure};
+use crossfade::demo::cluster;
 use crossfade::demo::site::{Changes, Site};
+use eventlog::kafka::Connection;
 use host::http::{Answer, Client};
 use http::Method;
 use serde::de::DeserializeOwned;
@@ -32,6 +34,19 @@ impl Layout {
     }
 }
 
+/// Where end-to-end runs keep the log: `kafka`, or embedded if this is not set.
+const LOG: &str = "CROSSFADE_TRIAL_LOG";
+
+/// Whether the log is in Kafka, with three brokers on the same two cores.
+pub fn on_kafka() -> bool {
+    std::env::var(LOG).is_ok_and(|log| log == "kafka")
+}
+
+/// Requests a second that the machine carries, out of those that it carries with an embedded log.
+pub fn rate(embedded: f64) -> f64 {
+    if on_kafka() { (embedded / 3.0).min(150.0) } else { embedded }
+}
+
 /// A running system.
 pub struct System {
     /// Its directory, ports and tokens.
@@ -40,6 +55,7 @@ pub struct System {
     binary: PathBuf,
     processes: BTreeMap<&'static str, Process>,
     client: Client,
+    kafka: Option<Connection>,
     // Removed last, when no process writes into it any more.
     folder: tempfile::TempDir,
 }
@@ -51,9 +67,11 @@ impl System {
     /// Starts all processes of `layout` and waits until they are ready.
     pub async fn start(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
-        let site = Site::create(folder.path(), changes).await?;
+        let kafka = if on_kafka() { Some(cluster::take().await?) } else { None };
+        let site = Site::create(folder.path(), &Changes { kafka: kafka.clone(), ..changes.clone() }).await?;
         let client = Client::new(Duration::from_secs(2), 256 << 20);
-        let mut system = Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, folder };
+        let mut system =
+            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, kafka, folder };
         for name in layout.processes() {
             system.start_process(name).await?;
         }
@@ -102,6 +120,9 @@ impl System {
             if let Some(mut process) = self.processes.remove(name) {
                 process.stop().await?;
             }
+        }
+        if let Some(connection) = self.kafka.take() {
+            cluster::give_back(&connection).await?;
         }
         Ok(())
     }

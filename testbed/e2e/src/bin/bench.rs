@@ -1,11 +1,14 @@
 //! `./dev bench engine`: one HTTP request per transaction, fsync on, 64 connections.
 //!
-//! The engine runs as a process of its own on fresh data; topups are spread over many accounts, then go to one.
+//! The engine runs as a process of its own on fresh data; topups are spread over many accounts, then go to one. With
+//! `--kafka` its log is in the cluster that the environment names, and the same is measured at a steady rate as well.
 
 #![allow(clippy::print_stdout, reason = "its figures are its result")]
 
 use anyhow::{Context, bail};
+use crossfade::demo::cluster;
 use crossfade::demo::site::{Changes, Site};
+use eventlog::kafka::Connection;
 use host::http::Client;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,18 +24,29 @@ const CONNECTIONS: usize = 64;
 const REQUESTS: u64 = 60_000;
 /// Sent before anything is measured.
 const WARM_UP: u64 = 10_000;
+/// Requests a second of the steady run, and how many.
+const STEADY_RATE: f64 = 500.0;
+const STEADY_WARM_UP: u64 = 30_000;
+const STEADY_REQUESTS: u64 = 30_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("engine") => engine().await,
-        other => bail!("there is no benchmark `{}`: try `bench engine`", other.unwrap_or_default()),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["engine"] => engine(None).await,
+        ["engine", "--kafka"] => {
+            let connection = cluster::take().await?;
+            let measured = engine(Some(connection.clone())).await;
+            cluster::give_back(&connection).await?;
+            measured
+        }
+        _ => bail!("there is no benchmark `{}`: try `bench engine` or `bench engine --kafka`", arguments.join(" ")),
     }
 }
 
-async fn engine() -> anyhow::Result<()> {
+async fn engine(kafka: Option<Connection>) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("crossfade-bench-").tempdir()?;
-    let site = Site::create(folder.path(), &Changes::default()).await?;
+    let site = Site::create(folder.path(), &Changes { kafka: kafka.clone(), ..Changes::default() }).await?;
     let binary = std::env::current_exe()?.with_file_name("crossfade-under-test");
     let config = site.config.to_string_lossy().into_owned();
     let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], folder.path())?;
@@ -44,10 +58,25 @@ async fn engine() -> anyhow::Result<()> {
             answer.is_ok_and(|answer| answer.status.is_success())
         })
         .await?;
+    if kafka.is_some() {
+        steady(&site).await?;
+    }
+    let closed = Pace::Closed { connections: CONNECTIONS };
+    let requests = if kafka.is_some() { REQUESTS / 3 } else { REQUESTS };
     for (name, users) in [("1,000 accounts", 1_000), ("one hot account", 1)] {
-        run(&site, &format!("warm-{users}"), users, WARM_UP).await?;
+        run(&site, &format!("warm-{users}"), users, WARM_UP, closed).await?;
+        if kafka.is_some() {
+            let report = run(&site, &format!("run-{users}"), users, requests, closed).await?;
+            println!(
+                "topups on {name}: {:.0}/s, {}, {} errors",
+                report.per_second,
+                spread(&report),
+                report.counted.errors
+            );
+            continue;
+        }
         let before = commits(&client, &site).await?;
-        let report = run(&site, &format!("run-{users}"), users, REQUESTS).await?;
+        let report = run(&site, &format!("run-{users}"), users, requests, closed).await?;
         let commits = commits(&client, &site).await? - before;
         println!(
             "topups on {name}: {:.0}/s, p50 {:.1} ms, p99 {:.1} ms, {} errors, {commits} commits (fsyncs), {:.1} transactions per commit",
@@ -61,7 +90,34 @@ async fn engine() -> anyhow::Result<()> {
     process.stop().await
 }
 
-async fn run(site: &Site, prefix: &str, users: usize, requests: u64) -> anyhow::Result<Report> {
+/// Requests that come whether or not earlier ones were answered, and what each waited for its answer.
+async fn steady(site: &Site) -> anyhow::Result<()> {
+    // Brokers are slow until their code is compiled; the first run is not looked at.
+    for (prefix, requests) in [("steady-warm", STEADY_WARM_UP), ("steady", STEADY_REQUESTS)] {
+        let pace = Pace::Open { per_second: STEADY_RATE };
+        let report = run(site, prefix, 1_000, requests, pace).await?;
+        if prefix == "steady" {
+            let errors = report.counted.errors;
+            println!("topups at a steady {STEADY_RATE}/s: {}, {errors} errors of {requests}", spread(&report));
+        }
+    }
+    Ok(())
+}
+
+fn spread(report: &Report) -> String {
+    let latency = &report.latency;
+    let ms = |micros: u64| micros as f64 / 1000.0;
+    format!(
+        "p50 {:.1} p90 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} ms",
+        ms(latency.p50_micros),
+        ms(latency.p90_micros),
+        ms(latency.p99_micros),
+        ms(latency.p999_micros),
+        ms(latency.max_micros)
+    )
+}
+
+async fn run(site: &Site, prefix: &str, users: usize, requests: u64, pace: Pace) -> anyhow::Result<Report> {
     let workload = Workload::new(Config {
         prefix: prefix.to_owned(),
         users,
@@ -76,12 +132,7 @@ async fn run(site: &Site, prefix: &str, users: usize, requests: u64) -> anyhow::
         mix: [1, 0, 0, 0],
         ..Config::default()
     });
-    let options = Options {
-        base_url: site.engine(),
-        pace: Pace::Closed { connections: CONNECTIONS },
-        max_requests: requests,
-        ..Options::default()
-    };
+    let options = Options { base_url: site.engine(), pace, max_requests: requests, ..Options::default() };
     let runner = Runner::new(options, workload, Arc::new(Mutex::new(Observer::new(Expectations::default()))));
     runner.create_accounts().await?;
     Ok(runner.run(&host::task::Shutdown::new()).await)
