@@ -44,7 +44,7 @@ pub fn on_kafka() -> bool {
 
 /// Requests a second that the machine carries, out of those that it carries with an embedded log.
 pub fn rate(embedded: f64) -> f64 {
-    if on_kafka() { (embedded / 3.0).min(150.0) } else { embedded }
+    if on_kafka() { (embedded / 2.0).min(200.0) } else { embedded }
 }
 
 /// A running system.

@@ -4,11 +4,13 @@
 
 use serde_json::Value;
 use std::process::{Command, Output};
+use testbed_e2e::system::on_kafka;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
 
 fn demo(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(["demo", "--once", "-o", "json"]).args(arguments).output().unwrap()
+    let kafka = on_kafka().then_some("--kafka");
+    Command::new(BINARY).args(["demo", "--once", "-o", "json"]).args(kafka).args(arguments).output().unwrap()
 }
 
 fn report(output: &Output) -> Value {

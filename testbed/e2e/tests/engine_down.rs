@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use testbed_e2e::checks::{self, Auditor};
-use testbed_e2e::system::{Layout, System};
+use testbed_e2e::system::{Layout, System, rate};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 
@@ -25,7 +25,7 @@ async fn no_client_notices_an_engine_that_is_down() -> anyhow::Result<()> {
     let auditor = checks::auditor(false);
     let options = Options {
         base_url: system.site.front(),
-        pace: Pace::Open { per_second: REQUESTS_PER_SECOND },
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: u64::MAX,
         ..Options::default()
     };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use testbed_e2e::checks::{self, Auditor};
-use testbed_e2e::system::{Layout, System};
+use testbed_e2e::system::{Layout, System, rate};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 use wire::control::ExchangeView;
@@ -42,7 +42,7 @@ async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> an
     let auditor = checks::auditor(true);
     let options = Options {
         base_url: system.site.front(),
-        pace: Pace::Open { per_second: REQUESTS_PER_SECOND },
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: requests,
         ..Options::default()
     };

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use testbed_e2e::checks::{self, Auditor};
-use testbed_e2e::system::{Layout, System};
+use testbed_e2e::system::{Layout, System, rate};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 use wire::words::VerdictKind;
@@ -44,7 +44,7 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     let auditor = checks::auditor(true);
     let options = Options {
         base_url: system.site.front(),
-        pace: Pace::Open { per_second: REQUESTS_PER_SECOND },
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: u64::MAX,
         timeout: Duration::from_secs(10),
         ..Options::default()
