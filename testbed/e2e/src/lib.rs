@@ -6,8 +6,12 @@
 //! | [`system`] | all parts, as one process or as four, in a temporary directory |
 //! | [`replay`] | a real bank's year
 //! | [`checks`] | what has to hold after every run |
+//! | [`engines`] | several engines on one Kafka cluster |
+//! | [`services`] | the trial services, to be treated badly |
 
 pub mod checks;
+pub mod engines;
 pub mod process;
 pub mod replay;
+pub mod services;
 pub mod system;

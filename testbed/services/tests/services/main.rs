@@ -6,3 +6,5 @@
 #[path = "../../../../eventlog/tests/conformance/suite.rs"]
 mod suite;
 mod conformance;
+mod security;
+mod topics;

@@ -1,0 +1,254 @@
+//! Engines on a Kafka cluster of three brokers: several of them, brokers that die, and what clients see of it.
+//!
+//! Needs the services of `./dev services up`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::engines::{Engines, OUTSIDE};
+use testbed_e2e::services;
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// Enough of them to have one on every shard.
+const USERS: usize = 60;
+
+fn topup(key: &str, user: &str) -> Value {
+    json!({ "idempotencyKey": key, "sourceAccountId": OUTSIDE, "destinationAccountId": user, "amount": "1",
+        "currency": "EUR" })
+}
+
+/// Tops every user up once, all at the same time; the longest that one waited for its final answer.
+async fn top_all_up(engines: &Engines, number: usize, round: &str, users: &[String]) -> anyhow::Result<Duration> {
+    let answers = users.iter().map(async |user| {
+        let began = Instant::now();
+        let answer = engines.post(number, "/transactions/topup", &topup(&format!("{round}-{user}"), user)).await?;
+        ensure!(answer.status.as_u16() == 200, "{round}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        anyhow::Ok(began.elapsed())
+    });
+    let waited: Vec<Duration> = futures_util::future::try_join_all(answers).await?;
+    Ok(waited.into_iter().max().unwrap_or_default())
+}
+
+async fn balances_are(engines: &Engines, number: usize, users: &[String], expected: usize) -> anyhow::Result<()> {
+    let balances = testbed_loadgen::system::System::new(engines.url(number)).balances().await?;
+    for user in users {
+        let balance = balances[user];
+        ensure!(Some(balance) == testbed_auditor::Money::level(&expected.to_string()), "{user} has {balance}");
+    }
+    Ok(())
+}
+
+fn signal(pid: u32, name: &str) {
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_share_the_load_and_one_stands_in_for_the_other() -> anyhow::Result<()> {
+    let mut engines = Engines::start(Path::new(BINARY), 2).await?;
+    let users = engines.accounts(0, USERS).await?;
+    // The group gives each its share; until then, whoever has it all goes on.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut rounds = 0;
+    loop {
+        let before = (engines.decided(0).await?, engines.decided(1).await?);
+        top_all_up(&engines, rounds % 2, &format!("share-{rounds}"), &users).await?;
+        rounds += 1;
+        let (one, other) = (engines.decided(0).await? - before.0, engines.decided(1).await? - before.1);
+        if one > 0.0 && other > 0.0 {
+            println!("both decide: {one} and {other} of {USERS} commands");
+            break;
+        }
+        ensure!(Instant::now() < deadline, "the load is not shared: {one} and {other}");
+    }
+
+    // SIGTERM, kill -9, and SIGSTOP for longer than the group waits: each time the other one answers for all.
+    engines.process(1)?.stop().await?;
+    let waited = top_all_up(&engines, 0, "terminated", &users).await?;
+    println!("after SIGTERM: the longest wait was {waited:?}");
+    ensure!(waited <= Duration::from_secs(2), "after SIGTERM: {waited:?}");
+    engines.begin(1).await?;
+    until_shared(&engines, &users, &mut rounds).await?;
+    engines.kill(1)?;
+    let waited = top_all_up(&engines, 0, "killed", &users).await?;
+    println!("after kill -9: the longest wait was {waited:?}");
+    ensure!(waited <= Duration::from_secs(2), "after kill -9: {waited:?}");
+    engines.begin(1).await?;
+    until_shared(&engines, &users, &mut rounds).await?;
+    let pid = engines.process(1)?.pid();
+    signal(pid, "STOP");
+    let stopped = Instant::now();
+    let mut longest = Duration::ZERO;
+    let mut during = 0;
+    while stopped.elapsed() < Duration::from_secs(30) {
+        longest = longest.max(top_all_up(&engines, 0, &format!("paused-{during}"), &users).await?);
+        during += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    signal(pid, "CONT");
+    println!("during SIGSTOP: {during} rounds, the longest wait was {longest:?}");
+    ensure!(longest <= Duration::from_secs(2), "during SIGSTOP: {longest:?}");
+    // The zombie is awake, believes what it believed, and contradicts nobody.
+    top_all_up(&engines, 1, "awake", &users).await?;
+    for number in [0, 1] {
+        balances_are(&engines, number, &users, rounds + during + 3).await?;
+    }
+    engines.stop().await
+}
+
+/// Tops up until the second engine decides on something again.
+async fn until_shared(engines: &Engines, users: &[String], rounds: &mut usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let before = engines.decided(1).await?;
+        top_all_up(engines, 0, &format!("again-{rounds}"), users).await?;
+        *rounds += 1;
+        if engines.decided(1).await? > before {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the second engine is given nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_broker_of_three_may_die() -> anyhow::Result<()> {
+    let engines = Engines::start(Path::new(BINARY), 1).await?;
+    let users = engines.accounts(0, USERS).await?;
+    let mut rounds = 0;
+    for victim in [1, 2, 3] {
+        top_all_up(&engines, 0, &format!("before-{victim}"), &users).await?;
+        services::broker("kill", victim)?;
+        let without = format!("without-{victim}");
+        let answered = while_it_fails_over(&engines, &without, &users).await;
+        services::broker("start", victim)?;
+        println!("without broker {victim}: {}", answered?);
+        // Whoever was told 202 finds the same effect under the same key.
+        top_all_up(&engines, 0, &without, &users).await?;
+        rounds += 2;
+    }
+    balances_are(&engines, 0, &users, rounds).await?;
+    engines.stop().await
+}
+
+/// Tops every user up right after a broker died: nobody sees an error, and few have to wait longer than for 5 s.
+async fn while_it_fails_over(engines: &Engines, round: &str, users: &[String]) -> anyhow::Result<String> {
+    let answers = users.iter().map(async |user| {
+        let began = Instant::now();
+        let answer = engines.post(0, "/transactions/topup", &topup(&format!("{round}-{user}"), user)).await?;
+        anyhow::Ok((answer.status.as_u16(), began.elapsed()))
+    });
+    let answers = futures_util::future::try_join_all(answers).await?;
+    ensure!(answers.iter().all(|(status, _)| [200, 202].contains(status)), "{round}: {answers:?}");
+    let processing = answers.iter().filter(|(status, _)| *status == 202).count();
+    let longest = answers.iter().map(|(_, waited)| *waited).max().unwrap_or_default();
+    Ok(format!("{processing} of {} answered 202, the longest wait was {longest:?}", answers.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_broker_of_three_nothing_is_acknowledged_as_done() -> anyhow::Result<()> {
+    let engines = Engines::start(Path::new(BINARY), 1).await?;
+    let users = engines.accounts(0, USERS).await?;
+    services::broker("kill", 2)?;
+    services::broker("kill", 3)?;
+    let answers = users.iter().map(async |user| {
+        let began = Instant::now();
+        let answer = engines.post(0, "/transactions/topup", &topup(&format!("dark-{user}"), user)).await?;
+        anyhow::Ok((answer, began.elapsed()))
+    });
+    let answers = futures_util::future::try_join_all(answers).await;
+    services::all_brokers()?;
+    let back = Instant::now();
+    let (mut accepted, mut turned_away) = (0, 0);
+    for (answer, waited) in answers? {
+        ensure!(waited <= Duration::from_millis(5_500), "an answer took {waited:?}");
+        match answer.status.as_u16() {
+            202 => accepted += 1,
+            503 => {
+                ensure!(answer.headers.contains_key("retry-after"), "503 without Retry-After");
+                turned_away += 1;
+            }
+            other => anyhow::bail!("{other}: {}", String::from_utf8_lossy(&answer.body)),
+        }
+    }
+    println!("with one broker: {accepted} answered 202, {turned_away} answered 503");
+    // The same keys again: each has its one effect, whatever became of the first try.
+    loop {
+        let waited = top_all_up(&engines, 0, "dark", &users).await;
+        match waited {
+            Ok(_) => break,
+            Err(error) => ensure!(back.elapsed() < Duration::from_secs(30), "no recovery: {error}"),
+        }
+    }
+    println!("recovered after {:?}", back.elapsed());
+    ensure!(back.elapsed() <= Duration::from_secs(30), "recovered after {:?}", back.elapsed());
+    balances_are(&engines, 0, &users, 1).await?;
+    engines.stop().await
+}
+
+/// Seconds of killing brokers and engines; 300 nightly.
+fn torture_seconds() -> u64 {
+    std::env::var("CROSSFADE_TORTURE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+fn seed() -> u64 {
+    std::env::var("CROSSFADE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(host::random::u64)
+}
+
+/// Every 10 to 20 s a broker or an engine dies, while clients go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Result<()> {
+    let seed = seed();
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test cluster whoever_dies");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut engines = Engines::start(Path::new(BINARY), 2).await?;
+    let auditor = checks::auditor(false);
+    let options = Options {
+        base_url: engines.url(0).to_owned(),
+        pace: Pace::Open { per_second: 100.0 },
+        max_requests: u64::MAX,
+        timeout: Duration::from_secs(10),
+        ..Options::default()
+    };
+    let runner = Runner::new(options, Workload::new(Config { seed, ..Config::default() }), Auditor::clone(&auditor));
+    runner.create_accounts().await?;
+    let traffic = host::task::Shutdown::new();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    let end = Instant::now() + Duration::from_secs(torture_seconds());
+    let mut deaths = 0;
+    while Instant::now() < end {
+        host::clock::sleep(Duration::from_millis(random.u64(8_000..16_000))).await;
+        let victim = random.usize(0..5);
+        println!("{}: {} requests sent", victim_name(victim), runner.counters().read().sent);
+        if victim < 3 {
+            services::broker("kill", victim + 1)?;
+            host::clock::sleep(Duration::from_millis(random.u64(500..3_000))).await;
+            services::broker("start", victim + 1)?;
+        } else {
+            engines.kill(victim - 3)?;
+            host::clock::sleep(Duration::from_millis(random.u64(100..2_000))).await;
+            engines.begin(victim - 3).await?;
+        }
+        deaths += 1;
+    }
+    traffic.stop();
+    let report = sending.await?;
+    println!("{deaths} deaths, {:?}", report.counted);
+    for number in [0, 1] {
+        checks::engine_agrees(engines.url(number), &auditor).await?;
+    }
+    engines.stop().await
+}
+
+fn victim_name(victim: usize) -> String {
+    if victim < 3 { format!("broker {} dies", victim + 1) } else { format!("engine {} dies", victim - 3) }
+}

@@ -1,0 +1,73 @@
+//! Topics are made as they have to be, and each deviation is named.
+
+use eventlog::Place;
+use eventlog::kafka::{Connection, TopicSpec, topics};
+use host::ops::Readiness;
+use testbed_services::cluster;
+
+fn specs() -> [TopicSpec; 2] {
+    [TopicSpec::forever("a", 3), TopicSpec::days("b", 1, 35)]
+}
+
+async fn clean(connection: &Connection) {
+    topics::delete(connection, &["a", "b"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn topics_are_made_once_as_they_have_to_be() {
+    let connection = cluster();
+    let named = |name: &str| connection.topic(name);
+    let missing = topics::check(&connection, &specs()).await.unwrap();
+    assert_eq!(missing.iter().map(|missing| missing.topic.clone()).collect::<Vec<_>>(), [named("a"), named("b")]);
+    assert!(missing.iter().all(|missing| missing.what == "the topic" && missing.is == "missing"));
+    assert_eq!(topics::create(&connection, &specs()).await.unwrap(), [named("a"), named("b")]);
+    assert_eq!(topics::check(&connection, &specs()).await.unwrap(), []);
+    assert_eq!(topics::create(&connection, &specs()).await.unwrap(), Vec::<String>::new(), "they are there");
+    clean(&connection).await;
+}
+
+#[tokio::test]
+async fn every_deviation_is_named_and_refused() {
+    let connection = cluster();
+    // Made by somebody who thought otherwise: fewer copies, shorter kept, fewer partitions.
+    let otherwise = Connection { replication: 1, min_insync_replicas: 1, ..connection.clone() };
+    topics::create(&otherwise, &[TopicSpec::days("a", 2, 1), TopicSpec::forever("b", 1)]).await.unwrap();
+    let found = topics::check(&connection, &specs()).await.unwrap();
+    let named: Vec<String> = found.iter().map(|found| format!("{} {}", found.topic, found.what)).collect();
+    let (a, b) = (connection.topic("a"), connection.topic("b"));
+    let expected = [
+        format!("{a} partitions"),
+        format!("{a} replication"),
+        format!("{a} min.insync.replicas"),
+        format!("{a} retention.ms"),
+        format!("{b} replication"),
+        format!("{b} min.insync.replicas"),
+    ];
+    assert_eq!(named, expected, "{found:?}");
+    let place = Place::kafka(connection.clone(), specs().to_vec()).unwrap();
+    let refused = place.until_usable(&Readiness::new()).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("{a}: partitions is 2, has to be 3")), "{refused}");
+    clean(&connection).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_is_waited_for_and_said() {
+    // Nobody listens on a port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let connection = Connection::plain(free.to_string());
+    let readiness = Readiness::new();
+    let place = Place::kafka(connection, specs().to_vec()).unwrap();
+    let said = async {
+        loop {
+            if let Some(reason) = readiness.reasons().first() {
+                return reason.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let reason = tokio::select! {
+        reason = said => reason,
+        usable = place.until_usable(&readiness) => panic!("{usable:?}"),
+    };
+    assert!(reason.contains("log: Kafka at") && reason.contains(&free.to_string()), "{reason}");
+}
