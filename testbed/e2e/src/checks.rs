@@ -75,7 +75,8 @@ pub async fn engine_agrees(url: &str, auditor: &Auditor) -> anyhow::Result<()> {
         ensure!(Instant::now() < deadline, "some keys are not settled in time");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    lock(auditor).verify_list("engine", &engine.transactions().await?);
+    let rows = engine.transactions().await?;
+    lock(auditor).verify_list("engine", &rows);
     none(lock(auditor).violations())?;
     let mut balances = engine.balances().await?;
     for (id, balance) in balances.extract_if(.., |id, _| id.starts_with("in-transit:")) {
