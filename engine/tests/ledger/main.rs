@@ -9,5 +9,6 @@ mod legs;
 mod operations;
 mod reads;
 mod rivals;
+mod standby;
 mod stops;
 mod support;

@@ -66,9 +66,14 @@ impl Bed {
 
     /// Opens and runs the ledger on this log; beside others, if there are some.
     pub async fn start(&self) -> Running {
+        self.start_with(Duties::all(SHARDS)).await
+    }
+
+    /// As [`Bed::start`], with these shards to decide on.
+    pub async fn start_with(&self, duties: Duties) -> Running {
         let log = Faulty::new(Arc::clone(&self.log) as Arc<dyn Log>);
         let readiness = Readiness::new();
-        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone(), Duties::all(SHARDS));
+        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone(), duties);
         let ledger = ledger.await.expect("the ledger opens");
         let shutdown = Shutdown::new();
         let task = tokio::spawn({

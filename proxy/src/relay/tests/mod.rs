@@ -6,5 +6,6 @@ mod ingest;
 mod legs;
 mod log;
 mod rig;
+mod start;
 mod systems;
 mod unknowns;
