@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use wire::journal::JOURNAL;
+use wire::journal::{COMMANDS, JOURNAL};
 
 /// Journal records read together while folding.
 const FOLDED_TOGETHER: usize = 1024;
@@ -45,6 +45,19 @@ pub enum OpenError {
         records: u64,
         /// Shards of this ledger.
         shards: u32,
+    },
+    /// Outcomes stand in the journal for commands that are not there: new ones would be taken for decided.
+    #[error(
+        "the commands of shard {shard} end at offset {end}, and the journal has decided up to {decided}: the topic \
+         {COMMANDS} was made anew or lost records; bring it back, or begin a new ledger"
+    )]
+    CommandsLost {
+        /// The shard.
+        shard: u32,
+        /// Where its commands end.
+        end: u64,
+        /// The offset of the command to be decided next.
+        decided: u64,
     },
 }
 
@@ -85,6 +98,11 @@ pub(super) async fn fold(
         };
         if reader.next() > 0 && reader.chain().next_source() == 0 {
             return Err(OpenError::OtherLedger { shard: number, records: reader.next(), shards: settings.shards });
+        }
+        let decided = reader.chain().next_source();
+        let end = commands_end(log, number, health).await?;
+        if end < decided {
+            return Err(OpenError::CommandsLost { shard: number, end, decided });
         }
         let (sender, follow_ups) = mpsc::unbounded_channel();
         let follower = Follower {
@@ -155,6 +173,19 @@ async fn fold_shard(
         }
         // One shard's history is not to keep the others from being read.
         host::task::yield_now().await;
+    }
+}
+
+/// Where a shard's commands end; waits while the log cannot be read.
+async fn commands_end(log: &Arc<dyn Log>, number: u32, health: &Health) -> Result<u64, OpenError> {
+    loop {
+        match log.end(COMMANDS, number).await {
+            Ok(end) => return Ok(end),
+            Err(error @ ReadError::Gone { .. }) => return Err(OpenError::Gone(error)),
+            Err(error @ ReadError::Failed(_)) => health.troubled(number, error.to_string()),
+        }
+        host::clock::sleep(READ_AGAIN).await;
+        health.well(number);
     }
 }
 

@@ -133,6 +133,29 @@ async fn another_ledger_or_number_of_shards_is_refused() {
 }
 
 #[tokio::test]
+async fn commands_that_were_lost_are_not_taken_for_decided() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    two_users(&running).await;
+    running.stop().await;
+    // The journal as it is, beside commands that begin anew.
+    let other = Bed::new();
+    for shard in 0..SHARDS {
+        let journal = bed.log.read(JOURNAL, shard, 0, 1_000).await.expect("readable");
+        let journal = journal.into_iter().map(|record| NewRecord::of(record.value)).collect();
+        other.log.append(JOURNAL, shard, journal).await.expect("appended");
+    }
+    let log = Faulty::new(Arc::clone(&other.log) as Arc<dyn Log>);
+    match Ledger::open(log, settings(), Readiness::new(), Duties::all(SHARDS)).await {
+        Err(error @ OpenError::CommandsLost { end: 0, .. }) => {
+            assert!(error.to_string().contains("billing.commands was made anew"), "{error}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it has to be refused"),
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_takes_no_outcomes_shows_in_readiness_until_it_does() {
     let bed = Bed::new();
     let running = bed.start().await;

@@ -47,10 +47,8 @@ async fn a_concluded_leg_stays_concluded_although_its_records_seem_older_than_it
     // As another leader's clock may have it: what followed stands in the log with the earlier times.
     let number = ExchangeNumber { front: "front-a".to_owned(), boot: 1, sequence: 1 };
     log.append(shadow::TOPIC, PARTITION, leg_done(&number)).await.unwrap();
-    let exchange = [
-        ExchangeBody::Intent(transfer(System::Legacy, 1)),
-        ExchangeBody::Result(result(1, Class::Applied, 200, "{}")),
-    ];
+    let exchange =
+        [ExchangeBody::Intent(transfer(System::Legacy, 1)), ExchangeBody::Result(result(1, Class::Applied, 200, "{}"))];
     let exchange = (1..).zip(exchange).map(|(sequence, body)| NewRecord::of(record("front-a", 1, sequence, body)));
     log.append(exchange::TOPIC, PARTITION, exchange.collect()).await.unwrap();
 
