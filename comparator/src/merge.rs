@@ -175,9 +175,9 @@ impl Merge {
             let starts = TOPICS.into_iter().zip(self.next).chain([(order::TOPIC, self.next_mark)]);
             self.tails = starts.map(|(topic, from)| self.log.tail(topic, PARTITION, from)).collect();
         }
-        let waiting = &self.waiting;
-        // A topic that is far ahead of the others waits for them in the log, not in memory.
-        let has_room = |place: usize| waiting.get(place).is_none_or(|records| records.len() < PAGE);
+        let (waiting, marks) = (&self.waiting, self.marks.len());
+        // A topic that is far ahead of the others, or of what is taken, waits in the log, not in memory.
+        let has_room = |place: usize| waiting.get(place).map_or(marks, VecDeque::len) < PAGE;
         let reads = self.tails.iter_mut().enumerate().filter(|(place, _)| has_room(*place)).map(|(place, tail)| {
             let read = tail.next(PAGE);
             Box::pin(async move { (place, read.await) })

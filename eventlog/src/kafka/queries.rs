@@ -139,9 +139,7 @@ pub(super) fn said(place: &str, error: &KafkaError, trouble: Option<String>) -> 
             format!("{place} is not there, or this principal may not use it: `crossfade topics create` makes it")
         }
         Some(TopicAuthorizationFailed) => {
-            format!(
-                "{place}: this principal may not use the topic; `crossfade topics create --acls` says what it needs"
-            )
+            format!("{place}: this principal may not use the topic: give it Describe, Read and Write there")
         }
         Some(Authentication) => format!("{place}: the cluster does not know us: check [kafka.sasl]"),
         _ => match trouble {
