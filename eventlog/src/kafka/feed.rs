@@ -1,19 +1,19 @@
 //! The feed: one consumer and one thread that bring the new records of all followed partitions into memory, once,
 //! whoever waits for them.
 
-use super::client::Client;
 use super::connection::Connection;
-use super::queries::Queries;
+use super::queries::{PATIENCE, Queries};
 use super::ring::{RECENT_RECORDS, Ring};
+use super::worker::{Consumer, Stopping, Worker};
 use super::{partition_number, record_of};
 use crate::port::ReadError;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use host::clock;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How long the thread waits for a record before it looks whether it is to stop.
@@ -26,14 +26,22 @@ type Rings = HashMap<Box<str>, HashMap<u32, Arc<Ring>>>;
 
 /// The feed of a log.
 pub(super) struct Feed {
-    shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    connection: Connection,
+    rings: Arc<RwLock<Rings>>,
+    /// Locked when a partition begins, and while one consumer takes the place of another.
+    current: Mutex<Current>,
 }
 
-struct Shared {
-    consumer: BaseConsumer<Client>,
-    rings: RwLock<Rings>,
-    stop: AtomicBool,
+/// The consumer that feeds, and its thread.
+struct Current {
+    source: Arc<Source>,
+    thread: Worker,
+}
+
+/// A consumer, and what it feeds.
+struct Source {
+    consumer: Consumer,
+    rings: Arc<RwLock<Rings>>,
 }
 
 impl Feed {
@@ -42,24 +50,26 @@ impl Feed {
     /// # Errors
     /// When the library refuses the configuration, or no thread can be started.
     pub(super) fn start(connection: &Connection) -> Result<Self, String> {
-        let consumer = connection.consumer().create_with_context(connection.client());
-        let consumer: BaseConsumer<Client> = consumer.map_err(|error| error.to_string())?;
-        let shared = Arc::new(Shared { consumer, rings: RwLock::default(), stop: AtomicBool::new(false) });
-        let fed = Arc::clone(&shared);
-        let thread = host::task::thread("log-feed", move || fed.run()).map_err(|error| error.to_string())?;
-        Ok(Self { shared, thread: Some(thread) })
+        let rings = Arc::default();
+        let current = Mutex::new(Current::begin(connection, &rings)?);
+        Ok(Self { connection: connection.clone(), rings, current })
     }
 
     /// The partition, followed or not.
     pub(super) fn ring(&self, topic: &str, number: u32) -> Arc<Ring> {
-        let known = self.shared.rings.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.rings.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(ring) = known.get(topic).and_then(|numbers| numbers.get(&number)) {
             return Arc::clone(ring);
         }
         drop(known);
-        let mut known = self.shared.rings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.rings.write().unwrap_or_else(PoisonError::into_inner);
         let numbers = known.entry(topic.into()).or_default();
         Arc::clone(numbers.entry(number).or_insert_with(|| Arc::new(Ring::new(topic.into(), number))))
+    }
+
+    /// Every partition that anybody asked for.
+    pub(super) fn rings(&self) -> Vec<Arc<Ring>> {
+        all(&self.rings)
     }
 
     /// Follows a partition from now on: from `wanted` on, if what lies behind it fits into memory, else from the end.
@@ -71,18 +81,78 @@ impl Feed {
         if ring.is_fed() {
             return Ok(());
         }
+        let failed = |why: &dyn std::fmt::Display| {
+            ring.starve();
+            ReadError::Failed(format!("cannot follow {}/{}: {why}", ring.topic, ring.number))
+        };
         let (begin, end) = queries.span(ring).await?;
         let near = wanted >= begin && wanted <= end && end - wanted < RECENT_RECORDS as u64;
         let from = if near { wanted } else { end };
         let mut list = TopicPartitionList::new();
         let placed = list.add_partition_offset(&ring.topic, partition_number(ring.number), offset(from));
-        ring.fed_from(begin, from);
-        let begun = placed.and_then(|()| self.shared.consumer.incremental_assign(&list));
-        begun.map_err(|error| {
-            ring.starve();
-            ReadError::Failed(format!("cannot follow {}/{}: {error}", ring.topic, ring.number))
-        })
+        placed.map_err(|error| failed(&error))?;
+        // Nobody else's consumer may take this one's place between the two.
+        let source = {
+            let current = self.current();
+            ring.fed_from(begin, from);
+            Arc::clone(&current.source)
+        };
+        let assigning = host::task::spawn_blocking(move || source.consumer.incremental_assign(&list));
+        match clock::timeout(PATIENCE, assigning).await {
+            Ok(Ok(assigned)) => assigned.map_err(|error| failed(&error)),
+            Ok(Err(panic)) => Err(failed(&panic)),
+            Err(_) => {
+                self.begin_anew();
+                Err(failed(&"the consumer hangs"))
+            }
+        }
     }
+
+    /// Gives the feed a new consumer; every partition begins again, from where its readers want it.
+    pub(super) fn begin_anew(&self) {
+        let old = {
+            let mut current = self.current();
+            match Current::begin(&self.connection, &self.rings) {
+                Ok(new) => {
+                    let old = std::mem::replace(&mut *current, new);
+                    self.rings().iter().for_each(|ring| ring.starve());
+                    old
+                }
+                Err(error) => return tracing::error!(error, "the feed cannot have a new consumer"),
+            }
+        };
+        let Current { source, thread } = old;
+        drop(thread);
+        drop(source);
+    }
+
+    /// For trials: follows nothing any more without saying so.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    pub(super) fn stall(&self) -> Result<(), KafkaError> {
+        let source = Arc::clone(&self.current().source);
+        source.consumer.pause(&source.consumer.assignment()?)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Current {
+    fn begin(connection: &Connection, rings: &Arc<RwLock<Rings>>) -> Result<Self, String> {
+        let consumer = Consumer::new(connection, &connection.consumer()).map_err(|error| error.to_string())?;
+        let source = Arc::new(Source { consumer, rings: Arc::clone(rings) });
+        let fed = Arc::clone(&source);
+        let thread = Worker::start("log-feed", move |stopping| fed.run(stopping))?;
+        Ok(Self { source, thread })
+    }
+}
+
+fn all(rings: &RwLock<Rings>) -> Vec<Arc<Ring>> {
+    let rings = rings.read().unwrap_or_else(PoisonError::into_inner);
+    rings.values().flat_map(HashMap::values).cloned().collect()
 }
 
 fn offset(offset: u64) -> Offset {
@@ -92,21 +162,19 @@ fn offset(offset: u64) -> Offset {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        for ring in self.shared.all() {
-            ring.starve();
-        }
+        self.rings().iter().for_each(|ring| ring.starve());
     }
 }
 
-impl Shared {
-    fn run(&self) {
+impl Source {
+    fn run(&self, stopping: &Stopping) {
         let mut touched: Vec<Arc<Ring>> = Vec::new();
-        while !self.stop.load(Ordering::Acquire) {
+        loop {
             let mut polled = self.consumer.poll(POLL);
+            // Also after a wait in which another consumer took this one's place.
+            if stopping.now() {
+                return;
+            }
             for _ in 0..DRAIN {
                 match polled {
                     Some(Ok(message)) => self.take(&message, &mut touched),
@@ -148,11 +216,6 @@ impl Shared {
         if let Err(error) = self.consumer.unassign() {
             tracing::error!(%error, "the feed cannot let go of its partitions");
         }
-        self.all().iter().for_each(|ring| ring.starve());
-    }
-
-    fn all(&self) -> Vec<Arc<Ring>> {
-        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
-        rings.values().flat_map(HashMap::values).cloned().collect()
+        all(&self.rings).iter().for_each(|ring| ring.starve());
     }
 }

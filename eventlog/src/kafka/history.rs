@@ -1,23 +1,27 @@
 //! Reads what is no longer in memory: a few consumers, each of which remembers where it stands, so that reading on
 //! costs no new beginning.
 
-use super::client::Client;
 use super::connection::Connection;
 use super::queries::{PATIENCE, said};
 use super::ring::Ring;
+use super::worker::Consumer;
 use super::{partition_number, record_of};
 use crate::port::{ReadError, Record};
 use host::clock;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Consumers at the same time: the shards of an engine that starts, and some to spare.
 const READERS: usize = 12;
 /// Of these kept while nobody reads.
 const IDLE: usize = 4;
+
+/// A read that takes longer than its own patience hangs: see [`super::worker`].
+const GIVEN_UP: Duration = Duration::from_secs(2 * PATIENCE.as_secs());
 
 /// The readers of a log.
 #[derive(Clone)]
@@ -31,7 +35,7 @@ struct Shared {
 
 /// A consumer that has read up to somewhere.
 struct Reader {
-    consumer: BaseConsumer<Client>,
+    consumer: Consumer,
     topic: Box<str>,
     number: u32,
     next: u64,
@@ -59,6 +63,7 @@ impl History {
     ) -> Result<Vec<Record>, ReadError> {
         let failed = |error: &dyn std::fmt::Display| ReadError::Failed(error.to_string());
         let _place = self.0.places.acquire().await.map_err(|error| failed(&error))?;
+        let (topic, number) = (ring.topic.clone(), ring.number);
         let (shared, ring) = (Arc::clone(&self.0), Arc::clone(ring));
         let reading = host::task::spawn_blocking(move || {
             let mut reader = shared.reader(&ring, from)?;
@@ -66,7 +71,11 @@ impl History {
             shared.put_back(reader, up_to);
             Ok(records)
         });
-        reading.await.map_err(|error| failed(&error))?
+        let hangs = || ReadError::Failed(format!("{topic}/{number}: the consumer hangs"));
+        match clock::timeout(GIVEN_UP, reading).await {
+            Ok(read) => read.map_err(|error| failed(&error))?,
+            Err(_) => Err(hangs()),
+        }
     }
 }
 
@@ -84,7 +93,7 @@ impl Shared {
         let failed = |error: KafkaError| ReadError::Failed(error.to_string());
         let consumer = match other {
             Some(reader) => reader.consumer,
-            None => self.connection.consumer().create_with_context(self.connection.client()).map_err(failed)?,
+            None => Consumer::new(&self.connection, &self.connection.consumer()).map_err(failed)?,
         };
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));

@@ -1,15 +1,18 @@
 //! Membership in a group: the cluster gives each partition of a topic to one member, and to another one when that is
 //! gone. It says who is to work on what, and nothing about what anybody has done: no offset is ever committed.
 
-use super::client::Client;
 use super::connection::Connection;
+use super::worker::Consumer;
+use host::clock;
 use host::task::Shutdown;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// After so long without a sign of life a member's partitions go to others.
 const SESSION_MS: u32 = 6_000;
+/// Leaving takes one request.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 /// How long the thread waits for news before it looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -32,10 +35,10 @@ pub async fn belong(
     config.set("partition.assignment.strategy", "roundrobin");
     // There is no committed offset to begin at, and nothing is read anyway.
     config.set("auto.offset.reset", "latest");
-    let consumer: BaseConsumer<Client> =
-        config.create_with_context(connection.client()).map_err(|error| error.to_string())?;
+    let consumer = Consumer::new(connection, &config).map_err(|error| error.to_string())?;
     let topic = connection.topic(topic);
     let (ended, end) = tokio::sync::oneshot::channel();
+    let leaving = shutdown.clone();
     let membership = move || {
         if let Err(error) = consumer.subscribe(&[&topic]) {
             tracing::error!(%error, topic, "cannot join the group");
@@ -58,13 +61,23 @@ pub async fn belong(
         let _ = ended.send(());
     };
     host::task::thread("log-group", membership).map_err(|error| error.to_string())?;
-    // Without an answer the thread has ended all the same.
-    let _ = end.await;
+    tokio::select! {
+        // Without an answer the thread has ended all the same.
+        _ = end => {}
+        () = too_late(&leaving) => tracing::warn!(group, "cannot leave the group, and is left behind"),
+    }
     Ok(())
 }
 
+/// When leaving takes too long: the library may hang (see [`super::worker`]); the cluster then gives our partitions to
+/// others at the end of the session.
+async fn too_late(leaving: &Shutdown) {
+    leaving.stopped().await;
+    clock::sleep(LEFT_WITHIN).await;
+}
+
 /// What has been given, and is not to be fetched: the feed does that.
-fn assigned(consumer: &BaseConsumer<Client>) -> BTreeSet<u32> {
+fn assigned(consumer: &Consumer) -> BTreeSet<u32> {
     let Ok(list) = consumer.assignment() else { return BTreeSet::new() };
     if list.count() > 0
         && let Err(error) = consumer.pause(&list)

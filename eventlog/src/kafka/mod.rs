@@ -12,6 +12,8 @@
 //! | [`queries`] | where partitions begin and end |
 //! | [`membership`] | who of several processes is given which partitions |
 //! | [`tail`] | a position that moves on with the log |
+//! | [`watch`] | gives the feed a new consumer when it stands still |
+//! | [`worker`] | a thread and a consumer whose end is waited for only so long |
 //! | [`topics`] | makes topics and checks them |
 //!
 //! Invariants: an append is acknowledged by all replicas in sync, or of unknown outcome; batches of one process stay
@@ -29,6 +31,8 @@ mod queries;
 mod ring;
 mod tail;
 pub mod topics;
+mod watch;
+mod worker;
 
 pub use connection::{Connection, Sasl};
 pub use topics::TopicSpec;
@@ -47,6 +51,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use ring::{Ring, Slice};
 use std::sync::Arc;
+use worker::Worker;
 
 /// Asks the cluster for changes.
 type Admin = AdminClient<Client>;
@@ -75,6 +80,7 @@ pub struct KafkaLog {
     connection: Connection,
     appends: Appends,
     reading: Arc<Reading>,
+    _watch: Worker,
 }
 
 /// What reads and tails share.
@@ -96,7 +102,16 @@ impl KafkaLog {
         let feed = Feed::start(&connection).map_err(refused)?;
         let queries = Queries::new(&connection).map_err(refused)?;
         let reading = Arc::new(Reading { feed, history: History::new(&connection), queries });
-        Ok(Arc::new(Self { appends: Appends::new(&connection), connection, reading }))
+        let watch = watch::watch(Arc::clone(&reading)).map_err(refused)?;
+        Ok(Arc::new(Self { appends: Appends::new(&connection), connection, reading, _watch: watch }))
+    }
+
+    /// For trials: what the feed follows is paused behind its back, as if the library hung.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    pub fn stall(&self) -> Result<(), String> {
+        self.reading.feed.stall().map_err(|error| error.to_string())
     }
 
     fn ring(&self, topic: &str, partition: u32) -> Arc<Ring> {

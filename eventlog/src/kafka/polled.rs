@@ -3,10 +3,10 @@
 
 use super::client::Client;
 use super::connection::Connection;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use super::worker::{Consumer, Worker};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the thread waits for news before it looks whether it is to stop.
@@ -14,9 +14,8 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Polled {
-    consumer: Arc<BaseConsumer<Client>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    consumer: Arc<Consumer>,
+    _thread: Worker,
 }
 
 impl Polled {
@@ -25,21 +24,17 @@ impl Polled {
     /// # Errors
     /// When the library refuses the configuration, or no thread can be started.
     pub(super) fn new(connection: &Connection) -> Result<Self, String> {
-        let consumer = connection.consumer().create_with_context(connection.client());
-        let consumer: Arc<BaseConsumer<Client>> = Arc::new(consumer.map_err(|error| error.to_string())?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = host::task::thread("log-queries", {
-            let (consumer, stop) = (Arc::clone(&consumer), Arc::clone(&stop));
-            move || {
-                while !stop.load(Ordering::Acquire) {
-                    if let Some(Err(error)) = consumer.poll(POLL) {
-                        tracing::debug!(%error, "trouble with a question");
-                    }
+        let consumer = Consumer::new(connection, &connection.consumer()).map_err(|error| error.to_string())?;
+        let consumer = Arc::new(consumer);
+        let polled = Arc::clone(&consumer);
+        let thread = Worker::start("log-queries", move |stopping| {
+            while !stopping.now() {
+                if let Some(Err(error)) = polled.poll(POLL) {
+                    tracing::debug!(%error, "trouble with a question");
                 }
             }
-        });
-        let thread = Some(thread.map_err(|error| error.to_string())?);
-        Ok(Self { consumer, stop, thread })
+        })?;
+        Ok(Self { consumer, _thread: thread })
     }
 
     /// What the library last complained of.
@@ -53,14 +48,5 @@ impl Deref for Polled {
 
     fn deref(&self) -> &Self::Target {
         &self.consumer
-    }
-}
-
-impl Drop for Polled {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

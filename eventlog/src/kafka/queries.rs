@@ -66,6 +66,29 @@ impl Queries {
         Ok(end)
     }
 
+    /// Notes where these partitions end now, as far as the cluster says it at once.
+    pub(super) fn look_for_ends(&self, rings: &[Arc<Ring>]) {
+        let asked = || -> Result<(), KafkaError> {
+            let mut list = TopicPartitionList::new();
+            for ring in rings {
+                list.add_partition_offset(&ring.topic, partition_number(ring.number), Offset::End)?;
+            }
+            let found = self.0.offsets_for_times(list, ATTEMPT)?;
+            for ring in rings {
+                let element = found.find_partition(&ring.topic, partition_number(ring.number));
+                if let Some(Offset::Offset(end)) = element.map(|element| element.offset()) {
+                    ring.reaches(place(end)?);
+                }
+            }
+            Ok(())
+        };
+        if !rings.is_empty()
+            && let Err(error) = asked()
+        {
+            tracing::debug!(%error, "cannot look where partitions end");
+        }
+    }
+
     /// One request, where [`Queries::span`] takes two.
     async fn ask_end(&self, ring: &Ring) -> Result<u64, ReadError> {
         self.ask(ring, |asked, topic, number| {

@@ -101,6 +101,12 @@ impl Ring {
         self.memory().fed
     }
 
+    /// The offset of the next record from the feed; nothing if the feed does not follow.
+    pub(super) fn fed_up_to(&self) -> Option<u64> {
+        let memory = self.memory();
+        memory.fed.then_some(memory.next)
+    }
+
     /// The feed follows from `next` on; the partition begins at `begin`.
     pub(super) fn fed_from(&self, begin: u64, next: u64) {
         let mut memory = self.memory();

@@ -6,5 +6,6 @@
 #[path = "../../../../eventlog/tests/conformance/suite.rs"]
 mod suite;
 mod conformance;
+mod feed;
 mod security;
 mod topics;
