@@ -9,7 +9,6 @@ use crate::config::{File, checked};
 use crate::topics;
 use anyhow::Context;
 use eventlog::Place;
-use eventlog::kafka::Connection;
 use host::task::{JoinHandle, Shutdown};
 
 /// Parts that run in this process, those that others talk to first.
@@ -142,11 +141,12 @@ fn cutover(file: &File) -> anyhow::Result<Place> {
 /// `crossfade engine`
 pub async fn engine(file: File) -> anyhow::Result<Exit> {
     file.check()?;
-    let File { ledger, engine, kafka, .. } = file;
+    let cluster = file.cluster();
+    let File { ledger, engine, .. } = file;
     let config = section(engine, "engine")?;
     serve(async || {
         let mut running = Running::default();
-        start_engine(&mut running, config, &ledger, kafka).await?;
+        start_engine(&mut running, config, &ledger, cluster).await?;
         Ok(running)
     })
     .await
@@ -193,13 +193,14 @@ pub async fn start_all(file: File) -> anyhow::Result<Running> {
     // The check made sure that both parts are there, or none, if the log is embedded.
     let needs_log = file.relay.is_some() || file.comparator.is_some();
     let place = needs_log.then(|| cutover(&file)).transpose()?;
+    let cluster = file.cluster();
     let ledger = file.ledger;
     #[cfg(feature = "demo")]
     if let Some(config) = file.legacy {
         start_legacy(&mut running, config).await?;
     }
     if let Some(config) = file.engine {
-        start_engine(&mut running, config, &ledger, file.kafka).await?;
+        start_engine(&mut running, config, &ledger, cluster).await?;
     }
     if let Some(place) = place {
         start_relay_and_comparator(&mut running, place, file.relay, file.comparator, &ledger).await?;
@@ -224,9 +225,9 @@ async fn start_engine(
     running: &mut Running,
     config: engine::Config,
     ledger: &str,
-    kafka: Option<Connection>,
+    cluster: Option<engine::Cluster>,
 ) -> anyhow::Result<()> {
-    let bound = engine::bind(config, ledger, kafka).await.context("the engine cannot start")?;
+    let bound = engine::bind(config, ledger, cluster).await.context("the engine cannot start")?;
     running.start("engine", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }

@@ -31,6 +31,8 @@ pub struct File {
     pub log: Option<Log>,
     /// The cluster in which the logs of engine and cutover are instead.
     pub kafka: Option<Connection>,
+    /// The schema registry of the cluster's public events.
+    pub registry: Option<engine::registry::Config>,
     /// The front.
     pub front: Option<proxy::front::Config>,
     /// The relay.
@@ -94,9 +96,16 @@ impl File {
             checked(engine::check(engine))?;
         }
         self.check_places()?;
+        if let Some(registry) = &self.registry {
+            checked(registry.check())?;
+        }
         if let Some(kafka) = &self.kafka {
             checked(kafka.check())?;
             return self.check_cluster();
+        }
+        if self.registry.is_some() {
+            let message = "[registry] is of no use without [kafka]: public events are published only in a cluster";
+            return Err(Failure::new(Exit::Usage, message));
         }
         if self.engine.as_ref().is_some_and(|engine| engine.data_dir.is_none()) {
             let message = "engine.data_dir is missing: it holds the embedded log, unless there is a section [kafka]";
@@ -109,6 +118,12 @@ impl File {
             (Some(_), Some(_), Some(_)) | (None, None, _) => Ok(()),
             _ => Err(Failure::new(Exit::Usage, ONE_PROCESS)),
         }
+    }
+
+    /// The cluster and its registry, if the log is in one.
+    pub fn cluster(&self) -> Option<engine::Cluster> {
+        let registry = self.registry.clone();
+        self.kafka.clone().map(|kafka| engine::Cluster { kafka, registry })
     }
 
     /// With a cluster, there is no embedded log beside it that somebody could believe to be the one in use.

@@ -9,6 +9,7 @@
 //! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
 //! | [`view`] | the read model in memory: a fold of the accepted outcomes |
 //! | [`codec`] | between the domain's types and their stored form |
+//! | [`publisher`] | publishes what was decided, for others, in a Kafka cluster |
 //! | [`metrics`] | the names of what is measured |
 //!
 //! Invariants
@@ -24,9 +25,11 @@ pub mod codec;
 pub mod config;
 pub mod ledger;
 pub mod metrics;
+pub mod publisher;
 pub mod service;
 pub mod shard;
 pub mod view;
 
 pub use config::Config;
-pub use service::{Bound, Error, bind, check, topic_specs};
+pub use publisher::registry;
+pub use service::{Bound, Cluster, Error, bind, check, topic_specs};

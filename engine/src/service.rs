@@ -4,6 +4,7 @@ use crate::api::caller::Trust;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::ledger::{Duties, Ledger, OpenError, Settings};
+use crate::publisher::{self, Naming, Presence, Publisher, registry};
 use eventlog::kafka::{Connection, TopicSpec, membership};
 use eventlog::place::LOG;
 use eventlog::serve::Served;
@@ -31,6 +32,9 @@ const MAX_SHARDS: u32 = 1024;
 const GROUP: &str = "crossfade-engine";
 /// Commands are kept this long: longer than any outcome may be away (DESIGN 3.1).
 const COMMANDS_DAYS: u32 = 30;
+/// How long others wait for a shard whose last public events are on their way: longer than the publisher needs to give
+/// them up, shorter than a member of the group may be silent.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 /// What it says of itself meanwhile.
 const FOLDING: &str = "the journal is being folded";
 
@@ -57,6 +61,9 @@ pub enum Error {
     /// The group cannot be joined.
     #[error("cannot share the shards with other engines: {0}")]
     Group(String),
+    /// The schema registry cannot be used as it is configured, or refuses a schema.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// The journal cannot be folded.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -73,24 +80,34 @@ pub struct Bound {
     trust: Trust,
     ledger: String,
     place: Place,
+    registry: Option<registry::Config>,
 }
 
-/// Opens the listeners and the embedded log, for the ledger named `ledger`; with `kafka`, the log is there instead.
+/// Where the log is, if it is not embedded, and where its public events are described.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// The cluster.
+    pub kafka: Connection,
+    /// Gives the schemas of the public events their ids; without one they have ids of their own.
+    pub registry: Option<registry::Config>,
+}
+
+/// Opens the listeners and the embedded log, for the ledger named `ledger`; with `cluster`, the log is there instead.
 ///
 /// # Errors
 /// [`Error`]; each names what cannot be used.
-pub async fn bind(config: Config, ledger: &str, kafka: Option<Connection>) -> Result<Bound, Error> {
+pub async fn bind(config: Config, ledger: &str, cluster: Option<Cluster>) -> Result<Bound, Error> {
     check(&config)?;
     let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     host::ops::record_metrics();
     crate::metrics::describe();
-    let place = match kafka {
-        Some(connection) => Place::kafka(connection, topic_specs(config.shards))?,
-        None => Place::here(EmbeddedLog::open_file(data_dir(&config)?, LOG_FILE)?),
+    let (place, registry) = match cluster {
+        Some(Cluster { kafka, registry }) => (Place::kafka(kafka, topic_specs(config.shards))?, registry),
+        None => (Place::here(EmbeddedLog::open_file(data_dir(&config)?, LOG_FILE)?), None),
     };
     let listener = host::net::listen(config.listen).await?;
     let control_listener = host::net::listen(config.control_listen).await?;
-    Ok(Bound { listener, control_listener, config, trust, ledger: ledger.to_owned(), place })
+    Ok(Bound { listener, control_listener, config, trust, ledger: ledger.to_owned(), place, registry })
 }
 
 fn data_dir(config: &Config) -> Result<PathBuf, Error> {
@@ -100,7 +117,9 @@ fn data_dir(config: &Config) -> Result<PathBuf, Error> {
 
 /// The engine's topics, for a ledger of that many shards.
 pub fn topic_specs(shards: u32) -> Vec<TopicSpec> {
-    vec![TopicSpec::days(COMMANDS, shards, COMMANDS_DAYS), TopicSpec::forever(JOURNAL, shards)]
+    let mut all = vec![TopicSpec::days(COMMANDS, shards, COMMANDS_DAYS), TopicSpec::forever(JOURNAL, shards)];
+    all.extend(publisher::topic_specs());
+    all
 }
 
 impl Bound {
@@ -131,24 +150,47 @@ impl Bound {
         let serving = Serving::begin(self.listener, self.control_listener, &readiness, &shutdown);
         let shards_shutdown = Shutdown::new();
         let duties = duties_of(&self.place, self.config.shards);
+        let opening = async {
+            let opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()).await?;
+            let naming = naming(&self.place, self.registry).await?;
+            Ok((opened, naming))
+        };
         let opened = tokio::select! {
-            opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()) => Some(opened),
+            opened = opening => Some(opened),
             () = shutdown.stopped() => None,
         };
         let outcome = match opened {
-            Some(Ok((log, ledger))) => {
+            Some(Ok(((log, ledger), naming))) => {
                 readiness.cleared(LOG);
                 let shards = host::task::spawn({
                     let (ledger, shutdown) = (ledger.clone(), shards_shutdown.clone());
                     async move { ledger.run(shutdown).await }
                 });
-                let belonging = host::task::spawn(belong(self.place, duties, shards_shutdown.clone()));
+                let presence = Presence::default();
+                let publisher = naming.map(|(connection, naming)| {
+                    let publisher = Publisher {
+                        log: Arc::clone(&log),
+                        connection,
+                        ledger: self.ledger,
+                        shards: self.config.shards,
+                        duties: duties.clone(),
+                        presence: presence.clone(),
+                    };
+                    host::task::spawn(publisher.run(naming, shards_shutdown.clone()))
+                });
+                // Left last: nobody is to be given a shard before what is on its way from here has arrived.
+                let group_shutdown = Shutdown::new();
+                let belonging = host::task::spawn(belong(self.place, duties, presence, group_shutdown.clone()));
                 serving.go_on(api(&self.config, self.trust, ledger), log, &readiness, &shutdown);
                 serving.end().await;
                 shards_shutdown.stop();
                 if let Err(error) = shards.await {
                     tracing::error!(%error, "the shards ended badly");
                 }
+                if let Some(publisher) = publisher {
+                    ended(publisher.await);
+                }
+                group_shutdown.stop();
                 belonging.await.unwrap_or_else(|error| Err(Error::Group(error.to_string())))
             }
             Some(Err(error)) => Err(error),
@@ -164,10 +206,32 @@ fn duties_of(place: &Place, shards: u32) -> Duties {
     if place.cluster().is_some() { Duties::none(shards) } else { Duties::all(shards) }
 }
 
+fn ended(publisher: Result<Result<(), impl std::fmt::Display>, impl std::fmt::Display>) {
+    match publisher {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the publisher ended badly"),
+        Err(error) => tracing::error!(%error, "the publisher ended badly"),
+    }
+}
+
+/// What the public events' schemas are called, if there are public events: only in a cluster anybody could read them.
+async fn naming(
+    place: &Place,
+    registry: Option<registry::Config>,
+) -> Result<Option<(Connection, Naming)>, registry::Error> {
+    let Some(connection) = place.cluster() else { return Ok(None) };
+    Ok(Some((connection.clone(), publisher::naming(registry, connection).await?)))
+}
+
 /// Shares the shards with other engines on the same topics, until `shutdown`.
-async fn belong(place: Place, duties: Duties, shutdown: Shutdown) -> Result<(), Error> {
+async fn belong(place: Place, duties: Duties, presence: Presence, shutdown: Shutdown) -> Result<(), Error> {
     let Some(connection) = place.cluster() else { return Ok(()) };
-    let given = move |shards| duties.assign(&shards);
+    let given = move |shards| {
+        duties.assign(&shards);
+        if !presence.only(&shards, PUBLISHED_WITHIN) {
+            tracing::warn!("a shard is given up while its last public events are on their way: some may come twice");
+        }
+    };
     membership::belong(connection, GROUP, COMMANDS, shutdown, given).await.map_err(Error::Group)
 }
 

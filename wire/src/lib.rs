@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`avro`] | the schemas of the public events |
 //! | [`words`] | the closed vocabularies: system, stage, mode, class, verdict, cause |
 //! | [`ids`] | account hash, bucket, exchange number, the form of engine ids |
 //! | [`scalar`] | time, money, digests, bodies as they stand in bytes and in JSON |
@@ -21,6 +22,7 @@
 //! Every stored type has a golden file under `tests/golden/`: a change of its bytes is a new version, never
 //! an edit. This crate must never know how a system decides, only how it is written down.
 
+pub mod avro;
 pub mod billing;
 pub mod chain;
 pub mod control;

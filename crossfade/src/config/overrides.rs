@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use toml::de::Error;
 
 /// Sections that environment variables reach into.
-const SECTIONS: [&str; 8] = ["kafka", "log", "front", "relay", "engine", "comparator", "legacy", "client"];
+const SECTIONS: [&str; 9] = ["kafka", "registry", "log", "front", "relay", "engine", "comparator", "legacy", "client"];
 
 /// The variables that override keys.
 #[derive(Debug, Default)]

@@ -49,8 +49,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let kafka = if args.kafka { Some(cluster::take().await?) } else { None };
-    let site = Site::create(&folder, &Changes { kafka: kafka.clone(), ..Changes::default() }).await?;
+    let cluster = if args.kafka { Some(cluster::take().await?) } else { None };
+    let site = Site::create(&folder, &Changes { cluster: cluster.clone(), ..Changes::default() }).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
     let running = compose::start_all(config::load(&global)?).await?;
@@ -71,8 +71,8 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     };
     running.join(&shutdown).await?;
     // Whoever keeps the data keeps the topics with it.
-    if let (Some(connection), None) = (&kafka, &args.data) {
-        cluster::give_back(connection).await?;
+    if let (Some(cluster), None) = (&cluster, &args.data) {
+        cluster::give_back(cluster).await?;
     }
     Ok(exit)
 }

@@ -3,7 +3,7 @@
 //! The demo and the end-to-end tests start the parts from the same file that a person would write.
 
 use anyhow::Context;
-use eventlog::kafka::Connection;
+use engine::Cluster;
 use host::disk;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ pub struct Changes {
     /// For `[legacy]`.
     pub legacy: String,
     /// The cluster that keeps the log, instead of directories.
-    pub kafka: Option<Connection>,
+    pub cluster: Option<Cluster>,
 }
 
 /// The permissions that a site has a token for, each in `tokens/<name>`.
@@ -159,11 +159,15 @@ fn text(folder: &Path, ports: &Ports, changes: &Changes) -> String {
             )
         })
         .collect::<String>();
-    let (cutover_log, engine_log) = match &changes.kafka {
+    let (cutover_log, engine_log) = match &changes.cluster {
         None => (format!("[log]\ndata_dir = \"{folder}/cutover\"\n"), format!("data_dir = \"{folder}/engine\"")),
-        Some(Connection { bootstrap, topic_prefix, .. }) => {
-            let kafka = format!("[kafka]\nbootstrap = \"{bootstrap}\"\ntopic_prefix = \"{topic_prefix}\"\n");
-            (kafka, "# No directory: its log is in Kafka.".to_owned())
+        Some(Cluster { kafka, registry }) => {
+            let (bootstrap, topic_prefix) = (&kafka.bootstrap, &kafka.topic_prefix);
+            let mut sections = format!("[kafka]\nbootstrap = \"{bootstrap}\"\ntopic_prefix = \"{topic_prefix}\"\n");
+            if let Some(registry) = registry {
+                sections.push_str(&format!("\n[registry]\nurl = \"{}\"\n", registry.url));
+            }
+            (sections, "# No directory: its log is in Kafka.".to_owned())
         }
     };
     format!(

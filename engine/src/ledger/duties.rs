@@ -32,7 +32,7 @@ impl Duties {
     }
 
     /// Whether one is ours, and when that changes.
-    pub(super) fn of(&self, shard: u32) -> watch::Receiver<bool> {
+    pub(crate) fn of(&self, shard: u32) -> watch::Receiver<bool> {
         self.0[shard as usize].subscribe()
     }
 }

@@ -31,6 +31,11 @@ impl Chain {
         Self { parent: wire::journal::genesis(ledger, shard, shards), next_source: 0 }
     }
 
+    /// The chain whose last outcome has this hash, and decided on the command before this offset.
+    pub fn at(parent: Digest, next_source: u64) -> Self {
+        Self { parent, next_source }
+    }
+
     /// What the next outcome has to name as its parent.
     pub fn parent(&self) -> Digest {
         self.parent

@@ -46,6 +46,19 @@ impl Reader {
         Self { shard, chain, next: 0, at: Timestamp(i64::MIN) }
     }
 
+    /// Where another reader of the same shard stood, by its [`Reader::note`]; nothing if that is none.
+    pub(crate) fn resume(shard: u32, next: u64, note: &str) -> Option<Self> {
+        let mut fields = note.split(' ');
+        let (source, at, parent) = (fields.next()?, fields.next()?, fields.next()?);
+        let chain = Chain::at(parent.parse().ok()?, source.parse().ok()?);
+        Some(Self { shard, chain, next, at: Timestamp(at.parse().ok()?) })
+    }
+
+    /// What has to be known beside [`Reader::next`] to go on from here: source offset, time, hash of the parent.
+    pub(crate) fn note(&self) -> String {
+        format!("{} {} {}", self.chain.next_source(), self.at.0, self.chain.parent())
+    }
+
     /// The end of the accepted chain.
     pub(crate) fn chain(&self) -> &Chain {
         &self.chain

@@ -6,7 +6,7 @@ use host::clock;
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde::Deserialize;
 use std::error::Error;
@@ -24,12 +24,19 @@ pub(super) struct Client {
     /// Why the last connection did not come about.
     trouble: Mutex<Option<String>>,
     said_at: AtomicI64,
+    revoked: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Client {
     /// Of a cluster; with the file that holds the token, if one is asked for.
     pub(super) fn new(bootstrap: String, token_file: Option<PathBuf>) -> Self {
-        Self { bootstrap, token_file, trouble: Mutex::new(None), said_at: AtomicI64::new(i64::MIN / 2) }
+        Self { bootstrap, token_file, trouble: Mutex::new(None), said_at: AtomicI64::new(i64::MIN / 2), revoked: None }
+    }
+
+    /// Calls `revoked` before partitions that a group gave are given to others.
+    pub(super) fn when_revoked(mut self, revoked: impl Fn() + Send + Sync + 'static) -> Self {
+        self.revoked = Some(Box::new(revoked));
+        self
     }
 
     /// What the library last complained of: says more than the time-out that it led to.
@@ -65,7 +72,13 @@ impl ClientContext for Client {
     }
 }
 
-impl ConsumerContext for Client {}
+impl ConsumerContext for Client {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let (Rebalance::Revoke(_), Some(revoked)) = (rebalance, &self.revoked) {
+            revoked();
+        }
+    }
+}
 
 /// The claims of a token that the library has to know.
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use host::clock;
 use host::task::Shutdown;
 use rdkafka::consumer::Consumer as _;
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// After so long without a sign of life a member's partitions go to others.
@@ -17,7 +18,9 @@ const LEFT_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Is a member of `group` until `shutdown`, and tells which partitions of `topic` it has been given, whenever that
-/// changes. Returns once the membership has been given up, so that others are given its partitions at once.
+/// changes. Before any of them is given to somebody else it tells of none, and nobody is given it before `given` has
+/// returned; that may take some seconds. Returns once the membership has been given up, so that others are given its
+/// partitions at once.
 ///
 /// # Errors
 /// When the library refuses the configuration, or no thread can be started.
@@ -26,7 +29,7 @@ pub async fn belong(
     group: &str,
     topic: &str,
     shutdown: Shutdown,
-    mut given: impl FnMut(BTreeSet<u32>) + Send + 'static,
+    given: impl FnMut(BTreeSet<u32>) + Send + 'static,
 ) -> Result<(), String> {
     let mut config = connection.consumer();
     config.set("group.id", connection.topic(group)).set("session.timeout.ms", SESSION_MS.to_string());
@@ -35,8 +38,11 @@ pub async fn belong(
     config.set("partition.assignment.strategy", "roundrobin");
     // There is no committed offset to begin at, and nothing is read anyway.
     config.set("auto.offset.reset", "latest");
-    let consumer = Consumer::new(connection, &config).map_err(|error| error.to_string())?;
     let topic = connection.topic(topic);
+    let told = Arc::new(Told { topic: topic.clone(), has: Mutex::new((BTreeSet::new(), Box::new(given))) });
+    let revoked = Arc::clone(&told);
+    let client = connection.client().when_revoked(move || revoked.tell(BTreeSet::new()));
+    let consumer = Consumer::with_client(client, &config).map_err(|error| error.to_string())?;
     let (ended, end) = tokio::sync::oneshot::channel();
     let leaving = shutdown.clone();
     let membership = move || {
@@ -44,17 +50,11 @@ pub async fn belong(
             tracing::error!(%error, topic, "cannot join the group");
             return;
         }
-        let mut had = BTreeSet::new();
         while !shutdown.is_stopping() {
             if let Some(Err(error)) = consumer.poll(POLL) {
                 tracing::debug!(%error, topic, "the group has trouble");
             }
-            let has = assigned(&consumer);
-            if has != had {
-                tracing::info!(topic, partitions = ?has, "given by the group");
-                given(has.clone());
-                had = has;
-            }
+            told.tell(assigned(&consumer));
         }
         consumer.unsubscribe();
         drop(consumer);
@@ -67,6 +67,24 @@ pub async fn belong(
         () = too_late(&leaving) => tracing::warn!(group, "cannot leave the group, and is left behind"),
     }
     Ok(())
+}
+
+/// What was told last, and whom to tell.
+struct Told {
+    topic: String,
+    has: Mutex<(BTreeSet<u32>, Box<dyn FnMut(BTreeSet<u32>) + Send>)>,
+}
+
+impl Told {
+    fn tell(&self, partitions: BTreeSet<u32>) {
+        let mut has = self.has.lock().unwrap_or_else(PoisonError::into_inner);
+        let (had, given) = &mut *has;
+        if *had != partitions {
+            tracing::info!(topic = self.topic, ?partitions, "given by the group");
+            had.clone_from(&partitions);
+            given(partitions);
+        }
+    }
 }
 
 /// When leaving takes too long: the library may hang (see [`super::worker`]); the cluster then gives our partitions to

@@ -8,6 +8,7 @@
 //! | [`feed`] | one consumer that brings new records into memory |
 //! | [`ring`] | what is in memory of a partition |
 //! | [`history`] | reads what is not |
+//! | [`outbox`] | publishes for others, and keeps how far that has come |
 //! | [`polled`] | a client that only asks |
 //! | [`queries`] | where partitions begin and end |
 //! | [`membership`] | who of several processes is given which partitions |
@@ -26,6 +27,7 @@ mod connection;
 mod feed;
 mod history;
 pub mod membership;
+pub mod outbox;
 mod polled;
 mod queries;
 mod ring;

@@ -4,6 +4,7 @@
 use super::client::Client;
 use super::connection::Connection;
 use super::worker::{Consumer, Worker};
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -24,8 +25,15 @@ impl Polled {
     /// # Errors
     /// When the library refuses the configuration, or no thread can be started.
     pub(super) fn new(connection: &Connection) -> Result<Self, String> {
-        let consumer = Consumer::new(connection, &connection.consumer()).map_err(|error| error.to_string())?;
-        let consumer = Arc::new(consumer);
+        Self::with(connection, &connection.consumer())
+    }
+
+    /// As [`Polled::new`], set otherwise.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn with(connection: &Connection, config: &ClientConfig) -> Result<Self, String> {
+        let consumer = Arc::new(Consumer::new(connection, config).map_err(|error| error.to_string())?);
         let polled = Arc::clone(&consumer);
         let thread = Worker::start("log-queries", move |stopping| {
             while !stopping.now() {

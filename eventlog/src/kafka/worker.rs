@@ -75,7 +75,15 @@ impl Consumer {
     /// # Errors
     /// When the library refuses the configuration.
     pub(super) fn new(connection: &Connection, config: &ClientConfig) -> Result<Self, KafkaError> {
-        config.create_with_context(connection.client()).map(|consumer| Self(Some(consumer)))
+        Self::with_client(connection.client(), config)
+    }
+
+    /// As [`Consumer::new`], with a context that does more than others.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn with_client(client: Client, config: &ClientConfig) -> Result<Self, KafkaError> {
+        config.create_with_context(client).map(|consumer| Self(Some(consumer)))
     }
 }
 

@@ -1,7 +1,11 @@
 //! What has to hold after every run.
 
+use crate::engines::Engines;
+use crate::services;
 use crate::system::System;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use crossfade::demo::cluster::Cluster;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,6 +57,35 @@ pub async fn money_is_conserved(system: &System) -> anyhow::Result<()> {
         }
         ensure!(Instant::now() < deadline, "the engine does not say whether money is conserved");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An independent consumer of the public account events finds what the engine says: balances, versions without gap, no
+/// event twice. Waits until all events are published. Says how many there are.
+///
+/// # Errors
+/// What differs, once nothing more is expected to come.
+pub async fn public_events_agree(engines: &Engines, number: usize) -> anyhow::Result<u64> {
+    let Cluster { kafka, registry } = engines.cluster();
+    let registry = registry.as_ref().context("CROSSFADE_REGISTRY_URL is not set: run `./dev services up`")?;
+    let topic = kafka.topic(wire::avro::ACCOUNT_EVENTS);
+    let balances = Read::new(engines.url(number)).balances().await?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let seen = services::consumer("events.py", &[&kafka.bootstrap, &registry.url, &topic])?;
+        for mistakes in ["twice", "gaps", "strange"] {
+            ensure!(seen[mistakes] == json!([]), "{mistakes}: {}", seen[mistakes]);
+        }
+        let sum = |(account, sum): (&String, &serde_json::Value)| {
+            let sum = sum.as_str().and_then(Money::level).with_context(|| format!("{account} has {sum}"))?;
+            anyhow::Ok((account.clone(), sum))
+        };
+        let sums = seen["sums"].as_object().into_iter().flatten().map(sum).collect::<anyhow::Result<_>>()?;
+        if balances == sums {
+            return seen["events"].as_u64().context("the consumer counts no events");
+        }
+        ensure!(Instant::now() < deadline, "the public events say otherwise: {}", differences(&balances, &sums));
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

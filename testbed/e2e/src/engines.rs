@@ -3,9 +3,8 @@
 use crate::process::Process;
 use crate::services;
 use anyhow::{Context, ensure};
-use crossfade::demo::cluster;
+use crossfade::demo::cluster::{self, Cluster};
 use crossfade::demo::site::{Changes, Ports, Site};
-use eventlog::kafka::Connection;
 use host::http::{Answer, Client};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ pub const OUTSIDE: &str = "outside";
 
 /// Engines on one cluster.
 pub struct Engines {
-    connection: Connection,
+    cluster: Cluster,
     binary: PathBuf,
     client: Client,
     engines: Vec<Engine>,
@@ -35,21 +34,29 @@ impl Engines {
     /// # Errors
     /// When the services or an engine do not start.
     pub async fn start(binary: &Path, count: usize) -> anyhow::Result<Self> {
-        let connection = cluster::take().await?;
-        let folder = tempfile::Builder::new().prefix("crossfade-engines-").tempdir()?;
-        let mut engines = Vec::new();
-        for number in 0..count {
-            let own = folder.path().join(format!("engine-{number}"));
-            let changes = Changes { kafka: Some(connection.clone()), ..Changes::default() };
-            let site = Site::create(&own, &changes).await?;
-            engines.push(Engine { url: url(&site.ports), config: site.config, process: None });
-        }
-        let client = Client::new(Duration::from_secs(2), 64 << 20);
-        let mut all = Self { connection, binary: binary.to_owned(), client, engines, folder };
+        let mut all = Self::prepare(binary, count).await?;
         for number in 0..count {
             all.begin(number).await?;
         }
         Ok(all)
+    }
+
+    /// Makes topics and configurations for so many engines, and starts none.
+    ///
+    /// # Errors
+    /// When the services do not answer.
+    pub async fn prepare(binary: &Path, count: usize) -> anyhow::Result<Self> {
+        let cluster = cluster::take().await?;
+        let folder = tempfile::Builder::new().prefix("crossfade-engines-").tempdir()?;
+        let mut engines = Vec::new();
+        for number in 0..count {
+            let own = folder.path().join(format!("engine-{number}"));
+            let changes = Changes { cluster: Some(cluster.clone()), ..Changes::default() };
+            let site = Site::create(&own, &changes).await?;
+            engines.push(Engine { url: url(&site.ports), config: site.config, process: None });
+        }
+        let client = Client::new(Duration::from_secs(2), 64 << 20);
+        Ok(Self { cluster, binary: binary.to_owned(), client, engines, folder })
     }
 
     /// Starts one of them, and waits until it is ready.
@@ -71,6 +78,16 @@ impl Engines {
             .await?;
         engine.process = Some(process);
         Ok(())
+    }
+
+    /// The cluster, and the topics' prefix.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// How one of them is started by hand.
+    pub fn config(&self, number: usize) -> &Path {
+        &self.engines[number].config
     }
 
     /// Where one of them is.
@@ -145,7 +162,7 @@ impl Engines {
             }
         }
         services::all_brokers()?;
-        cluster::give_back(&self.connection).await
+        cluster::give_back(&self.cluster).await
     }
 }
 

@@ -4,7 +4,6 @@ use crate::process::Process;
 use anyhow::{Context, bail, ensure};
 use crossfade::demo::cluster;
 use crossfade::demo::site::{Changes, Site};
-use eventlog::kafka::Connection;
 use host::http::{Answer, Client};
 use http::Method;
 use serde::de::DeserializeOwned;
@@ -55,7 +54,7 @@ pub struct System {
     binary: PathBuf,
     processes: BTreeMap<&'static str, Process>,
     client: Client,
-    kafka: Option<Connection>,
+    cluster: Option<cluster::Cluster>,
     // Removed last, when no process writes into it any more.
     folder: tempfile::TempDir,
 }
@@ -67,11 +66,11 @@ impl System {
     /// Starts all processes of `layout` and waits until they are ready.
     pub async fn start(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
-        let kafka = if on_kafka() { Some(cluster::take().await?) } else { None };
-        let site = Site::create(folder.path(), &Changes { kafka: kafka.clone(), ..changes.clone() }).await?;
+        let cluster = if on_kafka() { Some(cluster::take().await?) } else { None };
+        let site = Site::create(folder.path(), &Changes { cluster: cluster.clone(), ..changes.clone() }).await?;
         let client = Client::new(Duration::from_secs(2), 256 << 20);
         let mut system =
-            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, kafka, folder };
+            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, cluster, folder };
         for name in layout.processes() {
             system.start_process(name).await?;
         }
@@ -121,8 +120,8 @@ impl System {
                 process.stop().await?;
             }
         }
-        if let Some(connection) = self.kafka.take() {
-            cluster::give_back(&connection).await?;
+        if let Some(cluster) = self.cluster.take() {
+            cluster::give_back(&cluster).await?;
         }
         Ok(())
     }

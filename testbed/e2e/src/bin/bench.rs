@@ -8,7 +8,6 @@
 use anyhow::{Context, bail};
 use crossfade::demo::cluster;
 use crossfade::demo::site::{Changes, Site};
-use eventlog::kafka::Connection;
 use host::http::Client;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,18 +34,18 @@ async fn main() -> anyhow::Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["engine"] => engine(None).await,
         ["engine", "--kafka"] => {
-            let connection = cluster::take().await?;
-            let measured = engine(Some(connection.clone())).await;
-            cluster::give_back(&connection).await?;
+            let cluster = cluster::take().await?;
+            let measured = engine(Some(cluster.clone())).await;
+            cluster::give_back(&cluster).await?;
             measured
         }
         _ => bail!("there is no benchmark `{}`: try `bench engine` or `bench engine --kafka`", arguments.join(" ")),
     }
 }
 
-async fn engine(kafka: Option<Connection>) -> anyhow::Result<()> {
+async fn engine(cluster: Option<cluster::Cluster>) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("crossfade-bench-").tempdir()?;
-    let site = Site::create(folder.path(), &Changes { kafka: kafka.clone(), ..Changes::default() }).await?;
+    let site = Site::create(folder.path(), &Changes { cluster: cluster.clone(), ..Changes::default() }).await?;
     let binary = std::env::current_exe()?.with_file_name("crossfade-under-test");
     let config = site.config.to_string_lossy().into_owned();
     let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], folder.path())?;
@@ -58,14 +57,14 @@ async fn engine(kafka: Option<Connection>) -> anyhow::Result<()> {
             answer.is_ok_and(|answer| answer.status.is_success())
         })
         .await?;
-    if kafka.is_some() {
+    if cluster.is_some() {
         steady(&site).await?;
     }
     let closed = Pace::Closed { connections: CONNECTIONS };
-    let requests = if kafka.is_some() { REQUESTS / 3 } else { REQUESTS };
+    let requests = if cluster.is_some() { REQUESTS / 3 } else { REQUESTS };
     for (name, users) in [("1,000 accounts", 1_000), ("one hot account", 1)] {
         run(&site, &format!("warm-{users}"), users, WARM_UP, closed).await?;
-        if kafka.is_some() {
+        if cluster.is_some() {
             let report = run(&site, &format!("run-{users}"), users, requests, closed).await?;
             println!(
                 "topups on {name}: {:.0}/s, {}, {} errors",
