@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use wire::dead_letter::Origin;
 
 /// Moves live billing traffic from a legacy service to an event-sourced engine, without the clients noticing.
 #[derive(Debug, Parser)]
@@ -101,6 +102,9 @@ pub enum Command {
     /// Make and check the topics in Kafka
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Look at what could not be processed, and settle it
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Verify the hash chains of the log
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -356,6 +360,42 @@ pub enum TopicsCommand {
     },
     /// Name each topic and setting that is not as it has to be
     Check,
+}
+
+/// `crossfade dlq …`
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List dead letters, with open ones exit code 3
+    List {
+        /// Settled ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one dead letter with its bytes
+    Show {
+        /// Its id: topic/partition/offset
+        id: Origin,
+    },
+    /// Put a command that can be read by now into its topic once more
+    Redrive(SettleArgs),
+    /// Settle a dead letter without doing anything about it
+    Drop(SettleArgs),
+}
+
+/// What becomes of a dead letter.
+#[derive(Debug, Clone, Args)]
+pub struct SettleArgs {
+    /// Its id: topic/partition/offset
+    pub id: Origin,
+    /// Why (recorded)
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub reason: Option<String>,
+    /// By whom (recorded)
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    pub actor: String,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `crossfade audit …`

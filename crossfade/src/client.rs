@@ -81,13 +81,23 @@ impl Parts {
         })
     }
 
+    /// Whether it is known where this part is.
+    pub fn knows(&self, part: Part) -> bool {
+        self.base(part).0.is_some()
+    }
+
+    /// Where a part is, and the flag that says so.
+    fn base(&self, part: Part) -> (Option<&String>, &'static str) {
+        match part {
+            Part::Comparator => (self.targets.comparator.as_ref(), "--comparator URL"),
+            Part::Engine => (self.targets.engine.as_ref(), "--engine URL"),
+            Part::EngineControl => (self.targets.engine_control.as_ref(), "--engine-control URL"),
+        }
+    }
+
     fn url(&self, part: Part, path: &str) -> anyhow::Result<String> {
-        let (base, flag) = match part {
-            Part::Comparator => (&self.targets.comparator, "--comparator URL"),
-            Part::Engine => (&self.targets.engine, "--engine URL"),
-            Part::EngineControl => (&self.targets.engine_control, "--engine-control URL"),
-        };
-        let base = base.as_ref().ok_or_else(|| {
+        let (base, flag) = self.base(part);
+        let base = base.ok_or_else(|| {
             Failure::new(Exit::Usage, format!("where is it? Give {flag}, or --config FILE with its listener"))
         })?;
         Ok(format!("{}{path}", base.trim_end_matches('/')))

@@ -16,6 +16,7 @@ pub use answer::{Answered, Submitted};
 pub use duties::Duties;
 pub use workers::OpenError;
 
+use crate::dead_letters::DeadLetters;
 use crate::shard::health::Health;
 use crate::view::{Progress, View, trail};
 use crate::{codec, metrics};
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use waiters::Waiters;
 use wire::billing::AccountEventPage;
+use wire::dead_letter;
 use wire::journal::{COMMANDS, JOURNAL};
 use workers::Worker;
 
@@ -55,6 +57,7 @@ struct Inner {
     health: Arc<Health>,
     /// Kept, because owners listen to it.
     _duties: Duties,
+    dead_letters: DeadLetters,
     /// What [`Ledger::run`] runs.
     workers: Mutex<Vec<Worker>>,
 }
@@ -83,7 +86,9 @@ pub enum BarrierError {
 
 /// The engine's topics with their numbers of partitions.
 pub fn topics(shards: u32) -> Vec<(String, u32)> {
-    [COMMANDS, JOURNAL].map(|topic| (topic.to_owned(), shards)).into()
+    [(COMMANDS, shards), (JOURNAL, shards), (dead_letter::TOPIC, 1)]
+        .map(|(name, count)| (name.to_owned(), count))
+        .into()
 }
 
 impl Ledger {
@@ -101,9 +106,15 @@ impl Ledger {
         let view = View::new(settings.shards);
         let waiters: Vec<Arc<Waiters>> = (0..settings.shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(readiness));
-        let workers = workers::fold(&log, &settings, &view, &waiters, &health, &duties).await?;
+        let dead_letters = DeadLetters::of(Arc::clone(&log));
+        let workers = workers::fold(&log, &settings, &view, &waiters, &health, &duties, &dead_letters).await?;
         let workers = Mutex::new(workers);
-        Ok(Self(Arc::new(Inner { log, view, waiters, health, _duties: duties, workers })))
+        Ok(Self(Arc::new(Inner { log, view, waiters, health, _duties: duties, dead_letters, workers })))
+    }
+
+    /// What could not be processed.
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.0.dead_letters
     }
 
     /// Runs owners, follow-ups and the view's followers until `shutdown` is given and all of them have stopped. Runs

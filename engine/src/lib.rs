@@ -9,6 +9,7 @@
 //! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
 //! | [`view`] | the read model in memory: a fold of the accepted outcomes |
 //! | [`codec`] | between the domain's types and their stored form |
+//! | [`dead_letters`] | keeps what could not be processed |
 //! | [`publisher`] | publishes what was decided, for others, in a Kafka cluster |
 //! | [`metrics`] | the names of what is measured |
 //!
@@ -23,6 +24,7 @@
 pub mod api;
 pub mod codec;
 pub mod config;
+pub mod dead_letters;
 pub mod ledger;
 pub mod metrics;
 pub mod publisher;

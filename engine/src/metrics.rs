@@ -15,11 +15,13 @@ pub const SAGAS_OPEN: &str = "crossfade_sagas_open";
 pub const CONSERVATION_ERROR: &str = "crossfade_conservation_error";
 /// Records of a topic that were not consumed yet (gauge: `topic`, `partition`).
 pub const CONSUMER_LAG_RECORDS: &str = "crossfade_consumer_lag_records";
+/// Records that could not be processed and were kept as dead letters (counter: `source`).
+pub const DEAD_LETTERS_TOTAL: &str = "crossfade_dead_letters_total";
 /// Seconds that a query took, waiting for the view included (histogram: `query`).
 pub const QUERY_DURATION_SECONDS: &str = "crossfade_query_duration_seconds";
 
 /// Every metric of this crate with its help text.
-pub const ALL: [(&str, &str); 8] = [
+pub const ALL: [(&str, &str); 9] = [
     (COMMANDS_TOTAL, "Commands by what they ask and what became of them."),
     (COMMAND_DURATION_SECONDS, "Seconds from submitting a command to its answer."),
     (REJECTED_OUTCOMES_TOTAL, "Journal records that do not extend the accepted chain."),
@@ -27,6 +29,7 @@ pub const ALL: [(&str, &str); 8] = [
     (SAGAS_OPEN, "Sagas that wait for another shard."),
     (CONSERVATION_ERROR, "Sum over all shards of the absolute sum of their balances; anything but 0 is an error."),
     (CONSUMER_LAG_RECORDS, "Records of a topic that were not consumed yet."),
+    (DEAD_LETTERS_TOTAL, "Records that could not be processed and were kept as dead letters."),
     (QUERY_DURATION_SECONDS, "Seconds that a query took, waiting for the view included."),
 ];
 
@@ -42,4 +45,7 @@ pub fn describe() {
         }
     }
     metrics::counter!(REJECTED_OUTCOMES_TOTAL).increment(0);
+    for source in ["commands", "journal"] {
+        metrics::counter!(DEAD_LETTERS_TOTAL, "source" => source).increment(0);
+    }
 }

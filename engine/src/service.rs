@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::control::LogLine;
+use wire::dead_letter;
 use wire::journal::{COMMANDS, JOURNAL};
 
 /// The log's file in the data directory.
@@ -118,6 +119,7 @@ fn data_dir(config: &Config) -> Result<PathBuf, Error> {
 /// The engine's topics, for a ledger of that many shards.
 pub fn topic_specs(shards: u32) -> Vec<TopicSpec> {
     let mut all = vec![TopicSpec::days(COMMANDS, shards, COMMANDS_DAYS), TopicSpec::forever(JOURNAL, shards)];
+    all.push(TopicSpec::forever(dead_letter::TOPIC, 1));
     all.extend(publisher::topic_specs());
     all
 }

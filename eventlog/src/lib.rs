@@ -5,6 +5,7 @@
 //! | [`port`] | the [`Log`] port and its types |
 //! | [`embedded`] | a log in one file (redb) for one process, with group commit |
 //! | `kafka` | a log in a Kafka cluster (feature `kafka`) |
+//! | [`once`] | appends that happen once per key and that nobody waits for |
 //! | [`place`] | where a log is, for a part that starts before the log can be used |
 //! | `serve` | a log over HTTP, for the processes that own one (feature `serve`) |
 //! | [`metrics`] | the names of what this crate measures |
@@ -17,11 +18,13 @@ pub mod embedded;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod metrics;
+pub mod once;
 pub mod place;
 pub mod port;
 #[cfg(feature = "serve")]
 pub mod serve;
 
 pub use embedded::{Counters, EmbeddedLog, OpenError};
+pub use once::Once;
 pub use place::{Place, Unusable};
 pub use port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};

@@ -44,6 +44,9 @@ pub(crate) fn describe_front() {
     counter!(CAPTURE_GAPS).increment(0);
 }
 
+/// Records that are no exchanges and were kept as dead letters (counter: `source`).
+pub const DEAD_LETTERS: &str = "crossfade_dead_letters_total";
+
 /// Says what the relay's metrics mean. What never happened is shown as 0.
 pub(crate) fn describe_relay() {
     describe_histogram!(LEG_DURATION, "Seconds from sending a leg to its whole answer");
@@ -51,6 +54,8 @@ pub(crate) fn describe_relay() {
     describe_counter!(LEGS_REOFFERED, "Shadow legs that ended after more than one offer");
     describe_gauge!(RELAY_LAG, "Seconds since the result of the oldest undelivered shadow leg");
     describe_gauge!(UNKNOWN_UNRESOLVED, "Exchanges of which nobody knows what a system made of them");
+    describe_counter!(DEAD_LETTERS, "Records that could not be processed and were kept as dead letters");
+    counter!(DEAD_LETTERS, "source" => "exchanges").increment(0);
     for end in ["order", "forced"] {
         counter!(LEGS_REOFFERED, "end" => end).increment(0);
     }

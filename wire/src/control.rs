@@ -441,6 +441,18 @@ pub struct PostAliases {
     pub aliases: Vec<Alias>,
 }
 
+/// `POST /internal/dead-letters/{redrive|drop}` (engine), from an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SettleDeadLetter {
+    /// Which one: `topic/partition/offset`.
+    pub origin: String,
+    /// By whom.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// The ids of one transaction in the two systems.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -14,6 +14,7 @@
 //! | [`decision`] | `cutover.decisions`: findings, reconciliations, settlements |
 //! | [`order`] | `cutover.order`: the order in which the others are taken together |
 //! | [`journal`] | `billing.commands` and `billing.journal`: the engine's inputs and outcomes |
+//! | [`dead_letter`] | `billing.dead-letter`: records that could not be processed |
 //! | [`ingest`] | frames between a front and the relay |
 //! | [`leg`] | headers between the relay and the engine: mode, alias, the authority's refusal |
 //! | [`billing`] | JSON of the billing API |
@@ -26,6 +27,7 @@ pub mod avro;
 pub mod billing;
 pub mod chain;
 pub mod control;
+pub mod dead_letter;
 pub mod decision;
 pub mod exchange;
 pub mod ids;

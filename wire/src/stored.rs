@@ -101,6 +101,7 @@ pub fn to_json(bytes: &[u8]) -> Result<serde_json::Value, DecodeError> {
         crate::shadow::ShadowRecord::TYPE => json::<crate::shadow::ShadowRecord>(bytes),
         crate::rollout::RolloutRecord::TYPE => json::<crate::rollout::RolloutRecord>(bytes),
         crate::decision::DecisionRecord::TYPE => json::<crate::decision::DecisionRecord>(bytes),
+        crate::dead_letter::DeadLetter::TYPE => json::<crate::dead_letter::DeadLetter>(bytes),
         crate::order::OrderMark::TYPE => json::<crate::order::OrderMark>(bytes),
         found => Err(DecodeError::OtherType { found, expected: 0 }),
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::path::PathBuf;
+use wire::dead_letter::{DeadLetter, DeadLetterEvent, Origin};
 use wire::decision::{BalanceDifference, DecisionBody, DecisionRecord, Finding, Offset, Reconciliation, Variance};
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
 use wire::ids::ExchangeNumber;
@@ -226,6 +227,21 @@ fn golden_decision_records() {
             DecisionRecord { parent: Digest([8; 32]), at: at(6), actor: "ops".into(), reason: "why".into(), body };
         check(name, &record);
     }
+}
+
+#[test]
+fn golden_dead_letters() {
+    let origin = Origin { topic: "billing.commands".into(), partition: 3, offset: 70_000 };
+    let letter = |event| DeadLetter { origin: origin.clone(), event };
+    let (actor, reason) = ("ops".to_owned(), "a bug was mended".to_owned());
+    let found = |bytes| DeadLetterEvent::Found { reason: "record body is damaged".into(), bytes };
+    check("dead-letter-found", &letter(found(Some(Body(b"abc".to_vec())))));
+    check("dead-letter-found-gone", &letter(found(None)));
+    check(
+        "dead-letter-redriven",
+        &letter(DeadLetterEvent::Redriven { actor: actor.clone(), reason: reason.clone(), offset: 70_123 }),
+    );
+    check("dead-letter-dropped", &letter(DeadLetterEvent::Dropped { actor, reason }));
 }
 
 #[test]

@@ -81,8 +81,14 @@ async fn prepared(
 }
 
 /// The topics that are served, each of one partition.
-const TOPICS: [&str; 5] =
-    [wire::exchange::TOPIC, wire::shadow::TOPIC, wire::rollout::TOPIC, wire::decision::TOPIC, wire::order::TOPIC];
+const TOPICS: [&str; 6] = [
+    wire::exchange::TOPIC,
+    wire::shadow::TOPIC,
+    wire::rollout::TOPIC,
+    wire::decision::TOPIC,
+    wire::order::TOPIC,
+    wire::dead_letter::TOPIC,
+];
 
 /// `GET /internal/log/{topic}/{partition}`.
 pub(super) fn log_routes(parts: &Parts) -> axum::Router<Arc<Parts>> {

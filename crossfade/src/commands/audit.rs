@@ -199,6 +199,12 @@ impl Walk {
         let digest = Digest::of(bytes);
         let accepted = self.verified.records;
         match link {
+            // It cannot be an outcome, so no reader of a journal takes it for one; it is a dead letter.
+            Err(error)
+                if self.losers == Losers::Descendants && !matches!(error, DecodeError::UnknownVersion { .. }) =>
+            {
+                self.verified.ignored += 1;
+            }
             Err(error) => self.verified.broken = Some(format!("offset {offset}: {error}")),
             Ok((parent, source)) if parent == self.head && source.is_none_or(|source| source == accepted) => {
                 self.verified.records += 1;
@@ -301,6 +307,17 @@ mod tests {
         let winner = record(genesis(), "winner");
         let journal = walked(Walk::along_a_journal("t", 0, genesis()), &[&winner, &first, &second, &third]);
         assert_eq!((journal.records, journal.ignored, journal.broken), (1, 3, None));
+    }
+
+    #[test]
+    fn what_is_no_outcome_is_ignored_in_a_journal_and_breaks_any_other_chain() {
+        let [first, second, _] = three();
+        let garbage = b"garbage".to_vec();
+        let journal = walked(Walk::along_a_journal("t", 0, genesis()), &[&first, &garbage, &second]);
+        assert_eq!((journal.records, journal.ignored, journal.broken), (1, 2, None));
+        assert!(walk(&[&first, &garbage, &second]).broken.is_some());
+        let lost = walked(Walk::along_a_journal("t", 0, genesis()), &[&garbage, &second]);
+        assert!(lost.broken.is_some(), "the first one was overwritten");
     }
 
     #[test]

@@ -53,10 +53,23 @@ pub async fn each(
     partition: u32,
     from: u64,
     follow: bool,
+    visit: impl FnMut(Stored) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    each_of(parts, keeper(topic)?, topic, partition, from, follow, visit).await
+}
+
+/// As [`each`], from the part that is named: some topics have more than one keeper.
+pub async fn each_of(
+    parts: &Parts,
+    keeper: Part,
+    topic: &str,
+    partition: u32,
+    from: u64,
+    follow: bool,
     mut visit: impl FnMut(Stored) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let path = format!("/internal/log/{}/{partition}?from={from}&follow={follow}", escaped(topic));
-    let mut body = parts.open(keeper(topic)?, &path).await?.into_body();
+    let mut body = parts.open(keeper, &path).await?.into_body();
     let mut pending = Vec::new();
     loop {
         let frame = body.frame();

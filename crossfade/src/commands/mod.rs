@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod discrepancies;
+mod dlq;
 mod exchanges;
 pub(crate) mod log;
 pub(crate) mod reconcile;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Account(command) => account::run(&Parts::new(&global)?, command, output).await,
         Command::Transaction(command) => account::transaction(&Parts::new(&global)?, command, output).await,
         Command::Log(command) => log::run(&Parts::new(&global)?, command).await,
+        Command::Dlq(command) => dlq::run(&Parts::new(&global)?, command, output).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
         Command::Topics(command) => topics::run(config::load(&global)?, command, output).await,
         Command::Config(command) => configuration(&global, &command, output),

@@ -5,9 +5,10 @@ use super::caller::{Caller, Trust};
 use super::findings::{Findings, Flaw};
 use super::incoming::Incoming;
 use super::problem::Refusal;
+use crate::dead_letters::{Refused, Settlement};
 use crate::ledger::Submitted;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Json, Path, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::routing::post;
@@ -16,13 +17,15 @@ use eventlog::serve::{Served, log_router};
 use host::ops::Readiness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wire::control::PostAliases;
+use wire::control::{PostAliases, SettleDeadLetter};
+use wire::dead_letter::{Letter, Origin};
 
 /// The control listener's routes.
 pub fn router(api: Arc<Api>, log: Served, readiness: Readiness) -> Router {
     let trust = api.trust.clone();
     let internal = Router::new()
         .route("/internal/aliases", post(take_aliases))
+        .route("/internal/dead-letters/{settlement}", post(settle))
         .with_state(api)
         .merge(log_router(log))
         .route_layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -65,6 +68,29 @@ async fn take_aliases(State(api): State<Arc<Api>>, request: Incoming) -> Result<
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Redrives or drops a dead letter; 200 with the letter as it is then.
+async fn settle(
+    State(api): State<Arc<Api>>,
+    Path(settlement): Path<String>,
+    Json(asked): Json<SettleDeadLetter>,
+) -> Result<Json<Letter>, Refusal> {
+    let settlement = match settlement.as_str() {
+        "redrive" => Settlement::Redrive,
+        "drop" => Settlement::Drop,
+        _ => return Err(Refusal::new(StatusCode::NOT_FOUND, "NotFound", "a dead letter can be redriven or dropped")),
+    };
+    let SettleDeadLetter { origin, actor, reason } = asked;
+    let origin: Origin =
+        origin.parse().map_err(|problem: String| Refusal::new(StatusCode::BAD_REQUEST, "InvalidValue", problem))?;
+    let settled = api.ledger.dead_letters().settle(&origin, settlement, actor, reason).await;
+    settled.map(Json).map_err(|refused| match &refused {
+        Refused::NotFound(_) => Refusal::new(StatusCode::NOT_FOUND, "DeadLetterNotFound", refused.to_string()),
+        Refused::Settled(_) => Refusal::new(StatusCode::CONFLICT, "NothingToDo", refused.to_string()),
+        Refused::NotRedrivable { .. } => Refusal::new(StatusCode::CONFLICT, "NotRedrivable", refused.to_string()),
+        Refused::Log(_) => Refusal::unavailable("Unavailable", refused.to_string()),
+    })
 }
 
 fn read_aliases(body: &[u8], findings: &mut Findings) -> Option<Vec<command::Alias>> {

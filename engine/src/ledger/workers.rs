@@ -3,6 +3,7 @@
 use super::Settings;
 use super::duties::Duties;
 use super::waiters::Waiters;
+use crate::dead_letters::DeadLetters;
 use crate::metrics;
 use crate::shard::follow_up;
 use crate::shard::health::Health;
@@ -76,11 +77,13 @@ pub(super) async fn fold(
     waiters: &[Arc<Waiters>],
     health: &Arc<Health>,
     duties: &Duties,
+    dead_letters: &DeadLetters,
 ) -> Result<Vec<Worker>, OpenError> {
     let folds = (0..settings.shards).map(|number| {
         let reader = Reader::new(&settings.ledger, number, settings.shards);
         let shard = Shard::new(number, settings.shards);
-        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view.clone(), Arc::clone(health)))
+        let (view, health) = (view.clone(), Arc::clone(health));
+        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view, health, dead_letters.clone()))
     });
     let (mut workers, mut outcomes) = (Vec::new(), 0);
     for (number, folded) in (0..settings.shards).zip(join_all(folds).await) {
@@ -111,6 +114,7 @@ pub(super) async fn fold(
             reader: reader.clone(),
             view: view.clone(),
             waiters: Arc::clone(&waiters[number as usize]),
+            dead_letters: dead_letters.clone(),
         };
         let owner = Owner {
             log: Arc::clone(log),
@@ -135,6 +139,7 @@ async fn fold_shard(
     mut reader: Reader,
     view: View,
     health: Arc<Health>,
+    dead_letters: DeadLetters,
 ) -> Result<(Shard, Reader), Stopped> {
     let number = shard.number();
     loop {
@@ -160,12 +165,14 @@ async fn fold_shard(
                     accepted.push((record.offset, outcome));
                 }
                 Ok(Read::Ignored) => {}
+                Ok(Read::NoOutcome(reason)) => dead_letters.outcome(number, record, &reason),
                 Err(error) => {
                     unreadable = Some(error);
                     break;
                 }
             }
         }
+        dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
         view.fold(shard.number(), accepted);
         view.advance(shard.number(), Progress::of(&reader));
         if let Some(error) = unreadable {

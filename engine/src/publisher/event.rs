@@ -248,10 +248,8 @@ fn decimal(amount: Money) -> Value {
 fn minimal(number: i128) -> Vec<u8> {
     let bytes = number.to_be_bytes();
     let sign = if number < 0 { 0xFF } else { 0x00 };
-    let redundant = bytes
-        .windows(2)
-        .take_while(|pair| pair[0] == sign && (pair[1] & 0x80 != 0) == (sign == 0xFF))
-        .count();
+    let redundant =
+        bytes.windows(2).take_while(|pair| pair[0] == sign && (pair[1] & 0x80 != 0) == (sign == 0xFF)).count();
     bytes[redundant..].to_vec()
 }
 

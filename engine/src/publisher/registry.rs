@@ -54,7 +54,9 @@ impl Config {
             return Err("registry.username and registry.password are of no use without each other".to_owned());
         }
         if self.password.is_some() && url.scheme() == "http" && !is_loopback(&url) {
-            return Err("registry.password would be sent in the clear: registry.url has to begin with https://".to_owned());
+            return Err(
+                "registry.password would be sent in the clear: registry.url has to begin with https://".to_owned()
+            );
         }
         Ok(())
     }
@@ -214,9 +216,11 @@ mod tests {
         let open = Config { password: Some(Secret::new("p")), ..named.clone() };
         assert_eq!(open.check(), Ok(()));
         let clear = Config { url: "http://registry.example".to_owned(), ..open };
-        for (named, config) in
-            [("registry.url", Config::open("registry:8081")), ("registry.username", named), ("registry.password", clear)]
-        {
+        for (named, config) in [
+            ("registry.url", Config::open("registry:8081")),
+            ("registry.username", named),
+            ("registry.password", clear),
+        ] {
             let problem = config.check().expect_err(named);
             assert!(problem.contains(named), "{problem}");
         }

@@ -6,6 +6,7 @@ use engine_domain::{Outcome, Timestamp};
 use eventlog::Record;
 use wire::journal;
 use wire::scalar::Digest;
+use wire::stored::DecodeError;
 
 /// A place in a journal partition.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(crate) enum Read {
     Accepted(Box<Outcome>),
     /// Nothing that counts.
     Ignored,
+    /// No outcome at all: it cannot extend the chain, so it counts for nobody.
+    NoOutcome(DecodeError),
 }
 
 /// A record that cannot be judged: reading on would skip what may count.
@@ -80,8 +83,15 @@ impl Reader {
     /// [`Unreadable`], after which this reader must not go on.
     pub(crate) fn take(&mut self, record: &Record) -> Result<Read, Unreadable> {
         let unreadable = |reason| Unreadable { shard: self.shard, offset: record.offset, reason };
-        let stored: journal::Outcome =
-            wire::stored::decode(&record.value).map_err(|error| unreadable(codec::Error::Decode(error)))?;
+        let stored: journal::Outcome = match wire::stored::decode(&record.value) {
+            Ok(stored) => stored,
+            // A newer program knows whether it counts.
+            Err(error @ DecodeError::UnknownVersion { .. }) => return Err(unreadable(codec::Error::Decode(error))),
+            Err(error) => {
+                self.next = record.offset + 1;
+                return Ok(Read::NoOutcome(error));
+            }
+        };
         match self.chain.judge(stored.parent, stored.source_offset) {
             Acceptance::Accepted => {
                 let outcome = codec::outcome_from_wire(stored).map_err(unreadable)?;

@@ -137,7 +137,8 @@ impl Round {
             return Ok(ReadBack::Own { sends, operation: draft.operation, answer });
         }
         match reader.take(record)? {
-            Read::Ignored => Ok(ReadBack::Ignored),
+            // The follower of the shard keeps what is no outcome.
+            Read::Ignored | Read::NoOutcome(_) => Ok(ReadBack::Ignored),
             Read::Accepted(outcome) => {
                 let own = self.drafts.front().map(|draft| &draft.outcome);
                 let own = own.filter(|own| own.source_offset == outcome.source_offset);

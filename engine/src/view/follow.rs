@@ -1,6 +1,7 @@
 //! Tails a shard's journal, folds what was accepted into the view, and answers whoever waits for it.
 
 use super::{Progress, View};
+use crate::dead_letters::DeadLetters;
 use crate::ledger::Answered;
 use crate::ledger::waiters::{Told, Waiters};
 use crate::metrics;
@@ -27,6 +28,7 @@ pub(crate) struct Follower {
     pub(crate) reader: Reader,
     pub(crate) view: View,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) dead_letters: DeadLetters,
 }
 
 impl Follower {
@@ -62,6 +64,7 @@ impl Follower {
             match self.reader.take(record) {
                 Ok(Read::Accepted(outcome)) => accepted.push((record.offset, outcome)),
                 Ok(Read::Ignored) => {}
+                Ok(Read::NoOutcome(reason)) => self.dead_letters.outcome(self.shard, record, &reason),
                 Err(error) => {
                     // What was accepted before it counts all the same.
                     unreadable = Some(error);
@@ -69,6 +72,7 @@ impl Follower {
                 }
             }
         }
+        self.dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
         count(accepted.iter().map(|(_, outcome)| &**outcome));
         let waited_for = self.waiters.settle(accepted.iter().map(|(_, outcome)| &**outcome));
         let answers = self.fold_and_answer(accepted, waited_for);
@@ -200,9 +204,11 @@ mod tests {
         let commands: Vec<Command> = (1..).zip(bodies).map(|(number, body)| command(number, body)).collect();
         let directory = tempfile::tempdir().unwrap();
         let waiters = Arc::new(Waiters::default());
+        let log = EmbeddedLog::open(directory.path()).unwrap();
         let mut follower = Follower {
             shard: 0,
-            log: EmbeddedLog::open(directory.path()).unwrap(),
+            dead_letters: DeadLetters::of(log.clone()),
+            log,
             reader: Reader::new("test", 0, 1),
             view: View::new(1),
             waiters: Arc::clone(&waiters),

@@ -30,13 +30,32 @@ pub struct Faulty {
     rule: Mutex<Rule>,
     cut: Arc<AtomicBool>,
     held: watch::Sender<bool>,
+    rotten: Option<Rotten>,
+}
+
+/// A record whose bytes are no longer those that were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotten {
+    pub topic: &'static str,
+    pub partition: u32,
+    pub offset: u64,
+}
+
+impl Rotten {
+    fn spoil(&self, topic: &str, partition: u32, records: &mut [Record]) {
+        if (topic, partition) == (self.topic, self.partition) {
+            let spoilt = records.iter_mut().filter(|record| record.offset == self.offset);
+            spoilt.for_each(|record| record.value = bytes::Bytes::from_static(b"rotten"));
+        }
+    }
 }
 
 impl Faulty {
-    /// A log without faults.
-    pub fn new(inner: Arc<dyn Log>) -> Arc<Self> {
+    /// A log without faults, but for what is rotten.
+    pub fn new(inner: Arc<dyn Log>, rotten: Option<Rotten>) -> Arc<Self> {
         Arc::new(Self {
             inner,
+            rotten,
             rule: Mutex::new(Box::new(|_, _, _| Fate::Pass)),
             cut: Arc::default(),
             held: watch::Sender::new(true),
@@ -120,11 +139,16 @@ impl Log for Faulty {
         if self.is_cut() {
             return Box::pin(async { Err(ReadError::Failed("cut".to_owned())) });
         }
-        self.inner.read(topic, partition, from, max)
+        Box::pin(async move {
+            let mut records = self.inner.read(topic, partition, from, max).await?;
+            self.rotten.iter().for_each(|rotten| rotten.spoil(topic, partition, &mut records));
+            Ok(records)
+        })
     }
 
     fn tail(&self, topic: &str, partition: u32, from: u64) -> Box<dyn Tail> {
-        Box::new(CutTail { inner: self.inner.tail(topic, partition, from), cut: Arc::clone(&self.cut) })
+        let rotten = self.rotten.clone().filter(|rotten| (rotten.topic, rotten.partition) == (topic, partition));
+        Box::new(CutTail { inner: self.inner.tail(topic, partition, from), cut: Arc::clone(&self.cut), rotten })
     }
 
     fn end<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<u64, ReadError>> {
@@ -147,12 +171,15 @@ impl Log for Faulty {
 struct CutTail {
     inner: Box<dyn Tail>,
     cut: Arc<AtomicBool>,
+    /// One of this partition.
+    rotten: Option<Rotten>,
 }
 
 impl Tail for CutTail {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
-            let records = self.inner.next(max).await?;
+            let mut records = self.inner.next(max).await?;
+            self.rotten.iter().for_each(|rotten| rotten.spoil(rotten.topic, rotten.partition, &mut records));
             if self.cut.load(Ordering::SeqCst) { Err(ReadError::Failed("cut".to_owned())) } else { Ok(records) }
         })
     }

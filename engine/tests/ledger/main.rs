@@ -4,6 +4,7 @@
 
 mod absent;
 mod crashes;
+mod dead_letters;
 mod faulty;
 mod legs;
 mod operations;

@@ -120,7 +120,7 @@ async fn another_ledger_or_number_of_shards_is_refused() {
     two_users(&running).await;
     running.stop().await;
     for other in [Settings { ledger: "other".to_owned(), ..settings() }, Settings { shards: 5, ..settings() }] {
-        let log = Faulty::new(Arc::clone(&bed.log) as Arc<dyn Log>);
+        let log = Faulty::new(Arc::clone(&bed.log) as Arc<dyn Log>, None);
         let duties = Duties::all(other.shards);
         match Ledger::open(log, other, Readiness::new(), duties).await {
             Err(error @ OpenError::OtherLedger { .. }) => {
@@ -145,7 +145,7 @@ async fn commands_that_were_lost_are_not_taken_for_decided() {
         let journal = journal.into_iter().map(|record| NewRecord::of(record.value)).collect();
         other.log.append(JOURNAL, shard, journal).await.expect("appended");
     }
-    let log = Faulty::new(Arc::clone(&other.log) as Arc<dyn Log>);
+    let log = Faulty::new(Arc::clone(&other.log) as Arc<dyn Log>, None);
     match Ledger::open(log, settings(), Readiness::new(), Duties::all(SHARDS)).await {
         Err(error @ OpenError::CommandsLost { end: 0, .. }) => {
             assert!(error.to_string().contains("billing.commands was made anew"), "{error}");

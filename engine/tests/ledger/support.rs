@@ -1,6 +1,6 @@
 //! A ledger to be started, stopped and killed, and commands in few words.
 
-use crate::faulty::Faulty;
+use crate::faulty::{Faulty, Rotten};
 use engine::ledger::{Answered, Duties, Ledger, Settings, Submitted};
 use engine_domain::command::{ChangeAccount, CreateAccount, LimitChange, Move, MoveKind, Refund};
 use engine_domain::{
@@ -35,6 +35,8 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// A log in a temporary directory, and what is started on it.
 pub struct Bed {
     pub log: Arc<EmbeddedLog>,
+    /// What whoever is started reads as something else than was written.
+    pub rotten: Option<Rotten>,
     _directory: TempDir,
 }
 
@@ -55,7 +57,7 @@ pub fn settings() -> Settings {
 impl Bed {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        Self { log: EmbeddedLog::open(directory.path()).expect("a log"), _directory: directory }
+        Self { log: EmbeddedLog::open(directory.path()).expect("a log"), rotten: None, _directory: directory }
     }
 
     /// As [`Bed::start`], for tests with one start only: the bed goes with the ledger.
@@ -71,7 +73,7 @@ impl Bed {
 
     /// As [`Bed::start`], with these shards to decide on.
     pub async fn start_with(&self, duties: Duties) -> Running {
-        let log = Faulty::new(Arc::clone(&self.log) as Arc<dyn Log>);
+        let log = Faulty::new(Arc::clone(&self.log) as Arc<dyn Log>, self.rotten.clone());
         let readiness = Readiness::new();
         let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone(), duties);
         let ledger = ledger.await.expect("the ledger opens");

@@ -294,9 +294,8 @@ fn read<T>(
             Some(Ok(message)) => {
                 deadline = clock::now() + STRETCH_PATIENCE;
                 let next = u64::try_from(message.offset()).unwrap_or(0) + 1;
-                let of = |stretch: &Stretch| {
-                    stretch.topic == message.topic() && stretch.partition == message.partition()
-                };
+                let of =
+                    |stretch: &Stretch| stretch.topic == message.topic() && stretch.partition == message.partition();
                 let Some(index) = stretches.iter().position(of) else { continue };
                 if next <= stretches[index].end {
                     taken.extend(take(&message));

@@ -9,6 +9,7 @@
 //! | [`ingest`] | the fronts' connections, the writer of `cutover.exchanges` |
 //! | [`appending`] | appends that end in certainty |
 //! | [`start`] | the fold of the past |
+//! | [`dead_letters`] | keeps records that are no exchanges |
 //! | [`operators`], [`meter`] | the listener for operators, and what is counted |
 //!
 //! Invariants: nothing is acknowledged to a front before it is durable; a leg is sent only after the record that
@@ -18,6 +19,7 @@
 mod appending;
 mod calls;
 mod config;
+mod dead_letters;
 mod delivery;
 mod ingest;
 mod meter;
@@ -69,7 +71,7 @@ pub enum Error {
     /// The log did not take records until the relay had to stop; they are shipped, or done, again.
     #[error(transparent)]
     Append(AppendError),
-    /// A record cannot be read; it is never skipped.
+    /// A newer program wrote a record, or what this relay wrote is damaged; it is never skipped.
     #[error("{topic} at offset {offset}: {reason}")]
     Unreadable {
         /// The topic.
@@ -197,6 +199,7 @@ impl Parts {
         let writer = writer::run(appending(shadow::TOPIC, from.shadows), start.head.digest(), queue);
         let shell = Shell {
             delivery: start.delivery,
+            dead_letters: start.dead_letters,
             head: start.head,
             calls: Calls::new(&self.config),
             log: self.log,

@@ -5,6 +5,7 @@
 
 use super::appending::{PARTITION, keyed};
 use super::calls::Calls;
+use super::dead_letters::DeadLetters;
 use super::delivery::answer::Answer;
 use super::delivery::exchanges::ExchangeId;
 use super::delivery::resolve::Finding;
@@ -21,11 +22,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use wire::chain::Head;
 use wire::control::KnownTransaction;
-use wire::exchange::ExchangeRecord;
 use wire::rollout::{RolloutBody, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::{ShadowBody, ShadowRecord};
-use wire::stored::{decode, encode};
+use wire::stored::encode;
 use wire::{exchange, rollout, shadow};
 
 /// Records folded before the decisions are asked what to do.
@@ -68,6 +68,7 @@ pub(super) struct Offsets {
 /// The decisions and everything they act through.
 pub(super) struct Shell {
     pub delivery: Delivery,
+    pub dead_letters: DeadLetters,
     /// The end of the chain of `cutover.shadows` as far as it was folded.
     pub head: Head,
     pub calls: Calls,
@@ -133,8 +134,8 @@ impl Shell {
 
     fn take_exchanges(&mut self, page: Option<Page>) -> Result<(), Error> {
         for record in whole(page)? {
-            let taken: ExchangeRecord = decode(&record.value).map_err(unreadable(exchange::TOPIC, record.offset))?;
-            self.delivery.take_exchange(record.offset, Timestamp(record.at_micros), taken);
+            let exchange = self.dead_letters.exchange(&record)?;
+            self.delivery.take_exchange(record.offset, Timestamp(record.at_micros), exchange);
         }
         Ok(())
     }

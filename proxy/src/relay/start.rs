@@ -2,6 +2,7 @@
 //! before what it follows from, up to where they end now.
 
 use super::appending::PARTITION;
+use super::dead_letters::DeadLetters;
 use super::delivery::{Delivery, Rules};
 use super::ingest::Shipped;
 use super::{Config, Error};
@@ -12,7 +13,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::chain::Head;
-use wire::exchange::ExchangeRecord;
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowRecord;
 use wire::stored::{DecodeError, decode};
@@ -37,9 +37,11 @@ pub(super) struct Start {
     pub rollout: u64,
     /// How far each front has shipped.
     pub shipped: Shipped,
+    /// Keeps what is no exchange.
+    pub dead_letters: DeadLetters,
 }
 
-/// A record that cannot be read stops the relay: it is never skipped.
+/// A record that the relay cannot do without stops it: it is never skipped.
 pub(super) fn unreadable(topic: &'static str, offset: u64) -> impl FnOnce(DecodeError) -> Error {
     move |reason| Error::Unreadable { topic, offset, reason }
 }
@@ -106,6 +108,7 @@ async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Result<Start, E
         shadows: 0,
         rollout: 0,
         shipped: Shipped::new(),
+        dead_letters: DeadLetters::of(log),
     };
     let mut changes = Pages::to_the_end(&**log, rollout::TOPIC).await?;
     while changes.peek(&**log).await?.is_some() {
@@ -141,9 +144,11 @@ impl Start {
     }
 
     fn take_exchange(&mut self, record: &Record) -> Result<(), Error> {
-        let exchange: ExchangeRecord = decode(&record.value).map_err(unreadable(exchange::TOPIC, record.offset))?;
-        let last = self.shipped.entry(exchange.front.clone()).or_default();
-        *last = (*last).max((exchange.boot, exchange.sequence));
+        let exchange = self.dead_letters.exchange(record)?;
+        if let Some(exchange) = &exchange {
+            let last = self.shipped.entry(exchange.front.clone()).or_default();
+            *last = (*last).max((exchange.boot, exchange.sequence));
+        }
         self.exchanges = record.offset + 1;
         self.delivery.take_exchange(record.offset, Timestamp(record.at_micros), exchange);
         Ok(())

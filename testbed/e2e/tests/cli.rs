@@ -45,6 +45,9 @@ fn usage_errors_exit_with_2_and_say_what_to_do() {
         (&["rollout", "set", "banana", "--reason", "test"], "banana"),
         (&["rollout", "set", "banana", "--dry-run"], "banana"),
         (&["rollout", "set", "9999999999999999999999999999", "--reason", "test"], "from 0 to 100"),
+        (&["dlq", "show", "nonsense"], "topic/partition/offset"),
+        (&["dlq", "drop", "billing.commands/0/1"], "--reason"),
+        (&["dlq", "list"], "--engine-control"),
         (&["log", "tail", "nonsense.topic", "--comparator", "http://127.0.0.1:1"], "nonsense.topic"),
     ];
     for (arguments, said) in cases {
@@ -172,6 +175,8 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
         &["discrepancies", "list"],
         &["reconcile", "run", "--reason", "test"],
         &["reconcile", "show"],
+        &["dlq", "list"],
+        &["dlq", "list", "--all"],
         &["log", "tail", "cutover.rollout"],
         &["log", "tail", "billing.journal"],
         &["audit", "verify", "--ledger"],
@@ -202,6 +207,12 @@ async fn a_running_system_answers_every_verb_and_keeps_its_directories_to_itself
     let (code, _, stderr) = with_config(&["log", "tail", "cutover.rollout", "--partition", "99"]);
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("has no partition 99: it has 0 to 0"), "{stderr}");
+    let (code, _, stderr) = with_config(&["dlq", "show", "billing.commands/0/99"]);
+    assert!(code == 1 && stderr.contains("no dead letter billing.commands/0/99"), "{code} {stderr}");
+    let (code, _, stderr) = with_config(&["dlq", "drop", "billing.commands/0/99", "--reason", "test"]);
+    assert!(code == 1 && stderr.contains("DeadLetterNotFound"), "{code} {stderr}");
+    let (code, _, stderr) = with_config(&["dlq", "drop", "cutover.exchanges/0/1", "--reason", "test"]);
+    assert!(code == 2 && stderr.contains("discrepancies"), "{code} {stderr}");
     let (code, stdout, _) = with_config(&["audit", "verify", "-o", "json"]);
     let chains: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(code == 0 && chains[0]["knownEnd"] == chains[0]["head"], "the comparator's ends are looked for: {chains}");

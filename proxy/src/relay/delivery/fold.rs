@@ -17,19 +17,25 @@ use wire::stored::DecodeError;
 use wire::words::{Class, Mode, Single, System};
 
 impl Delivery {
-    /// Folds a record of `cutover.exchanges` that the log took at `at`.
-    pub fn take_exchange(&mut self, offset: u64, at: Timestamp, record: ExchangeRecord) {
+    /// Folds a record of `cutover.exchanges` that the log took at `at`; `None` is one that is no exchange.
+    pub fn take_exchange(&mut self, offset: u64, at: Timestamp, record: Option<ExchangeRecord>) {
         self.folded = offset + 1;
         // Another leader's clock may be behind; a topic's own order stands.
         let at = at.max(self.exchange_at);
         self.exchange_at = at;
+        if let Some(record) = record {
+            self.take_front_record(Position { at, topic: Topic::Exchanges, offset }, record);
+        }
+        self.fronts.folded(self.folded);
+    }
+
+    fn take_front_record(&mut self, position: Position, record: ExchangeRecord) {
         let earlier = self.fronts.boot(&record.front);
         if self.fronts.take(&record.front, record.boot, record.sequence) {
             if record.boot > earlier {
                 // A boot that follows is the end of those before it, said or not.
                 self.end_boots(&record.front, 0, record.boot - 1);
             }
-            let position = Position { at, topic: Topic::Exchanges, offset };
             let number = record.exchange();
             match (record.body, number) {
                 (ExchangeBody::Intent(intent), Some(number)) => self.begin(number, position, record.at, intent),
@@ -41,7 +47,6 @@ impl Delivery {
                 _ => {}
             }
         }
-        self.fronts.folded(self.folded);
     }
 
     fn begin(&mut self, number: ExchangeNumber, began: Position, written: Timestamp, intent: Intent) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use wire::exchange::ExchangeRecord;
 use wire::scalar::Timestamp;
-use wire::stored::decode;
+use wire::stored::{DecodeError, decode};
 
 /// Shipments in one append: more than that many connections cannot be ahead of the log.
 const MAX_SHIPMENTS: usize = 256;
@@ -78,8 +78,10 @@ fn take_new(shipped: &mut Shipped, front: &str, boot: u64, records: Vec<(u64, By
     }
 }
 
-/// Whether a record can be one of this relay's own: of a front and number that it has taken.
+/// Whether a record cannot be another relay's: it is of a front and number that this one has taken, or no exchange.
 fn is_known(shipped: &Shipped, record: &Record) -> bool {
-    decode::<ExchangeRecord>(&record.value)
-        .is_ok_and(|record| shipped.get(&record.front).is_some_and(|last| (record.boot, record.sequence) <= *last))
+    match decode::<ExchangeRecord>(&record.value) {
+        Ok(record) => shipped.get(&record.front).is_some_and(|last| (record.boot, record.sequence) <= *last),
+        Err(error) => !matches!(error, DecodeError::UnknownVersion { .. }),
+    }
 }

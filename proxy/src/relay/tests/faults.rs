@@ -8,12 +8,14 @@ use super::rig::{
 use super::systems::applied;
 use crate::relay::Error;
 use bytes::Bytes;
-use eventlog::NewRecord;
+use eventlog::{NewRecord, Record};
 use host::net;
+use wire::dead_letter::{self, Letters};
 use wire::exchange::ExchangeBody;
 use wire::ingest::IngestFrame;
 use wire::rollout::{FrontBoot, RolloutBody, Setting};
-use wire::scalar::Percent;
+use wire::scalar::{Percent, Timestamp};
+use wire::stored::{decode, encode};
 use wire::words::{Stage, System};
 use wire::{exchange, rollout, shadow};
 
@@ -145,6 +147,43 @@ async fn a_record_that_cannot_be_read_stops_the_relay() {
         let ended = relay.end().await;
         assert!(matches!(ended, Err(Error::Unreadable { topic: at, .. }) if at == topic), "{ended:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_exchange_is_kept_as_a_dead_letter_and_holds_up_nobody() {
+    let log = log_in_shadow();
+    let garbage = [&b"abc"[..], b"", &encode(&wire::order::OrderMark::default())].map(Bytes::copy_from_slice);
+    log.put(exchange::TOPIC, garbage.iter().cloned().map(NewRecord::of).collect());
+    let running = relay(&log).await;
+    let mut front = Front::connect(&running).await;
+    let first = front.applied(transfer(System::Legacy, 1), &applied("L-1", "from-1", "to-1")).await;
+    concluded(&log, first).await;
+    // Also when it comes later, between what a front ships.
+    log.put(exchange::TOPIC, vec![NewRecord::of(Bytes::from_static(b"later"))]);
+    let second = front.applied(transfer(System::Legacy, 2), &applied("L-2", "from-2", "to-2")).await;
+    concluded(&log, second).await;
+    let letters = |records: &[Record]| {
+        let mut letters = Letters::default();
+        for record in records {
+            letters.take(Timestamp(record.at_micros), decode(&record.value).unwrap());
+        }
+        (letters.iter().count() == 4).then_some((letters, records.len()))
+    };
+    let (found, _) = log.until(dead_letter::TOPIC, "four letters", letters).await;
+    let kept: Vec<_> = found.iter().map(|(_, letter)| letter.bytes.clone().unwrap().0).collect();
+    assert_eq!(kept[..3], garbage.map(|bytes| bytes.to_vec()));
+    assert_eq!(kept[3], b"later");
+    running.stop().await.unwrap();
+    // A restart meets them again, and keeps none twice.
+    let again = relay(&log).await;
+    let mut front = Front::silent(&again, "front-a", 2).await;
+    front.greet(1, super::rig::TOKEN).await;
+    let third = front.applied(transfer(System::Legacy, 3), &applied("L-3", "from-3", "to-3")).await;
+    concluded(&log, third).await;
+    log.put(exchange::TOPIC, vec![NewRecord::of(Bytes::from_static(b"last"))]);
+    let five = |records: &[Record]| (records.len() >= 5).then_some(records.len());
+    assert_eq!(log.until(dead_letter::TOPIC, "the fifth letter", five).await, 5);
+    again.stop().await.unwrap();
 }
 
 #[tokio::test]

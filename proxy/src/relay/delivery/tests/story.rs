@@ -143,7 +143,7 @@ impl Story {
     /// Folds the next record of the exchanges.
     pub fn fold_one(&mut self) -> bool {
         let Some((at, record)) = self.exchanges.get(self.folded) else { return false };
-        self.delivery.take_exchange(self.folded as u64, Timestamp(*at), record.clone());
+        self.delivery.take_exchange(self.folded as u64, Timestamp(*at), Some(record.clone()));
         self.folded += 1;
         true
     }
@@ -241,7 +241,7 @@ impl Story {
             let next_shadow = self.shadows.get(shadow);
             match self.exchanges.get(exchange) {
                 Some((at, record)) if next_shadow.is_none_or(|(shadow, _)| at < shadow) => {
-                    self.delivery.take_exchange(exchange as u64, Timestamp(*at), record.clone());
+                    self.delivery.take_exchange(exchange as u64, Timestamp(*at), Some(record.clone()));
                     exchange += 1;
                 }
                 _ => {

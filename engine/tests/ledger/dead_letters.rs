@@ -1,0 +1,134 @@
+//! What could not be processed is kept, holds up nobody, and can be settled.
+
+use crate::faulty::Rotten;
+use crate::support::*;
+use engine::dead_letters::{Refused, Settlement};
+use eventlog::{Log, NewRecord, Record};
+use wire::dead_letter::{DeadLetterEvent, Letters, Origin, TOPIC};
+use wire::journal::{COMMANDS, JOURNAL};
+use wire::scalar::Timestamp;
+
+const SHARD: u32 = 4;
+
+/// The letters, once there are so many.
+async fn letters(log: &dyn Log, count: u64) -> Letters {
+    let enough = async {
+        let mut tail = log.tail(TOPIC, 0, 0);
+        let mut letters = Letters::default();
+        let mut taken = 0;
+        while taken < count {
+            for record in tail.next(100).await.expect("readable") {
+                taken += 1;
+                letters.take(Timestamp(record.at_micros), wire::stored::decode(&record.value).expect("a letter"));
+            }
+        }
+        letters
+    };
+    within("dead letters", enough).await
+}
+
+fn origin(topic: &str, offset: u64) -> Origin {
+    Origin { topic: topic.to_owned(), partition: SHARD, offset }
+}
+
+async fn one_user(running: &Running) -> String {
+    let here = on_shard(SHARD, "user");
+    running.create(external("world")).await;
+    running.create(user(&here)).await;
+    here
+}
+
+#[tokio::test]
+async fn a_command_that_is_none_is_kept_once_with_its_bytes() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    let offset = bed.log.append(COMMANDS, SHARD, vec![NewRecord::of(b"abc".to_vec())]).await.expect("appended");
+    assert_eq!(running.transact(topup("after", "world", &here, "1")).await.status, "completed");
+    let found = letters(&*bed.log, 1).await;
+    let letter = found.get(&origin(COMMANDS, offset)).expect("the letter of the command");
+    assert_eq!(letter.bytes.as_ref().map(|bytes| &*bytes.0), Some(&b"abc"[..]));
+    running.stop().await;
+    // Whoever starts meets it again, and another one keeps a second letter only of a second command.
+    let again = bed.start().await;
+    let second = bed.log.append(COMMANDS, SHARD, vec![NewRecord::of(b"def".to_vec())]).await.expect("appended");
+    let found = letters(&*bed.log, 2).await;
+    assert!(found.get(&origin(COMMANDS, second)).is_some());
+    assert_eq!(bed.log.end(TOPIC, 0).await, Ok(2));
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_record_that_is_none_is_ignored_by_everybody_and_kept() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    let command = bed.log.read(COMMANDS, SHARD, 0, 1).await.expect("readable")[0].value.to_vec();
+    for garbage in [b"".to_vec(), b"abc".to_vec(), command] {
+        bed.log.append(JOURNAL, SHARD, vec![NewRecord::of(garbage)]).await.expect("appended");
+        let key = format!("k-{}", host::random::token());
+        assert_eq!(running.transact(topup(&key, "world", &here, "1")).await.status, "completed");
+    }
+    assert_eq!(running.readiness.reasons(), Vec::<String>::new());
+    letters(&*bed.log, 3).await;
+    running.stop().await;
+    let again = bed.start().await;
+    assert_eq!(again.balance(&here).await, "3");
+    again.check_conservation();
+    assert_eq!(again.readiness.reasons(), Vec::<String>::new());
+    again.stop().await;
+    assert_eq!(bed.log.end(TOPIC, 0).await, Ok(3), "a restart keeps none twice");
+}
+
+#[tokio::test]
+async fn an_outcome_that_rotted_is_decided_again_to_the_same_bytes() {
+    let mut bed = Bed::new();
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    for number in 1..=5 {
+        running.transact(topup(&format!("k-{number}"), "world", &here, "1")).await;
+    }
+    running.stop().await;
+    let written = bed.log.read(JOURNAL, SHARD, 0, 100).await.expect("readable");
+    bed.rotten = Some(Rotten { topic: JOURNAL, partition: SHARD, offset: 2 });
+    let running = bed.start().await;
+    assert_eq!(running.balance(&here).await, "5");
+    running.check_conservation();
+    running.stop().await;
+    // What came after it extended it, so that is ignored, too: all of it stands there a second time.
+    let again = bed.log.read(JOURNAL, SHARD, written.len() as u64, 100).await.expect("readable");
+    let bytes = |records: &[Record]| -> Vec<_> { records.iter().map(|record| record.value.clone()).collect() };
+    assert_eq!(bytes(&again), bytes(&written[2..]));
+}
+
+#[tokio::test]
+async fn letters_are_redriven_when_they_can_be_read_and_dropped_at_any_time() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    let garbage = bed.log.append(COMMANDS, SHARD, vec![NewRecord::of(b"abc".to_vec())]).await.expect("appended");
+    let garbage = origin(COMMANDS, garbage);
+    letters(&*bed.log, 1).await;
+    // One that an earlier program could not read, and this one can.
+    let readable = origin(COMMANDS, 1_000);
+    let command = engine::codec::encode_command(&topup("redriven", "world", &here, "7"));
+    let letter = wire::dead_letter::DeadLetter::found(readable.clone(), &"a bug", Some(command));
+    let record = NewRecord::of(wire::stored::encode(&letter));
+    bed.log.append(TOPIC, 0, vec![record]).await.expect("appended");
+
+    let settle = async |origin: &Origin, what| {
+        running.ledger.dead_letters().settle(origin, what, "ops".to_owned(), "why".to_owned()).await
+    };
+    let refused = settle(&garbage, Settlement::Redrive).await;
+    assert!(matches!(refused, Err(Refused::NotRedrivable { .. })), "{refused:?}");
+    let settled = settle(&readable, Settlement::Redrive).await.expect("it can be read");
+    assert!(matches!(settled.settled, Some((_, DeadLetterEvent::Redriven { .. }))), "{settled:?}");
+    assert_eq!(running.balance(&here).await, "7");
+    let twice = settle(&readable, Settlement::Redrive).await;
+    assert_eq!(twice, Err(Refused::Settled(readable)));
+    let settled = settle(&garbage, Settlement::Drop).await.expect("any can be dropped");
+    assert!(matches!(settled.settled, Some((_, DeadLetterEvent::Dropped { .. }))), "{settled:?}");
+    let nowhere = origin(COMMANDS, 2_000);
+    assert_eq!(settle(&nowhere, Settlement::Drop).await, Err(Refused::NotFound(nowhere)));
+    running.stop().await;
+}
