@@ -357,9 +357,16 @@ pub enum TopicsCommand {
         /// Make nothing: only say what differs
         #[arg(long)]
         dry_run: bool,
+        /// Also give the principals of [principals] the rights that they need
+        #[arg(long)]
+        acls: bool,
     },
     /// Name each topic and setting that is not as it has to be
-    Check,
+    Check {
+        /// Also name the rights that the principals of [principals] lack
+        #[arg(long)]
+        acls: bool,
+    },
 }
 
 /// `crossfade dlq …`

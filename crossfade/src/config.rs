@@ -14,6 +14,7 @@ pub use targets::{Targets, targets};
 
 use crate::cli::Global;
 use crate::client::{Exit, Failure};
+use crate::topics::Principals;
 use eventlog::kafka::Connection;
 use host::secret::Secret;
 use overrides::Overrides;
@@ -33,6 +34,8 @@ pub struct File {
     pub kafka: Option<Connection>,
     /// The schema registry of the cluster's public events.
     pub registry: Option<engine::registry::Config>,
+    /// Whom the cluster knows the parts as.
+    pub principals: Option<Principals>,
     /// The front.
     pub front: Option<proxy::front::Config>,
     /// The relay.
@@ -98,6 +101,9 @@ impl File {
         self.check_places()?;
         if let Some(registry) = &self.registry {
             checked(registry.check())?;
+        }
+        if let Some(principals) = &self.principals {
+            checked(principals.check())?;
         }
         if let Some(kafka) = &self.kafka {
             checked(kafka.check())?;

@@ -1,7 +1,10 @@
-//! Every topic of a ledger in Kafka: what parts demand of them, and what `crossfade topics` makes and checks.
+//! Every topic of a ledger in Kafka, and who may do what with it: what parts demand, and what `crossfade topics` makes
+//! and checks.
 
-use eventlog::kafka::TopicSpec;
-use wire::{dead_letter, decision, exchange, order, rollout, shadow};
+use eventlog::kafka::acls::{Grant, On, To};
+use eventlog::kafka::{READER_GROUP, TopicSpec};
+use serde::{Deserialize, Serialize};
+use wire::{avro, dead_letter, decision, exchange, order, rollout, shadow};
 
 /// Exchanges, shadows and their order are kept this long (DESIGN 3.1): longer than a cutover's step, and than any
 /// dispute about it.
@@ -25,4 +28,91 @@ pub fn all(shards: u32) -> Vec<TopicSpec> {
     // Both keep what they cannot process in the same topic.
     all.extend(of_cutover().into_iter().filter(|spec| spec.name != dead_letter::TOPIC));
     all
+}
+
+/// Whom the cluster knows the parts as, for `crossfade topics --acls`. Parts that share a principal have the rights of all
+/// of them.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Principals {
+    /// The engines.
+    pub engine: Option<String>,
+    /// The relay.
+    pub relay: Option<String>,
+    /// The comparator.
+    pub comparator: Option<String>,
+    /// Programs that read the public events.
+    pub consumers: Vec<String>,
+}
+
+/// Groups of consumers of public events begin so, after the prefix of the ledger.
+const CONSUMERS_GROUPS: &str = "events-";
+
+impl Principals {
+    /// Finds what the cluster would never match.
+    ///
+    /// # Errors
+    /// One line that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let named = [("engine", &self.engine), ("relay", &self.relay), ("comparator", &self.comparator)];
+        let parts = named.into_iter().filter_map(|(key, principal)| Some((key, principal.as_ref()?)));
+        let all = parts.chain(self.consumers.iter().map(|principal| ("consumers", principal)));
+        for (key, principal) in all {
+            if principal.split_once(':').is_none_or(|(kind, name)| kind.is_empty() || name.is_empty()) {
+                return Err(format!(
+                    "principals.{key} has to be a kind and a name, such as User:billing, not `{principal}`"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The least that each has to be allowed.
+    pub fn grants(&self) -> Vec<Grant> {
+        let mut all = Grants(Vec::new());
+        if let Some(engine) = &self.engine {
+            for topic in engine::topic_specs(1) {
+                all.topic(engine, &topic.name, &[To::Read, To::Write, To::SeeSettings]);
+            }
+            for group in engine::GROUPS {
+                all.add(engine, On::Group(group.to_owned()), To::Read);
+            }
+            all.add(engine, On::Group(READER_GROUP.to_owned()), To::Read);
+        }
+        let both = [(&self.relay, &RELAY[..]), (&self.comparator, &COMPARATOR[..])];
+        for (principal, writes) in
+            both.into_iter().filter_map(|(principal, writes)| Some((principal.as_ref()?, writes)))
+        {
+            for topic in of_cutover() {
+                all.topic(principal, &topic.name, &[To::Read, To::SeeSettings]);
+            }
+            writes.iter().for_each(|topic| all.topic(principal, topic, &[To::Write]));
+            all.add(principal, On::Group(READER_GROUP.to_owned()), To::Read);
+        }
+        for consumer in &self.consumers {
+            avro::TOPICS.iter().for_each(|(topic, _)| all.topic(consumer, topic, &[To::Read]));
+            all.add(consumer, On::GroupsOf(CONSUMERS_GROUPS.to_owned()), To::Read);
+        }
+        all.0
+    }
+}
+
+/// What the relay writes; `drained` goes to the rollout.
+const RELAY: [&str; 4] = [exchange::TOPIC, shadow::TOPIC, rollout::TOPIC, dead_letter::TOPIC];
+/// What the comparator writes.
+const COMPARATOR: [&str; 3] = [rollout::TOPIC, decision::TOPIC, order::TOPIC];
+
+struct Grants(Vec<Grant>);
+
+impl Grants {
+    fn topic(&mut self, principal: &str, topic: &str, to: &[To]) {
+        to.iter().for_each(|to| self.add(principal, On::Topic(topic.to_owned()), *to));
+    }
+
+    fn add(&mut self, principal: &str, on: On, to: To) {
+        let grant = Grant { principal: principal.to_owned(), on, to };
+        if !self.0.contains(&grant) {
+            self.0.push(grant);
+        }
+    }
 }

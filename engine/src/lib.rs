@@ -34,4 +34,4 @@ pub mod view;
 
 pub use config::Config;
 pub use publisher::registry;
-pub use service::{Bound, Cluster, Error, bind, check, topic_specs};
+pub use service::{Bound, Cluster, Error, GROUPS, bind, check, topic_specs};

@@ -31,6 +31,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const MAX_SHARDS: u32 = 1024;
 /// The group in which engines share the shards.
 const GROUP: &str = "crossfade-engine";
+/// Every consumer group that an engine uses, without the prefix of the ledger.
+pub const GROUPS: [&str; 2] = [GROUP, publisher::GROUP];
 /// Commands are kept this long: longer than any outcome may be away (DESIGN 3.1).
 const COMMANDS_DAYS: u32 = 30;
 /// How long others wait for a shard whose last public events are on their way: longer than the publisher needs to give

@@ -28,6 +28,8 @@ pub const LEGS_REOFFERED: &str = "crossfade_legs_reoffered_total";
 pub const RELAY_LAG: &str = "crossfade_relay_lag_seconds";
 /// Exchanges of which nobody knows what a system made of them, as authority or as shadow, by `system`.
 pub const UNKNOWN_UNRESOLVED: &str = "crossfade_unknown_unresolved";
+/// Records that are no exchanges and were kept as dead letters, by `source`.
+pub const DEAD_LETTERS: &str = "crossfade_dead_letters_total";
 
 /// Says what the front's metrics mean. What never happened is shown as 0.
 pub(crate) fn describe_front() {
@@ -43,9 +45,6 @@ pub(crate) fn describe_front() {
     describe_gauge!(ROLLOUT_STAGE, "1 for the stage in force, 0 for the others");
     counter!(CAPTURE_GAPS).increment(0);
 }
-
-/// Records that are no exchanges and were kept as dead letters (counter: `source`).
-pub const DEAD_LETTERS: &str = "crossfade_dead_letters_total";
 
 /// Says what the relay's metrics mean. What never happened is shown as 0.
 pub(crate) fn describe_relay() {

@@ -3,6 +3,8 @@
 # shellcheck shell=bash disable=SC2154
 
 passwords=$home/passwords
+# Who the brokers know: one who may do everything, one for each part, and one who may do nothing.
+kafka_users=(admin crossfade engine relay comparator consumer nobody)
 
 kafka_download() {
   [ -s "$lib/kafka/done" ] && return
@@ -14,17 +16,18 @@ kafka_download() {
 password() { sed -n "s/^$1=//p" "$passwords"; }
 
 make_passwords() {
-  [ -s "$passwords" ] && return
   local user
-  for user in admin crossfade nobody postgres; do echo "$user=$(openssl rand -hex 12)"; done >"$passwords.new"
-  chmod 600 "$passwords.new"
-  mv "$passwords.new" "$passwords"
+  touch "$passwords"
+  chmod 600 "$passwords"
+  for user in "${kafka_users[@]}" postgres; do
+    grep -q "^$user=" "$passwords" || echo "$user=$(openssl rand -hex 12)" >>"$passwords"
+  done
 }
 
 # Who may come in, and how he says who he is. The tokens of OAUTHBEARER are not signed here: trials only.
 logins() {
   local plain="org.apache.kafka.common.security.plain.PlainLoginModule required" user
-  for user in admin crossfade nobody; do plain="$plain user_$user=\"$(password "$user")\""; done
+  for user in "${kafka_users[@]}"; do plain="$plain user_$user=\"$(password "$user")\""; done
   echo "listener.name.$1.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512,OAUTHBEARER"
   echo "listener.name.$1.plain.sasl.jaas.config=$plain;"
   echo "listener.name.$1.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -89,7 +92,7 @@ broker_format() {
   say "formatting broker $n"
   mkdir -p "$home/broker-$n"
   local scram=() user
-  for user in admin crossfade nobody; do
+  for user in "${kafka_users[@]}"; do
     scram+=(--add-scram "SCRAM-SHA-512=[name=$user,password=$(password "$user")]")
   done
   java -cp "$lib/kafka/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=error kafka.tools.StorageTool \
@@ -102,7 +105,7 @@ broker_start() {
   properties "$n" >"$home/broker-$n.properties"
   broker_format "$n"
   launch "broker-$n" java -Xms640m -Xmx640m -Xmn256m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
-    -javaagent:"$lib/kafka/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:$(port "jmx-$n"):$here/jmx.yml" \
+    -javaagent:"$lib/kafka/jmx_prometheus_javaagent-1.0.1.jar=127.0.0.1:$(port "jmx-$n"):$root/dashboards/kafka-jmx.yml" \
     -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.showDateTime=true \
     -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS \
     -cp "$lib/kafka/*" kafka.Kafka "$home/broker-$n.properties"
@@ -143,8 +146,9 @@ kafka_env() {
   put CROSSFADE_TRIAL_KAFKA_JMX "$(addresses jmx)"
   put CROSSFADE_TRIAL_KAFKA_CA "$tls/ca.pem"
   put CROSSFADE_TRIAL_KAFKA_FOREIGN_CA "$tls/foreign-ca.pem"
+  put CROSSFADE_TRIAL_TLS_IDENTITY "$tls/broker-store.pem"
   put CROSSFADE_TRIAL_KAFKA_USER crossfade
   put CROSSFADE_TRIAL_KAFKA_PASSWORD "$(password crossfade)"
-  put CROSSFADE_TRIAL_KAFKA_ADMIN_PASSWORD "$(password admin)"
-  put CROSSFADE_TRIAL_KAFKA_NOBODY_PASSWORD "$(password nobody)"
+  local user
+  for user in "${kafka_users[@]}"; do put "CROSSFADE_TRIAL_KAFKA_${user^^}_PASSWORD" "$(password "$user")"; done
 }

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use toml::de::Error;
 
 /// Sections that environment variables reach into.
-const SECTIONS: [&str; 9] = ["kafka", "registry", "log", "front", "relay", "engine", "comparator", "legacy", "client"];
+const SECTIONS: [&str; 10] =
+    ["kafka", "registry", "principals", "log", "front", "relay", "engine", "comparator", "legacy", "client"];
 
 /// The variables that override keys.
 #[derive(Debug, Default)]

@@ -34,7 +34,7 @@ use std::time::Duration;
 use wire::avro::{self, TOPICS};
 
 /// The name under which checkpoints are kept.
-const GROUP: &str = "crossfade-publisher";
+pub(crate) const GROUP: &str = "crossfade-publisher";
 /// After a registry that gave no ids.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// The same trouble with the registry is said this often at most.

@@ -136,32 +136,50 @@ impl Registry {
         let mut ids = Ids::new();
         for version in &VERSIONS {
             let subject = subject(&format!("{prefix}{}", version.topic));
-            self.demand_compatibility(&subject, version).await?;
+            self.demand_compatibility(&subject).await?;
             ids.insert((version.topic, version.version), self.id(&subject, version).await?);
         }
         Ok(ids)
     }
 
     /// Whatever is registered from now on has to read what is there.
-    async fn demand_compatibility(&self, subject: &str, version: &Version) -> Result<(), Error> {
-        let path = format!("config/{subject}");
-        let (status, answer) = self.ask(self.request(Method::GET, &path)).await?;
-        let level = answer["compatibilityLevel"].as_str();
-        if status.is_success() && level.is_some_and(|level| STRICTER.contains(&level)) {
+    async fn demand_compatibility(&self, subject: &str) -> Result<(), Error> {
+        if self.is_compatible(subject).await? {
             return Ok(());
         }
-        let change = self.request(Method::PUT, &path).json(&json!({ "compatibility": COMPATIBILITY }));
-        let (status, answer) = self.ask(change).await?;
-        if status.is_success() { Ok(()) } else { Err(self.refusal(subject, version, status, &answer)) }
+        let change = self.request(Method::PUT, &format!("config/{subject}"));
+        let (status, answer) = self.ask(change.json(&json!({ "compatibility": COMPATIBILITY }))).await?;
+        // Another engine that starts now wants the same, and one of the two is told that it is there already.
+        if status.is_success() || self.is_compatible(subject).await? {
+            return Ok(());
+        }
+        Err(self.failure(status, &answer))
+    }
+
+    async fn is_compatible(&self, subject: &str) -> Result<bool, Error> {
+        let (status, answer) = self.ask(self.request(Method::GET, &format!("config/{subject}"))).await?;
+        let level = answer["compatibilityLevel"].as_str();
+        Ok(status.is_success() && level.is_some_and(|level| STRICTER.contains(&level)))
     }
 
     async fn id(&self, subject: &str, version: &Version) -> Result<u32, Error> {
-        let request = self.request(Method::POST, &format!("subjects/{subject}/versions"));
-        let (status, answer) = self.ask(request.json(&json!({ "schema": version.text, "schemaType": "AVRO" }))).await?;
-        let id = answer["id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        match (status.is_success(), id) {
-            (true, Some(id)) => Ok(id),
-            _ => Err(self.refusal(subject, version, status, &answer)),
+        let schema = json!({ "schema": version.text, "schemaType": "AVRO" });
+        let id_in = |answer: &Value| answer["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let register = self.request(Method::POST, &format!("subjects/{subject}/versions"));
+        let (status, answer) = self.ask(register.json(&schema)).await?;
+        if let (true, Some(id)) = (status.is_success(), id_in(&answer)) {
+            return Ok(id);
+        }
+        // Here, too, another engine can have been quicker: then it is there.
+        let look_up = self.request(Method::POST, &format!("subjects/{subject}"));
+        let (found, there) = self.ask(look_up.json(&schema)).await?;
+        match (found.is_success(), id_in(&there), status) {
+            (true, Some(id), _) => Ok(id),
+            (_, _, StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) => {
+                let (subject, version) = (subject.to_owned(), version.version);
+                Err(Error::Refused { subject, version, reason: reason(status, &answer) })
+            }
+            _ => Err(self.failure(status, &answer)),
         }
     }
 
@@ -191,18 +209,18 @@ impl Registry {
         Ok((status, json))
     }
 
-    fn refusal(&self, subject: &str, version: &Version, status: StatusCode, answer: &Value) -> Error {
-        let said = answer["message"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
-        let reason = format!("{status} {}", said.chars().take(MAX_SHOWN).collect::<String>());
-        let url = self.config.url.clone();
+    fn failure(&self, status: StatusCode, answer: &Value) -> Error {
+        let (url, reason) = (self.config.url.clone(), reason(status, answer));
         match status {
-            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
-                Error::Refused { subject: subject.to_owned(), version: version.version, reason }
-            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Forbidden { url, reason },
             _ => Error::Unreachable { url, reason },
         }
     }
+}
+
+fn reason(status: StatusCode, answer: &Value) -> String {
+    let said = answer["message"].as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    format!("{status} {}", said.chars().take(MAX_SHOWN).collect::<String>())
 }
 
 #[cfg(test)]
@@ -224,5 +242,34 @@ mod tests {
             let problem = config.check().expect_err(named);
             assert!(problem.contains(named), "{problem}");
         }
+    }
+
+    /// A registry that another engine was told the same a moment ago.
+    async fn registry_that_was_told() -> (String, host::task::Shutdown) {
+        use axum::routing::{get, post};
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let level = move || async move {
+            // Not yet when it is looked at first.
+            let first = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2);
+            axum::Json(json!({ "compatibilityLevel": if first { "NONE" } else { COMPATIBILITY } }))
+        };
+        let exists = || async { (StatusCode::CONFLICT, axum::Json(json!({ "message": "it exists" }))) };
+        let router = axum::Router::new()
+            .route("/config/{subject}", get(level).put(exists))
+            .route("/subjects/{subject}/versions", post(exists))
+            .route("/subjects/{subject}", post(|| async { axum::Json(json!({ "id": 7 })) }));
+        let listener = host::net::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = host::task::Shutdown::new();
+        host::task::spawn(host::http::serve_router(listener, router, shutdown.clone()));
+        (url, shutdown)
+    }
+
+    #[tokio::test]
+    async fn two_engines_may_tell_it_the_same_at_the_same_time() {
+        let (url, shutdown) = registry_that_was_told().await;
+        let ids = Registry::new(Config::open(url)).unwrap().register("p.").await.unwrap();
+        assert!(ids.len() == VERSIONS.len() && ids.values().all(|id| *id == 7), "{ids:?}");
+        shutdown.stop();
     }
 }

@@ -85,6 +85,10 @@ pub enum Sasl {
 /// is of unknown outcome.
 const DELIVERY_TIMEOUT_MS: u32 = 4_000;
 
+/// Whatever reads is called a member of this group, which it never joins; the library looks for its coordinator all the
+/// same, so that one has to be allowed to see it.
+pub const READER_GROUP: &str = "crossfade-reader";
+
 impl Connection {
     /// A cluster that asks nobody who he is: for trials.
     pub fn plain(bootstrap: impl Into<String>) -> Self {
@@ -198,7 +202,7 @@ impl Connection {
     pub(super) fn consumer(&self) -> ClientConfig {
         let mut config = self.common();
         // The library wants a name even of a consumer that never joins a group.
-        config.set("group.id", self.topic("crossfade-reader"));
+        config.set("group.id", self.topic(READER_GROUP));
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         // What is gone is an error, never a silent gap.
         config.set("auto.offset.reset", "error");

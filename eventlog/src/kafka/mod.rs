@@ -16,11 +16,13 @@
 //! | [`watch`] | gives the feed a new consumer when it stands still |
 //! | [`worker`] | a thread and a consumer whose end is waited for only so long |
 //! | [`topics`] | makes topics and checks them |
+//! | [`acls`] | gives rights and checks them |
 //!
 //! Invariants: an append is acknowledged by all replicas in sync, or of unknown outcome; batches of one process stay
 //! whole; offsets are contiguous, because there are no transactions and no compaction. What `acks=all` means: the
 //! record is in the page caches of at least `min.insync.replicas` machines, not on their disks.
 
+pub mod acls;
 mod appends;
 mod client;
 mod connection;
@@ -36,7 +38,7 @@ pub mod topics;
 mod watch;
 mod worker;
 
-pub use connection::{Connection, Sasl};
+pub use connection::{Connection, READER_GROUP, Sasl};
 pub use topics::TopicSpec;
 
 use crate::port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};

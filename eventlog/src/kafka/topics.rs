@@ -61,7 +61,7 @@ impl fmt::Display for Deviation {
 /// The cluster did not answer, or not so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Failed(String);
+pub struct Failed(pub(super) String);
 
 /// Makes the topics that are not there; answers their names in the cluster. Those that are there stay as they are.
 ///
@@ -179,19 +179,27 @@ struct Found {
 }
 
 /// A cluster that is asked, and told, about topics.
-struct Cluster<'a> {
+pub(super) struct Cluster<'a> {
     connection: &'a Connection,
-    admin: Admin,
+    admin: Arc<Admin>,
     asking: Arc<Polled>,
 }
 
 impl<'a> Cluster<'a> {
-    fn of(connection: &'a Connection) -> Result<Self, Failed> {
+    pub(super) fn of(connection: &'a Connection) -> Result<Self, Failed> {
         connection.check().map_err(Failed)?;
         let admin = connection.common().create_with_context(connection.client());
         let admin = admin.map_err(|error: KafkaError| Failed(error.to_string()))?;
         let asking = Arc::new(Polled::new(connection).map_err(Failed)?);
-        Ok(Self { connection, admin, asking })
+        Ok(Self { connection, admin: Arc::new(admin), asking })
+    }
+
+    pub(super) fn admin(&self) -> Arc<Admin> {
+        Arc::clone(&self.admin)
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.connection.bootstrap
     }
 
     fn failed(&self, error: &KafkaError) -> Failed {

@@ -5,6 +5,7 @@
 #[macro_use]
 #[path = "../../../../eventlog/tests/conformance/suite.rs"]
 mod suite;
+mod acls;
 mod conformance;
 mod feed;
 mod security;

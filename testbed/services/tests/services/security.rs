@@ -11,7 +11,7 @@ async fn refused(connection: &Connection) -> String {
     checked.expect_err("it must not be usable").to_string()
 }
 
-fn user(username: &str, password: String) -> (String, Secret) {
+pub(crate) fn user(username: &str, password: String) -> (String, Secret) {
     (username.to_owned(), Secret::new(password))
 }
 
@@ -20,7 +20,7 @@ fn crossfade() -> (String, Secret) {
 }
 
 /// The cluster by its listener with TLS and SASL.
-fn secured(prefix: &str, sasl: Sasl) -> Connection {
+pub(crate) fn secured(prefix: &str, sasl: Sasl) -> Connection {
     Connection {
         bootstrap: variable("CROSSFADE_TRIAL_KAFKA_SASL_BOOTSTRAP"),
         topic_prefix: prefix.to_owned(),
