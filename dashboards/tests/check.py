@@ -126,6 +126,17 @@ def addresses(folder, demo):
     return [tomllib.loads(config.read_text())["front"]["admin_listen"]]
 
 
+def delete_topics(folder):
+    """Whoever keeps a demo's data keeps its topics with it; here nobody wants them."""
+    from confluent_kafka.admin import AdminClient
+
+    kafka = tomllib.loads((folder / "demo" / "crossfade.toml").read_text())["kafka"]
+    admin = AdminClient({"bootstrap.servers": kafka["bootstrap"], "log_level": 3})
+    names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(kafka["topic_prefix"])]
+    for deleted in (admin.delete_topics(names) if names else {}).values():
+        deleted.result()
+
+
 def scraping(folder, crossfade, brokers):
     jobs = [{"job_name": name, "static_configs": [{"targets": targets}]}
             for name, targets in [("crossfade", crossfade), ("kafka", brokers)]]
@@ -180,6 +191,7 @@ def check_live(binary):
                         if found:
                             print(f"{each[0]:8} {found:4} {each[1]}{': ' + each[2] if each[2] else ''}")
                             del empty[each]
+        delete_topics(folder)
     if empty:
         fail("no data:\n" + "\n".join(f"  {name}: {title}: {query}" for name, title, _, query in empty))
     print(f"dashboards: all {len(queries)} queries of {len(boards.BOARDS)} boards return data")

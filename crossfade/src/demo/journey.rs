@@ -19,8 +19,9 @@ const STOPS: [&str; 8] = ["1", "5", "10", "25", "50", "100", "25", "100"];
 const FAULT_AT: usize = 4;
 /// How much of the legacy's first executions a fault hits.
 const FAULT_RATE: f64 = 0.01;
-/// A move that meets a closed gate is tried again for so long: gates open as legs are delivered.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A move that meets a closed gate is tried again for so long: gates open as legs are delivered, and opening hundreds of
+/// accounts on three brokers that have just begun leaves a minute of them.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Turns the dial.
 pub struct Journey {

@@ -36,7 +36,7 @@ use testbed_loadgen::workload::{Config, Workload};
 /// Requests a second: what two cores carry with all parts, both systems and the traffic on them.
 const RATE: f64 = 440.0;
 /// The same with three brokers on them as well.
-const RATE_WITH_KAFKA: f64 = 300.0;
+const RATE_WITH_KAFKA: f64 = 150.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.

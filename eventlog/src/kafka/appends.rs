@@ -11,8 +11,9 @@ use host::clock;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
 
 /// The appends of a log.
 pub(super) struct Appends {
@@ -23,8 +24,47 @@ pub(super) struct Appends {
 /// Appends to one topic.
 struct Writer {
     topic: Box<str>,
-    /// Held while a batch is handed over, so that batches of this process stay whole.
-    producer: Mutex<FutureProducer<Client>>,
+    /// Held while batches are handed over, so that those of this process stay whole and in order.
+    state: Mutex<State>,
+}
+
+struct State {
+    producer: FutureProducer<Client>,
+    lanes: HashMap<u32, Lane>,
+}
+
+/// What is under way to one partition.
+///
+/// The library sends nothing more to a partition while [`MAX_UNDER_WAY`] messages or more are, and until then its thread
+/// looks without a pause whether it may. So what it could not send is not handed to it, and goes as one request later.
+#[derive(Default)]
+struct Lane {
+    under_way: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+/// librdkafka's `RD_KAFKA_IDEMP_MAX_INFLIGHT`, which it compares with messages.
+const MAX_UNDER_WAY: usize = 5;
+
+/// A batch that is not handed over yet, and who waits for it.
+struct Waiting {
+    batch: Vec<NewRecord>,
+    told: oneshot::Sender<HandedOver>,
+}
+
+/// The deliveries of a batch, and the refusal that ended it early.
+struct HandedOver {
+    deliveries: Vec<DeliveryFuture>,
+    refused: Option<KafkaError>,
+    /// Counts them until they are delivered, or nobody waits for them any more.
+    _under_way: UnderWay,
+}
+
+/// Messages of a partition that count as under way as long as this lives.
+struct UnderWay {
+    writer: Arc<Writer>,
+    partition: u32,
+    messages: usize,
 }
 
 impl Appends {
@@ -40,8 +80,10 @@ impl Appends {
     pub(super) async fn append(&self, topic: &str, partition: u32, batch: &[NewRecord]) -> Result<u64, AppendError> {
         let since = clock::now();
         let writer = self.writer(topic).map_err(|error| AppendError::NotAppended(error.to_string()))?;
-        let (handed_over, refused) = writer.hand_over(partition, batch);
-        let delivered = join_all(handed_over).await;
+        let handed_over = writer.hand_over(partition, batch.to_vec()).await;
+        let HandedOver { deliveries, refused, _under_way } = handed_over;
+        let delivered = join_all(deliveries).await;
+        drop(_under_way);
         let outcome = judge(topic, delivered, refused);
         let seconds = clock::now().saturating_duration_since(since).as_secs_f64();
         ::metrics::histogram!(LOG_APPEND_SECONDS).record(seconds);
@@ -57,7 +99,8 @@ impl Appends {
             return Ok(Arc::clone(writer));
         }
         let producer = self.producer()?;
-        let writer = Arc::new(Writer { topic: topic.into(), producer: Mutex::new(producer) });
+        let state = Mutex::new(State { producer, lanes: HashMap::new() });
+        let writer = Arc::new(Writer { topic: topic.into(), state });
         writers.insert(topic.into(), Arc::clone(&writer));
         Ok(writer)
     }
@@ -68,12 +111,12 @@ impl Appends {
 
     /// An idempotent producer that met an impossible sequence never appends again; a new one does.
     fn replace_broken(&self, writer: &Writer) {
-        let mut producer = writer.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((code, reason)) = producer.client().fatal_error() else { return };
+        let mut state = writer.lock();
+        let Some((code, reason)) = state.producer.client().fatal_error() else { return };
         match self.producer() {
             Ok(new) => {
                 tracing::warn!(topic = %writer.topic, %code, reason, "a producer broke; a new one takes its place");
-                *producer = new;
+                state.producer = new;
             }
             Err(error) => tracing::error!(topic = %writer.topic, %error, "a producer broke and cannot be replaced"),
         }
@@ -81,20 +124,62 @@ impl Appends {
 }
 
 impl Writer {
-    /// Hands the batch to the library, in one piece; the rest of it is refused with the first record that is.
-    fn hand_over(&self, partition: u32, batch: &[NewRecord]) -> (Vec<DeliveryFuture>, Option<KafkaError>) {
-        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut handed_over = Vec::with_capacity(batch.len());
-        for NewRecord { key, value } in batch {
-            let record = FutureRecord::<[u8], [u8]>::to(&self.topic).partition(partition_number(partition));
-            let record = if key.is_empty() { record } else { record.key(key) };
-            match producer.send_result(record.payload(value)) {
-                Ok(delivery) => handed_over.push(delivery),
-                Err((error, _)) => return (handed_over, Some(error)),
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a batch to the library, as soon as that can send it.
+    async fn hand_over(self: &Arc<Self>, partition: u32, batch: Vec<NewRecord>) -> HandedOver {
+        let (told, handed_over) = oneshot::channel();
+        self.go_on(partition, |lane| lane.waiting.push_back(Waiting { batch, told }));
+        handed_over.await.expect("a batch whose appender waits is handed over")
+    }
+
+    /// Changes a lane, then hands over all that waits in it if the library can send it.
+    fn go_on(self: &Arc<Self>, partition: u32, change: impl FnOnce(&mut Lane)) {
+        let mut state = self.lock();
+        let State { producer, lanes } = &mut *state;
+        let lane = lanes.entry(partition).or_default();
+        change(lane);
+        let mut unwanted = Vec::new();
+        if lane.under_way < MAX_UNDER_WAY {
+            // Nobody waits any more for what is closed, and nobody was told that it was appended.
+            for Waiting { batch, told } in lane.waiting.drain(..).filter(|waiting| !waiting.told.is_closed()) {
+                let (deliveries, refused) = send(producer, &self.topic, partition, &batch);
+                lane.under_way += deliveries.len();
+                let _under_way = UnderWay { writer: Arc::clone(self), partition, messages: deliveries.len() };
+                unwanted.extend(told.send(HandedOver { deliveries, refused, _under_way }).err());
             }
         }
-        (handed_over, None)
+        // Whoever gave up this moment: dropping what he was to be told changes the lane again.
+        drop(state);
+        drop(unwanted);
     }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.writer.go_on(self.partition, |lane| lane.under_way -= self.messages);
+    }
+}
+
+/// Hands a batch to the library, in one piece; the rest of it is refused with the first record that is.
+fn send(
+    producer: &FutureProducer<Client>,
+    topic: &str,
+    partition: u32,
+    batch: &[NewRecord],
+) -> (Vec<DeliveryFuture>, Option<KafkaError>) {
+    let mut handed_over = Vec::with_capacity(batch.len());
+    for NewRecord { key, value } in batch {
+        let record = FutureRecord::<[u8], [u8]>::to(topic).partition(partition_number(partition));
+        let record = if key.is_empty() { record } else { record.key(key) };
+        match producer.send_result(record.payload(value)) {
+            Ok(delivery) => handed_over.push(delivery),
+            Err((error, _)) => return (handed_over, Some(error)),
+        }
+    }
+    (handed_over, None)
 }
 
 /// Whether a record that failed so is certainly not in the log: it was refused, not lost sight of.

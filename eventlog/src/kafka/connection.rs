@@ -186,10 +186,14 @@ impl Connection {
         config
     }
 
-    /// Idempotent, acknowledged by all replicas in sync, sent at once.
+    /// Idempotent, acknowledged by all replicas in sync, sent almost at once.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.common();
-        config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0");
+        config.set("enable.idempotence", "true").set("acks", "all");
+        // Less than an append takes, and long enough for a batch to go as one request. Without it the first record of a
+        // batch is sent alone and the rest waits for its answer, while the library's thread asks without a pause whether
+        // it may go on (see `appends`).
+        config.set("linger.ms", "1");
         config.set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
         config.set("request.timeout.ms", (DELIVERY_TIMEOUT_MS / 2).to_string());
         config.set("retry.backoff.ms", "20").set("retry.backoff.max.ms", "200");

@@ -50,9 +50,13 @@ pub async fn belong(
             tracing::error!(%error, topic, "cannot join the group");
             return;
         }
+        let mut said = None;
         while !shutdown.is_stopping() {
-            if let Some(Err(error)) = consumer.poll(POLL) {
-                tracing::debug!(%error, topic, "the group has trouble");
+            // The library goes on trying, and says the same each time.
+            if let Some(Err(error)) = consumer.poll(POLL)
+                && said.replace(error.clone()) != Some(error.clone())
+            {
+                tracing::warn!(%error, topic, "cannot be a member of the group; standing by until that is mended");
             }
             told.tell(assigned(&consumer));
         }

@@ -257,8 +257,8 @@ impl Outbox {
 
 fn producer(connection: &Connection) -> Result<FutureProducer<Client>, KafkaError> {
     let mut config = connection.producer();
-    // Not in anybody's way: batches are worth a wait.
-    config.set("linger.ms", "5").set("partitioner", "murmur2_random");
+    // Nobody waits for them, and each request costs the brokers as much as one for records of the ledger.
+    config.set("linger.ms", "100").set("partitioner", "murmur2_random");
     // A record is never given up, so that none is published before one that it follows: it waits for the cluster.
     config.set("message.timeout.ms", "0");
     config.create_with_context(connection.client())

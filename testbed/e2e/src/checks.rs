@@ -7,6 +7,8 @@ use anyhow::{Context, ensure};
 use crossfade::demo::cluster::Cluster;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Money, Observer};
@@ -87,6 +89,39 @@ pub async fn public_events_agree(engines: &Engines, number: usize) -> anyhow::Re
         ensure!(Instant::now() < deadline, "the public events say otherwise: {}", differences(&balances, &sums));
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// The audit trail of every user's account, as the command line shows it: all versions from 1 to the account's own, in order,
+/// and the last balance that it tells is the account's. Says how many events that are.
+///
+/// # Errors
+/// The first one that is otherwise.
+pub async fn trails_are_complete(engines: &Engines, number: usize, binary: &Path) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for (account, balance) in Read::new(engines.url(number)).balances().await? {
+        let shown = crossfade_json(engines, number, binary, &["account", "show", &account])?;
+        if shown["accountType"] != "USER" {
+            continue;
+        }
+        let trail = crossfade_json(engines, number, binary, &["account", "events", &account])?;
+        let events = trail["events"].as_array().context("no events")?;
+        let versions: Vec<u64> = events.iter().filter_map(|event| event["aggregateVersion"].as_u64()).collect();
+        let whole: Vec<u64> = (1..=shown["version"].as_u64().context("no version")?).collect();
+        ensure!(versions == whole, "{account} is at version {}, its trail has {versions:?}", whole.len());
+        let told = events.iter().rev().find_map(|event| event["data"]["balanceAfter"].as_str());
+        let told = told.map_or(Some(Money::ZERO), Money::level);
+        ensure!(told == Some(balance), "{account} has {balance}, its trail ends with {told:?}");
+        count += versions.len() as u64;
+    }
+    Ok(count)
+}
+
+/// What the command line says to a program.
+fn crossfade_json(engines: &Engines, number: usize, binary: &Path, verb: &[&str]) -> anyhow::Result<serde_json::Value> {
+    let ended =
+        Command::new(binary).args(verb).args(["-o", "json", "--config"]).arg(engines.config(number)).output()?;
+    ensure!(ended.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&ended.stderr));
+    Ok(serde_json::from_slice(&ended.stdout)?)
 }
 
 /// Every effect told to a client stands once in the list of each system, and nothing else does.

@@ -68,6 +68,8 @@ async fn an_independent_consumer_finds_what_the_engine_says() -> anyhow::Result<
     checks::engine_agrees(engines.url(0), &auditor).await?;
     let events = checks::public_events_agree(&engines, 1).await?;
     println!("{events} events of accounts, each once, sums as the engine's balances");
+    let shown = checks::trails_are_complete(&engines, 1, Path::new(BINARY)).await?;
+    println!("{shown} events in the trails of the users, all versions, in order");
     engines.stop().await
 }
 

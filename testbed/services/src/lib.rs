@@ -19,3 +19,13 @@ pub fn cluster() -> Connection {
     let prefix = format!("test-{}.", host::random::token().split_off(20));
     Connection { topic_prefix: prefix, ..Connection::plain(bootstrap) }
 }
+
+/// Starts, stops, kills, pauses or resumes a broker.
+///
+/// # Panics
+/// When the services were not started by `./dev services up`, or the action fails.
+pub fn broker(action: &str, number: u32) {
+    let services = variable("CROSSFADE_TRIAL_SERVICES");
+    let ended = std::process::Command::new(services).args(["broker", action, &number.to_string()]).status();
+    assert!(ended.is_ok_and(|status| status.success()), "cannot {action} broker {number}");
+}

@@ -6,6 +6,7 @@
 #[path = "../../../../eventlog/tests/conformance/suite.rs"]
 mod suite;
 mod acls;
+mod appends;
 mod conformance;
 mod feed;
 mod security;
