@@ -116,3 +116,52 @@ impl Grants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Principals {
+        let named = |name: &str| Some(format!("User:{name}"));
+        let consumers = vec!["User:consumer".to_owned()];
+        Principals { engine: named("engine"), relay: named("relay"), comparator: named("comparator"), consumers }
+    }
+
+    /// Topics with which somebody may do something.
+    fn topics_of(grants: &[Grant], principal: &str, may: To) -> Vec<String> {
+        let own = grants.iter().filter(|grant| grant.principal == format!("User:{principal}") && grant.to == may);
+        let topic = |grant: &Grant| if let On::Topic(name) = &grant.on { Some(name.clone()) } else { None };
+        own.filter_map(topic).collect()
+    }
+
+    #[test]
+    fn nobody_may_write_where_others_decide() {
+        let grants = all().grants();
+        for part in ["engine", "consumer"] {
+            assert!(topics_of(&grants, part, To::Write).iter().all(|topic| topic.starts_with("billing.")), "{part}");
+        }
+        assert_eq!(topics_of(&grants, "consumer", To::Write), Vec::<String>::new());
+        assert!(!topics_of(&grants, "comparator", To::Write).contains(&exchange::TOPIC.to_owned()));
+        assert!(!topics_of(&grants, "relay", To::Write).contains(&decision::TOPIC.to_owned()));
+        for part in ["relay", "comparator"] {
+            let billing = topics_of(&grants, part, To::Read).into_iter().filter(|topic| topic.starts_with("billing."));
+            assert_eq!(billing.collect::<Vec<_>>(), [dead_letter::TOPIC], "{part}");
+        }
+    }
+
+    #[test]
+    fn every_topic_is_written_by_somebody() {
+        let grants = all().grants();
+        for spec in super::all(1) {
+            let is_written = |part| topics_of(&grants, part, To::Write).contains(&spec.name);
+            assert!(["engine", "relay", "comparator"].into_iter().any(is_written), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn a_principal_has_a_kind_and_a_name() {
+        assert_eq!(all().check(), Ok(()));
+        let wrong = Principals { relay: Some("billing".to_owned()), ..Principals::default() };
+        assert!(wrong.check().is_err_and(|problem| problem.contains("principals.relay")));
+    }
+}

@@ -1,7 +1,7 @@
 //! Appends: one producer per topic, so that appends to one do not wait for those to another at the broker.
 
 use super::client::Client;
-use super::connection::Connection;
+use super::connection::{Connection, DELIVERY_TIMEOUT};
 use super::partition_number;
 use super::queries::said;
 use crate::metrics::LOG_APPEND_SECONDS;
@@ -57,7 +57,7 @@ struct HandedOver {
     deliveries: Vec<DeliveryFuture>,
     refused: Option<KafkaError>,
     /// Counts them until they are delivered, or nobody waits for them any more.
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 /// Messages of a partition that count as under way as long as this lives.
@@ -80,10 +80,13 @@ impl Appends {
     pub(super) async fn append(&self, topic: &str, partition: u32, batch: &[NewRecord]) -> Result<u64, AppendError> {
         let since = clock::now();
         let writer = self.writer(topic).map_err(|error| AppendError::NotAppended(error.to_string()))?;
-        let handed_over = writer.hand_over(partition, batch.to_vec()).await;
-        let HandedOver { deliveries, refused, _under_way } = handed_over;
+        let Some(handed_over) = writer.hand_over(partition, batch.to_vec()).await else {
+            let why = format!("{topic}/{partition}: those before it are not acknowledged");
+            return Err(AppendError::NotAppended(why));
+        };
+        let HandedOver { deliveries, refused, under_way } = handed_over;
         let delivered = join_all(deliveries).await;
-        drop(_under_way);
+        drop(under_way);
         let outcome = judge(topic, delivered, refused);
         let seconds = clock::now().saturating_duration_since(since).as_secs_f64();
         ::metrics::histogram!(LOG_APPEND_SECONDS).record(seconds);
@@ -128,11 +131,19 @@ impl Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a batch to the library, as soon as that can send it.
-    async fn hand_over(self: &Arc<Self>, partition: u32, batch: Vec<NewRecord>) -> HandedOver {
-        let (told, handed_over) = oneshot::channel();
+    /// Hands a batch to the library, as soon as that can send it; `None` when it could not for too long, and never will.
+    async fn hand_over(self: &Arc<Self>, partition: u32, batch: Vec<NewRecord>) -> Option<HandedOver> {
+        let (told, mut handed_over) = oneshot::channel();
         self.go_on(partition, |lane| lane.waiting.push_back(Waiting { batch, told }));
-        handed_over.await.expect("a batch whose appender waits is handed over")
+        match clock::timeout(DELIVERY_TIMEOUT, &mut handed_over).await {
+            Ok(told) => told.ok(),
+            Err(_) => {
+                // Nothing is handed over while this is held: it either was, or will be passed over.
+                let _state = self.lock();
+                handed_over.close();
+                handed_over.try_recv().ok()
+            }
+        }
     }
 
     /// Changes a lane, then hands over all that waits in it if the library can send it.
@@ -147,8 +158,8 @@ impl Writer {
             for Waiting { batch, told } in lane.waiting.drain(..).filter(|waiting| !waiting.told.is_closed()) {
                 let (deliveries, refused) = send(producer, &self.topic, partition, &batch);
                 lane.under_way += deliveries.len();
-                let _under_way = UnderWay { writer: Arc::clone(self), partition, messages: deliveries.len() };
-                unwanted.extend(told.send(HandedOver { deliveries, refused, _under_way }).err());
+                let under_way = UnderWay { writer: Arc::clone(self), partition, messages: deliveries.len() };
+                unwanted.extend(told.send(HandedOver { deliveries, refused, under_way }).err());
             }
         }
         // Whoever gave up this moment: dropping what he was to be told changes the lane again.

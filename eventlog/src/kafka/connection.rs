@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A cluster, and who we are there.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -83,7 +84,7 @@ pub enum Sasl {
 
 /// Shorter than the 5 s that a client waits for a final answer (CONTRACT): an append that is not acknowledged by then
 /// is of unknown outcome.
-const DELIVERY_TIMEOUT_MS: u32 = 4_000;
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Whatever reads is called a member of this group, which it never joins; the library looks for its coordinator all the
 /// same, so that one has to be allowed to see it.
@@ -194,8 +195,8 @@ impl Connection {
         // batch is sent alone and the rest waits for its answer, while the library's thread asks without a pause whether
         // it may go on (see `appends`).
         config.set("linger.ms", "1");
-        config.set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
-        config.set("request.timeout.ms", (DELIVERY_TIMEOUT_MS / 2).to_string());
+        config.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+        config.set("request.timeout.ms", (DELIVERY_TIMEOUT / 2).as_millis().to_string());
         config.set("retry.backoff.ms", "20").set("retry.backoff.max.ms", "200");
         // Memory stays bounded; who appends beyond it is told at once.
         config.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "131072");

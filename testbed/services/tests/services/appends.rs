@@ -59,3 +59,33 @@ async fn an_append_that_timed_out_is_unknown_and_found_if_it_succeeded() {
     assert!(found >= 1, "the broker that was awake took its record");
     topics::delete(&connection, &[TOPIC]).await.unwrap();
 }
+
+/// More than the library keeps under way to a partition.
+const MANY: usize = 40;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_sent_is_said_to_be_not_appended() {
+    let connection = cluster();
+    topics::create(&connection, &[TopicSpec::forever(TOPIC, 1)]).await.unwrap();
+    let log = KafkaLog::open(connection.clone()).unwrap();
+    log.append(TOPIC, 0, vec![NewRecord::of("before")]).await.unwrap();
+    let paused = Paused::brokers();
+    let names: Vec<String> = (0..MANY).map(|number| number.to_string()).collect();
+    let appends = names.iter().map(|name| log.append(TOPIC, 0, vec![NewRecord::of(name.clone())]));
+    let outcomes = futures_util::future::join_all(appends).await;
+    drop(paused);
+    let refused: Vec<&String> = (names.iter().zip(&outcomes))
+        .filter(|(_, outcome)| matches!(outcome, Err(AppendError::NotAppended(_))))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    assert!(refused.len() > MANY / 2 && refused.len() < MANY, "{} of {MANY}: {outcomes:?}", refused.len());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = log.append(TOPIC, 0, vec![NewRecord::of("after")]).await {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+    let records = log.read(TOPIC, 0, 0, 1_000).await.unwrap();
+    let there = |name: &String| records.iter().any(|record| record.value == name.as_bytes());
+    assert!(!refused.iter().any(|name| there(name)), "it was said not to be there");
+    topics::delete(&connection, &[TOPIC]).await.unwrap();
+}
