@@ -4,7 +4,7 @@ use crate::port::{AppendError, Log, NewRecord, ReadError};
 use bytes::Bytes;
 use host::clock;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -16,27 +16,31 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PAGE: usize = 1_000;
 
 /// Appends to the one partition of a topic what is not there yet, by key, in the background. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Once(mpsc::UnboundedSender<NewRecord>);
+#[derive(Clone)]
+pub struct Once {
+    queue: mpsc::UnboundedSender<NewRecord>,
+    /// The task that appends has it only while it appends: a log is closed when the last of these is dropped.
+    _log: Arc<dyn Log>,
+}
 
 impl Once {
-    /// Begins; `appended` is told the key of each record that was appended. Ends when the last clone is dropped. If
-    /// others append too, a key can be there more than once: readers take the first.
+    /// Begins; `appended` is told the key of each record that was appended. Ends when the last clone is dropped, with what
+    /// waits then. If others append too, a key can be there more than once: readers take the first.
     pub fn begin(log: Arc<dyn Log>, topic: &'static str, appended: impl Fn(&[u8]) + Send + 'static) -> Self {
         let (sender, queue) = mpsc::unbounded_channel();
-        host::task::spawn(work(log, topic, queue, appended));
-        Self(sender)
+        host::task::spawn(work(Arc::downgrade(&log), topic, queue, appended));
+        Self { queue: sender, _log: log }
     }
 
     /// Appends a record, later, unless its key is there already.
     pub fn append(&self, record: NewRecord) {
         // The other end goes only when the process ends; whoever met the record meets it again then.
-        let _ = self.0.send(record);
+        let _ = self.queue.send(record);
     }
 }
 
 async fn work(
-    log: Arc<dyn Log>,
+    log: Weak<dyn Log>,
     topic: &'static str,
     mut queue: mpsc::UnboundedReceiver<NewRecord>,
     appended: impl Fn(&[u8]),
@@ -44,7 +48,10 @@ async fn work(
     let mut known = Known { keys: HashSet::new(), next: 0 };
     while let Some(record) = queue.recv().await {
         loop {
-            match known.look_and_append(&*log, topic, &record).await {
+            let Some(in_use) = log.upgrade() else { return };
+            let outcome = known.look_and_append(&*in_use, topic, &record).await;
+            drop(in_use);
+            match outcome {
                 Ok(true) => appended(&record.key),
                 Ok(false) => {}
                 Err(why) => {
@@ -124,5 +131,14 @@ mod tests {
         assert_eq!(appended(&log, &["a", "b", "a"], 2).await, ["a", "b"]);
         assert_eq!(appended(&log, &["b", "a", "c"], 1).await, ["c"]);
         assert_eq!(log.end("t", 0).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn the_log_is_free_as_soon_as_nobody_wants_to_append() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(directory.path()).unwrap();
+        let before = Arc::strong_count(&log);
+        drop(Once::begin(Arc::clone(&log) as Arc<dyn Log>, "t", |_| {}));
+        assert_eq!(Arc::strong_count(&log), before);
     }
 }
