@@ -61,7 +61,7 @@ pub enum DeadLetterEvent {
     Found {
         /// Why.
         reason: String,
-        /// Its bytes; none if they were gone when somebody wanted to keep them.
+        /// Its bytes; none if they were gone when somebody wanted to keep them, or were too many.
         bytes: Option<Body>,
     },
     /// It was put into its topic once more.
@@ -82,10 +82,20 @@ pub enum DeadLetterEvent {
     },
 }
 
+/// Bytes that are kept of a record. A letter with more could itself be too large for its topic, whose records may have
+/// 1 MB by default, and would hold up all letters after it.
+pub const MAX_KEPT_BYTES: usize = 512 * 1024;
+
 impl DeadLetter {
-    /// A record could not be processed; with its bytes, if there are any left.
+    /// A record could not be processed; with its bytes, if there are any left and not too many.
     pub fn found(origin: Origin, reason: &dyn fmt::Display, bytes: Option<Vec<u8>>) -> Self {
-        Self { origin, event: DeadLetterEvent::Found { reason: reason.to_string(), bytes: bytes.map(Body) } }
+        let (bytes, reason) = match bytes {
+            Some(bytes) if bytes.len() > MAX_KEPT_BYTES => {
+                (None, format!("{reason} ({} bytes: too many to be kept here)", bytes.len()))
+            }
+            bytes => (bytes, reason.to_string()),
+        };
+        Self { origin, event: DeadLetterEvent::Found { reason, bytes: bytes.map(Body) } }
     }
 }
 
@@ -149,6 +159,18 @@ mod tests {
         for wrong in ["", "billing.commands", "billing.commands/3", "billing.commands/3/x", "/3/17", "a/3/17/1"] {
             assert!(wrong.parse::<Origin>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_letter_is_never_too_large_for_its_topic() {
+        let origin = || Origin { topic: "t".to_owned(), partition: 0, offset: 1 };
+        let kept = |length: usize| match DeadLetter::found(origin(), &"why", Some(vec![7; length])).event {
+            DeadLetterEvent::Found { reason, bytes } => (reason, bytes.map(|bytes| bytes.0.len())),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kept(MAX_KEPT_BYTES), ("why".to_owned(), Some(MAX_KEPT_BYTES)));
+        let (reason, bytes) = kept(MAX_KEPT_BYTES + 1);
+        assert!(bytes.is_none() && reason.contains("524289 bytes"), "{reason}");
     }
 
     #[test]

@@ -74,16 +74,16 @@ async fn take_aliases(State(api): State<Arc<Api>>, request: Incoming) -> Result<
 async fn settle(
     State(api): State<Arc<Api>>,
     Path(settlement): Path<String>,
-    Json(asked): Json<SettleDeadLetter>,
+    request: Incoming,
 ) -> Result<Json<Letter>, Refusal> {
     let settlement = match settlement.as_str() {
         "redrive" => Settlement::Redrive,
         "drop" => Settlement::Drop,
         _ => return Err(Refusal::new(StatusCode::NOT_FOUND, "NotFound", "a dead letter can be redriven or dropped")),
     };
-    let SettleDeadLetter { origin, actor, reason } = asked;
-    let origin: Origin =
-        origin.parse().map_err(|problem: String| Refusal::new(StatusCode::BAD_REQUEST, "InvalidValue", problem))?;
+    let mut findings = Findings::new();
+    let asked = read_settlement(&request.body, &mut findings);
+    let (origin, actor, reason) = findings.conclude(asked)?;
     let settled = api.ledger.dead_letters().settle(&origin, settlement, actor, reason).await;
     settled.map(Json).map_err(|refused| match &refused {
         Refused::NotFound(_) => Refusal::new(StatusCode::NOT_FOUND, "DeadLetterNotFound", refused.to_string()),
@@ -91,6 +91,29 @@ async fn settle(
         Refused::NotRedrivable { .. } => Refusal::new(StatusCode::CONFLICT, "NotRedrivable", refused.to_string()),
         Refused::Log(_) => Refusal::unavailable("Unavailable", refused.to_string()),
     })
+}
+
+/// Which letter, by whom, and why: all of it is recorded for ever.
+fn read_settlement(body: &[u8], findings: &mut Findings) -> Option<(Origin, String, String)> {
+    let SettleDeadLetter { origin, actor, reason } = match serde_json::from_slice(body) {
+        Ok(asked) => asked,
+        Err(error) => {
+            findings.note(Flaw::MalformedJson, "", format!("the body does not say which letter, who and why: {error}"));
+            return None;
+        }
+    };
+    for (pointer, text) in [("/actor", &actor), ("/reason", &reason)] {
+        if text.trim().is_empty() {
+            findings.note(Flaw::InvalidValue, pointer, "this is recorded, and may not be empty");
+        }
+    }
+    match origin.parse() {
+        Ok(origin) => Some((origin, actor, reason)),
+        Err(problem) => {
+            findings.note(Flaw::InvalidValue, "/origin", problem);
+            None
+        }
+    }
 }
 
 fn read_aliases(body: &[u8], findings: &mut Findings) -> Option<Vec<command::Alias>> {

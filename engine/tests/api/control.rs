@@ -83,6 +83,29 @@ async fn posted_aliases_are_known_everywhere() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_is_settled_by_somebody_for_a_reason() {
+    let engine = Engine::start().await;
+    let settle =
+        async |verb: &str, body: String| call(&engine, "POST", &format!("/internal/dead-letters/{verb}"), body).await;
+    let asked = |origin: &str, actor: &str, reason: &str| {
+        json!({"origin": origin, "actor": actor, "reason": reason}).to_string()
+    };
+    for wrong in [
+        "{}".to_owned(),
+        "no json".to_owned(),
+        asked("billing.commands", "ops", "why"),
+        asked("billing.commands/0/1", "ops", " "),
+        asked("billing.commands/0/1", "", "why"),
+    ] {
+        problem(&settle("drop", wrong).await, 400, "MalformedRequest");
+    }
+    let nowhere = asked("billing.commands/0/1", "ops", "why");
+    problem(&settle("drop", nowhere.clone()).await, 404, "DeadLetterNotFound");
+    problem(&settle("burn", nowhere).await, 404, "NotFound");
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn the_log_is_served_as_it_is_stored() {
     let engine = Engine::start_with(|config| engine::Config { shards: 1, ..config }).await;
     let engine = engine.with_users(&[("alice", "10")]).await;

@@ -1,6 +1,6 @@
 //! What could not be processed is kept, holds up nobody, and can be settled.
 
-use crate::faulty::Rotten;
+use crate::faulty::{Fate, Rotten};
 use crate::support::*;
 use engine::dead_letters::{Refused, Settlement};
 use eventlog::{Log, NewRecord, Record};
@@ -130,5 +130,30 @@ async fn letters_are_redriven_when_they_can_be_read_and_dropped_at_any_time() {
     assert!(matches!(settled.settled, Some((_, DeadLetterEvent::Dropped { .. }))), "{settled:?}");
     let nowhere = origin(COMMANDS, 2_000);
     assert_eq!(settle(&nowhere, Settlement::Drop).await, Err(Refused::NotFound(nowhere)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_redrive_that_broke_off_half_way_is_done_again_to_one_effect() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    let readable = origin(COMMANDS, 1_000);
+    let command = engine::codec::encode_command(&topup("redriven", "world", &here, "7"));
+    let letter = wire::dead_letter::DeadLetter::found(readable.clone(), &"a bug", Some(command));
+    bed.log.append(TOPIC, 0, vec![NewRecord::of(wire::stored::encode(&letter))]).await.expect("appended");
+    // The command is appended each time; that it was is lost, kept from being written, and written at last. Or the
+    // command is there and nobody was told so.
+    for (fate, at) in [(Fate::Refuse, TOPIC), (Fate::Lose, TOPIC), (Fate::Hide, COMMANDS), (Fate::Pass, TOPIC)] {
+        running.log.rule(move |topic, _, _| if topic == at { fate } else { Fate::Pass });
+        let letters = running.ledger.dead_letters();
+        let settled = letters.settle(&readable, Settlement::Redrive, "ops".to_owned(), "why".to_owned()).await;
+        assert_eq!(settled.is_ok(), fate == Fate::Pass, "{fate:?}: {settled:?}");
+    }
+    let redriven = bed.log.read(COMMANDS, SHARD, 0, 100).await.expect("readable");
+    let times = redriven.iter().filter(|record| record.value == redriven[redriven.len() - 1].value).count();
+    assert_eq!(times, 4, "it was put into its topic each time");
+    assert_eq!(running.balance(&here).await, "7", "and booked once");
+    running.check_conservation();
     running.stop().await;
 }
