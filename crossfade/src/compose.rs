@@ -9,6 +9,7 @@ use crate::config::{File, checked};
 use crate::topics;
 use anyhow::Context;
 use eventlog::Place;
+use eventlog::kafka::Connection;
 use host::task::{JoinHandle, Shutdown};
 
 /// Parts that run in this process, those that others talk to first.
@@ -128,10 +129,16 @@ pub async fn comparator(file: File) -> anyhow::Result<Exit> {
 const ONE_PROCESS: &str = "the embedded log belongs to one process, so relay and comparator share it: run `crossfade \
                            relay --with comparator`";
 
+/// Relay and comparator append batches that no client waits for. Less than an append takes, and long enough for a batch to
+/// go as one request: else its first record is sent alone and the rest waits for the answer to that, while the library's
+/// thread asks without a pause whether it may go on. The engine's appends go at once: there a client waits.
+const CUTOVER_LINGER_MS: u32 = 1;
+
 /// Where the log of the cutover is.
 fn cutover(file: &File) -> anyhow::Result<Place> {
     if let Some(connection) = &file.kafka {
-        return Ok(Place::kafka(connection.clone(), topics::of_cutover())?);
+        let connection = Connection { linger_ms: CUTOVER_LINGER_MS, ..connection.clone() };
+        return Ok(Place::kafka(connection, topics::of_cutover())?);
     }
     let log = section(file.log.as_ref(), "log")?;
     let log = eventlog::EmbeddedLog::open(&log.data_dir).context("the log of the cutover cannot be opened")?;

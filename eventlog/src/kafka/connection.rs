@@ -33,6 +33,9 @@ pub struct Connection {
     /// Copies that a record has to have before it counts as appended.
     #[serde(default = "defaults::min_insync_replicas")]
     pub min_insync_replicas: u16,
+    /// How long an append waits for others to go with it; whoever uses the log knows how it appends.
+    #[serde(skip)]
+    pub linger_ms: u32,
 }
 
 /// DESIGN 3.1: what survives the loss of any one machine.
@@ -101,6 +104,7 @@ impl Connection {
             sasl: None,
             replication: defaults::replication(),
             min_insync_replicas: defaults::min_insync_replicas(),
+            linger_ms: 0,
         }
     }
 
@@ -187,14 +191,11 @@ impl Connection {
         config
     }
 
-    /// Idempotent, acknowledged by all replicas in sync, sent almost at once.
+    /// Idempotent, acknowledged by all replicas in sync, sent at once or after lingering.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.common();
         config.set("enable.idempotence", "true").set("acks", "all");
-        // Less than an append takes, and long enough for a batch to go as one request. Without it the first record of a
-        // batch is sent alone and the rest waits for its answer, while the library's thread asks without a pause whether
-        // it may go on (see `appends`).
-        config.set("linger.ms", "1");
+        config.set("linger.ms", self.linger_ms.to_string());
         config.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         config.set("request.timeout.ms", (DELIVERY_TIMEOUT / 2).as_millis().to_string());
         config.set("retry.backoff.ms", "20").set("retry.backoff.max.ms", "200");
