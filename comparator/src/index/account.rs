@@ -20,9 +20,12 @@ pub(super) struct Account {
     pub(super) open: [BTreeSet<u64>; 2],
     /// Of these, the ones whose shadow leg has been sent.
     pub(super) sent: BTreeSet<u64>,
+    /// Of these, the ones that make or change it.
+    pub(super) changing: BTreeSet<u64>,
     /// Concluded exchanges that wait to be judged, in the order in which they concluded.
     pub(super) queue: VecDeque<u64>,
-    /// When judged exchanges with an effect ran, as long as a later one may overlap with them.
+    /// When judged exchanges with an effect ran, as long as a later one may overlap with them. Of an account whose
+    /// balance has no order: those that made or changed it.
     pub(super) spans: VecDeque<Span>,
     /// When the last exchange on it was judged (log time).
     pub(super) judged: Option<i64>,
@@ -112,6 +115,16 @@ impl Account {
             }
         }
         found
+    }
+
+    /// With what an exchange overlapped that made or changed this account, whose balance has no order: whether it is there,
+    /// and open, has one.
+    pub(super) fn overlap_with_changes(&self, id: u64, exchanges: &BTreeMap<u64, Exchange>, view: View) -> Overlap {
+        let Some(one) = exchanges.get(&id).map(Exchange::span) else { return Overlap::default() };
+        let running = self.changing.iter().filter(|other| **other != id).filter_map(|other| exchanges.get(other));
+        let running = running.filter(|exchange| exchange.bears_effect()).map(Exchange::span);
+        let spans = self.spans.iter().copied().chain(running);
+        spans.fold(Overlap::default(), |found, other| found.and(overlap(&one, &other, view)))
     }
 
     /// Drops spans that nothing still to come can overlap with. `clocks` is the earliest time that a front may still

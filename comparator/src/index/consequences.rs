@@ -199,13 +199,15 @@ impl Index {
             result.leg = None;
         }
         let (span, bears_effect, authority) = (exchange.span(), exchange.bears_effect(), exchange.authority);
+        let changes_account = exchange.changes_account();
         let clocks = self.fronts.clocks();
         for name in exchange.accounts.clone() {
             let account = self.accounts.entry(name.clone()).or_default();
             account.open[authority as usize].remove(&id);
             account.sent.remove(&id);
+            account.changing.remove(&id);
             account.judged = Some(self.now);
-            if bears_effect && ordered.contains(&name) {
+            if bears_effect && (changes_account || ordered.contains(&name)) {
                 account.spans.push_back(span);
             }
             account.prune(&self.exchanges, clocks);

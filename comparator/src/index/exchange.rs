@@ -214,6 +214,11 @@ impl Exchange {
         })
     }
 
+    /// Whether it makes or changes an account, which has an order with whatever names that account.
+    pub(super) fn changes_account(&self) -> bool {
+        matches!(self.operation, Operation::CreateAccount | Operation::ChangeAccount)
+    }
+
     /// Whether the authority's effect is unknown.
     pub(super) fn authority_unknown(&self) -> bool {
         !self.concluded && self.result.as_ref().map_or(self.abandoned, |result| result.class == Class::Unknown)

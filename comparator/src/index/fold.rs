@@ -167,6 +167,9 @@ impl Index {
             }
             let account = self.accounts.entry(name.clone()).or_default();
             account.open[exchange.authority as usize].insert(id);
+            if exchange.changes_account() {
+                account.changing.insert(id);
+            }
             if exchange.shadow.sent.is_some() {
                 account.sent.insert(id);
             }

@@ -165,7 +165,7 @@ impl Index {
             account: name.to_owned(),
             shared,
             overlap: if shared {
-                Default::default()
+                account.overlap_with_changes(id, &self.exchanges, view)
             } else {
                 account.overlap(id, &self.exchanges, view, self.fronts.several())
             },

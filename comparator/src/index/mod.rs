@@ -17,6 +17,8 @@
 //! index, whenever and how often it is built. Only [`Index::take_inquiries`] depends on who asked before.
 
 mod account;
+#[cfg(test)]
+mod cases;
 mod consequences;
 mod exchange;
 mod fold;

@@ -350,6 +350,11 @@ fn refused_here_and_decided_dry_there() {
     let mut across = would.clone();
     across.accounts[0].overlap.cross_cohort = true;
     check("beside the other cohort", across, Ruling::Order { cross_cohort: true, forced: false });
+    let mut shared = overlapped(would.clone());
+    shared.accounts.iter_mut().for_each(|standing| standing.shared = true);
+    check_asks("beside a change of a shared account", shared.clone(), Ruling::Mismatch(Cause::Status));
+    let missing = Case { legacy: refused("AccountNotFound"), ..shared };
+    check("beside the making of a shared account", missing, ORDER);
     check("the legacy has less", with_offset("-1", would.clone()), carried());
     check_asks("the legacy has more", with_offset("1", would), Ruling::Mismatch(Cause::Status));
 }

@@ -59,7 +59,7 @@ pub struct Standing {
     pub account: String,
     /// Whether it is EXTERNAL or SYSTEM without limits.
     pub shared: bool,
-    /// What else ran on it.
+    /// What else ran on it; of a shared account, what made or changed it.
     pub overlap: Overlap,
     /// Its least and its greatest balance; `None` where they are not known.
     pub limits: Option<[Option<Money>; 2]>,
@@ -170,7 +170,7 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
         extend(&mut roots, explained(case, System::Legacy, legacy.code.as_deref()));
         extend(&mut roots, explained(case, System::Engine, engine.code.as_deref()));
     }
-    let overlap = case.overlap();
+    let overlap = case.overlap_behind([legacy, engine]);
     let ruling = if !roots.is_empty() {
         Ruling::Carried(roots)
     } else if overlap.any() && shadow.class != Class::NotExecuted {
@@ -206,7 +206,7 @@ fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opini
         Ruling::Carried(roots)
     } else if !case.inquired {
         return Opinion::Inquire;
-    } else if case.overlap().cross_cohort {
+    } else if case.overlap_behind([legacy, engine]).cross_cohort {
         Ruling::Mismatch(Cause::CrossCohort)
     } else {
         Ruling::Mismatch(Cause::Status)
@@ -449,5 +449,15 @@ impl Case<'_> {
     fn overlap(&self) -> Overlap {
         let standings = self.accounts.iter().filter(|standing| !standing.shared);
         standings.fold(Overlap::default(), |overlap, standing| overlap.and(standing.overlap))
+    }
+
+    /// With what it overlapped that may be behind these refusals: those that are about an account itself may also come of
+    /// a change of a shared one.
+    fn overlap_behind(&self, legs: [&Leg; 2]) -> Overlap {
+        let overlap = self.overlap();
+        if !legs.into_iter().any(|leg| is_about_the_account(leg.code.as_deref())) {
+            return overlap;
+        }
+        self.accounts.iter().fold(overlap, |overlap, standing| overlap.and(standing.overlap))
     }
 }

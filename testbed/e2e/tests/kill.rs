@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
 
-use anyhow::ensure;
+use anyhow::bail;
 use crossfade::demo::site::Changes;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use testbed_e2e::checks::{self, Auditor};
 use testbed_e2e::system::{Layout, System, rate};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
+use wire::control::ExchangeView;
 use wire::words::VerdictKind;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
@@ -75,8 +76,10 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     let exchanges = system.exchanges().await?;
     for exchange in &exchanges {
         let kind = exchange.verdict.verdict;
-        let fine = matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single);
-        ensure!(fine, "{} is {:?}: {:?}", exchange.id, exchange.verdict, exchange.differences);
+        if !matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single) {
+            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+            bail!("judged otherwise than the same: {whole:#?}");
+        }
     }
     println!("{victim}: {} exchanges, {accounts} accounts equal, {:?}", exchanges.len(), summary.verdicts);
     system.stop().await

@@ -1,0 +1,161 @@
+//! Histories written by hand, record by record, where the order of two exchanges decides what is said of a third.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use super::Index;
+use serde_json::{Value, json};
+use wire::chain::genesis;
+use wire::control::Verdict;
+use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
+use wire::ids::ExchangeNumber;
+use wire::scalar::{Body, Digest, Percent, Timestamp};
+use wire::shadow::{LegResult, ShadowBody, ShadowRecord};
+use wire::stored::encode;
+use wire::words::{Class, Mode, Operation, Stage, System, VerdictKind};
+
+/// One front, one relay, one record every ten seconds: far more than clocks may be wrong by.
+struct History {
+    index: Index,
+    now: i64,
+    sequence: u64,
+    offsets: [u64; 2],
+    head: Digest,
+}
+
+const STEP_MICROS: i64 = 10_000_000;
+
+impl History {
+    fn new() -> Self {
+        let head = genesis("ledger", wire::shadow::TOPIC);
+        Self { index: Index::new("ledger"), now: STEP_MICROS, sequence: 0, offsets: [0, 0], head }
+    }
+
+    fn front(&mut self, body: ExchangeBody) -> ExchangeNumber {
+        self.sequence += 1;
+        let (boot, sequence) = (1, self.sequence);
+        let record = ExchangeRecord { front: "a".into(), boot, sequence, at: Timestamp(self.now), body };
+        self.fold(0, wire::exchange::TOPIC, &encode(&record));
+        ExchangeNumber { front: "a".into(), boot, sequence }
+    }
+
+    fn relay(&mut self, body: ShadowBody) {
+        let bytes = encode(&ShadowRecord { parent: self.head, at: Timestamp(self.now), body });
+        self.head = Digest::of(&bytes);
+        self.fold(1, wire::shadow::TOPIC, &bytes);
+    }
+
+    fn fold(&mut self, log: usize, topic: &str, bytes: &[u8]) {
+        self.index.fold(topic, self.offsets[log], self.now, bytes).unwrap();
+        self.offsets[log] += 1;
+        self.now += STEP_MICROS;
+    }
+
+    fn begin(&mut self, operation: Operation, authority: System, accounts: &[&str]) -> ExchangeNumber {
+        self.front(ExchangeBody::Intent(Intent {
+            route: operation.to_string(),
+            operation,
+            method: "POST".into(),
+            path: "/".into(),
+            headers: Vec::new(),
+            body: Body(b"{}".to_vec()),
+            tenant: String::new(),
+            key: Some(format!("key-{}", self.sequence)),
+            account: Some(accounts[0].into()),
+            accounts: accounts.iter().map(|name| (*name).into()).collect(),
+            original: None,
+            authority,
+            stage: Stage::Ramp,
+            percent: Percent::whole(37),
+            version: 1,
+            cross_cohort: false,
+            overtaken: false,
+        }))
+    }
+
+    fn answer(&mut self, exchange: &ExchangeNumber, class: Class, status: u16, body: &Value) {
+        self.front(ExchangeBody::Result(AuthorityResult {
+            intent: exchange.sequence,
+            class,
+            status,
+            headers: Vec::new(),
+            body: Body(body.to_string().into_bytes()),
+            duration_micros: 1,
+            replayed: false,
+            failure: None,
+        }));
+    }
+
+    fn leg(&mut self, exchange: &ExchangeNumber, system: System, mode: Mode, status: u16, body: &Value) {
+        self.relay(ShadowBody::Sending { exchange: exchange.clone(), system, mode, attempt: 1 });
+        self.relay(ShadowBody::Result(LegResult {
+            exchange: exchange.clone(),
+            system,
+            mode,
+            attempt: 1,
+            class: Class::Applied,
+            status,
+            headers: Vec::new(),
+            body: Body(body.to_string().into_bytes()),
+            duration_micros: 1,
+            replayed: false,
+            last: true,
+        }));
+    }
+
+    /// The legacy does not know an account that a top-up names; the engine, asked dry, would have booked it. The verdict
+    /// after the histories were asked in vain, if it comes to that.
+    fn topup_not_found(&mut self, begun: &ExchangeNumber) -> Verdict {
+        self.answer(begun, Class::Refused, 404, &json!({"code": "AccountNotFound"}));
+        self.leg(begun, System::Engine, Mode::ShadowRefused, 200, &json!({}));
+        self.verdict(begun)
+    }
+
+    fn verdict(&self, exchange: &ExchangeNumber) -> Verdict {
+        self.index.exchange(exchange).unwrap().verdict
+    }
+}
+
+/// The engine makes an EXTERNAL account that the legacy does not have yet.
+fn outside_account() -> Value {
+    json!({
+        "accountId": "bank", "ownerId": "o", "ownerType": "bank", "accountType": "EXTERNAL", "currency": "EUR",
+        "status": "ACTIVE", "balance": "0", "reserved": "0", "available": "0", "version": 1,
+        "createdAt": "2026-01-01T00:00:00Z",
+    })
+}
+
+#[test]
+fn a_topup_from_an_account_that_is_still_on_its_way_from_the_other_cohort_is_a_matter_of_order() {
+    for delivered_first in [false, true] {
+        let mut history = History::new();
+        let made = history.begin(Operation::CreateAccount, System::Engine, &["bank"]);
+        history.answer(&made, Class::Applied, 201, &outside_account());
+        let topup = history.begin(Operation::Topup, System::Legacy, &["alice", "bank"]);
+        let deliver = |history: &mut History| history.leg(&made, System::Legacy, Mode::Shadow, 201, &outside_account());
+        if delivered_first {
+            // The legacy had refused by then: the result stands behind the leg in the log.
+            deliver(&mut history);
+        }
+        let verdict = history.topup_not_found(&topup);
+        assert_eq!(verdict.verdict, VerdictKind::Order, "{verdict:?}");
+        if !delivered_first {
+            deliver(&mut history);
+        }
+        assert_eq!(history.verdict(&made).verdict, VerdictKind::Match);
+        assert_eq!(history.index.counters().cross_cohort_refusals, 1);
+    }
+}
+
+#[test]
+fn a_topup_from_an_account_that_was_there_long_before_is_not() {
+    let mut history = History::new();
+    let made = history.begin(Operation::CreateAccount, System::Engine, &["bank"]);
+    history.answer(&made, Class::Applied, 201, &outside_account());
+    history.leg(&made, System::Legacy, Mode::Shadow, 201, &outside_account());
+    // A top-up beside it changes nothing of the account but its balance.
+    history.begin(Operation::Topup, System::Engine, &["bob", "bank"]);
+    let topup = history.begin(Operation::Topup, System::Legacy, &["alice", "bank"]);
+    let verdict = history.topup_not_found(&topup);
+    assert_eq!(verdict.verdict, VerdictKind::Open, "the histories are asked: {verdict:?}");
+    assert_eq!(history.index.take_inquiries().len(), 1);
+}
