@@ -6,16 +6,14 @@ use eventlog::kafka::{READER_GROUP, TopicSpec};
 use serde::{Deserialize, Serialize};
 use wire::{avro, dead_letter, decision, exchange, order, rollout, shadow};
 
-/// Exchanges, shadows and their order are kept this long (DESIGN 3.1): longer than a cutover's step, and than any
-/// dispute about it.
-const EXCHANGES_DAYS: u32 = 35;
-
-/// The topics of relay and comparator.
+/// The topics of relay and comparator. All are kept for ever, also exchanges, shadows and their order: their readers begin at
+/// the first record, and the chain of the shadows hangs on it. Without it, a relay would take every leg for one that was
+/// never sent.
 pub fn of_cutover() -> Vec<TopicSpec> {
     vec![
-        TopicSpec::days(exchange::TOPIC, 1, EXCHANGES_DAYS),
-        TopicSpec::days(shadow::TOPIC, 1, EXCHANGES_DAYS),
-        TopicSpec::days(order::TOPIC, 1, EXCHANGES_DAYS),
+        TopicSpec::forever(exchange::TOPIC, 1),
+        TopicSpec::forever(shadow::TOPIC, 1),
+        TopicSpec::forever(order::TOPIC, 1),
         TopicSpec::forever(rollout::TOPIC, 1),
         TopicSpec::forever(decision::TOPIC, 1),
         TopicSpec::forever(dead_letter::TOPIC, 1),

@@ -124,8 +124,8 @@ impl Ledger {
         workers::run(workers, &self.0.log, &self.0.view, &self.0.health, shutdown).await;
     }
 
-    /// Appends a command to its home and waits until `deadline` for its answer. Dropping the future takes nothing
-    /// back.
+    /// Appends a command to its home and waits until `deadline` for its answer. `Pending` says that it is in the log, or
+    /// that it may be.
     pub async fn submit(&self, command: Command, deadline: Instant) -> Submitted {
         let started = host::clock::now();
         let operation = crate::shard::operation(&command);
@@ -134,15 +134,13 @@ impl Ledger {
             Err(why) => return Submitted::NotAppended(why),
         };
         let mut wait = self.0.waiters[shard as usize].wait_for(command.id);
-        let answered = async {
-            match self.append(shard, record).await {
-                Ok(()) => {
-                    wait.answer().await.map_or(Submitted::Pending, |answered| Submitted::Answered(Box::new(answered)))
-                }
-                Err(why) => Submitted::NotAppended(why),
+        let submitted = match self.append(shard, record, deadline).await {
+            Ok(()) => {
+                let answered = by(deadline, wait.answer()).await.flatten();
+                answered.map_or(Submitted::Pending, |answered| Submitted::Answered(Box::new(answered)))
             }
+            Err(why) => Submitted::NotAppended(why),
         };
-        let submitted = by(deadline, answered).await.unwrap_or(Submitted::Pending);
         let seconds = host::clock::now().saturating_duration_since(started).as_secs_f64();
         ::metrics::histogram!(metrics::COMMAND_DURATION_SECONDS, "type" => operation).record(seconds);
         submitted
@@ -155,9 +153,9 @@ impl Ledger {
             Ok(prepared) => prepared,
             Err(why) => return Submitted::NotAppended(why),
         };
-        match by(deadline, self.append(shard, record)).await {
-            Some(Err(why)) => Submitted::NotAppended(why),
-            Some(Ok(())) | None => Submitted::Pending,
+        match self.append(shard, record, deadline).await {
+            Err(why) => Submitted::NotAppended(why),
+            Ok(()) => Submitted::Pending,
         }
     }
 
@@ -169,8 +167,8 @@ impl Ledger {
         }
     }
 
-    async fn append(&self, shard: u32, record: NewRecord) -> Result<(), String> {
-        match self.0.log.append(COMMANDS, shard, vec![record]).await {
+    async fn append(&self, shard: u32, record: NewRecord, deadline: Instant) -> Result<(), String> {
+        match self.0.log.append_by(COMMANDS, shard, vec![record], deadline).await {
             Ok(_) => Ok(()),
             Err(AppendError::NotAppended(why)) => Err(why),
             Err(AppendError::Unknown(why)) => {
@@ -238,7 +236,9 @@ impl Ledger {
         topic: &str,
         reached: impl Fn(&Progress) -> u64,
     ) -> Result<Vec<Position>, BarrierError> {
-        let ends = try_join_all(shards.iter().map(|&shard| self.0.log.end(topic, shard))).await?;
+        let ends = try_join_all(shards.iter().map(|&shard| self.0.log.end(topic, shard)));
+        let late = || ReadError::Failed("it does not say in time how far it reaches".to_owned());
+        let ends = by(deadline, ends).await.ok_or_else(late)??;
         for (&shard, end) in shards.iter().zip(ends) {
             let mut progress = self.0.view.progress(shard);
             if reached(&progress.borrow()) >= end {

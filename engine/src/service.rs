@@ -321,6 +321,9 @@ fn actor_header(config: &Config) -> Result<Option<axum::http::HeaderName>, Error
     })
 }
 
+/// CONTRACT: larger requests are answered 413. The outcome of one holds it several times, and a topic takes 8 MiB.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
 /// Finds what cannot work before anything is opened.
 ///
 /// # Errors
@@ -339,6 +342,10 @@ pub fn check(config: &Config) -> Result<(), Error> {
     }
     if config.max_body_bytes == 0 {
         return wrong("max_body_bytes", "0 leaves no room for any request");
+    }
+    if config.max_body_bytes > MAX_BODY_BYTES {
+        let problem = format!("{} is more than {MAX_BODY_BYTES}: its outcome might not fit", config.max_body_bytes);
+        return wrong("max_body_bytes", &problem);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The port: what the engine, the relay and the comparator ask of a log, whatever keeps it.
 
 use bytes::Bytes;
+use host::clock::{self, Instant};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -85,6 +86,18 @@ pub trait Log: Send + Sync {
         batch: Vec<NewRecord>,
     ) -> BoxFuture<'a, Result<u64, AppendError>>;
 
+    /// As [`Log::append`], but says by `deadline` how it stands: of what is on its way by then it is unknown, and where a log
+    /// can tell what is not, that is not appended.
+    fn append_by<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        batch: Vec<NewRecord>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<u64, AppendError>> {
+        Box::pin(async move { by(deadline, self.append(topic, partition, batch)).await })
+    }
+
     /// Durable records from `from` on, at most `max`; empty at the end.
     fn read<'a>(
         &'a self,
@@ -103,4 +116,14 @@ pub trait Log: Send + Sync {
     /// Deletes all records below `before`; used by retention and snapshots.
     fn delete_before<'a>(&'a self, topic: &'a str, partition: u32, before: u64)
     -> BoxFuture<'a, Result<(), ReadError>>;
+}
+
+/// What an append comes to by a deadline.
+pub(crate) async fn by<T>(
+    deadline: Instant,
+    append: impl Future<Output = Result<T, AppendError>>,
+) -> Result<T, AppendError> {
+    let left = deadline.saturating_duration_since(clock::now());
+    let late = |_| Err(AppendError::Unknown("not acknowledged in time".to_owned()));
+    clock::timeout(left, append).await.unwrap_or_else(late)
 }

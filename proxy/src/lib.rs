@@ -16,6 +16,10 @@
 //!
 //! This crate must never know what a transaction means: it knows accounts, keys, ids and statuses, no money.
 
+/// A body or an answer is recorded up to this length: a topic of the log takes records of 8 MiB, and this leaves room for
+/// the headers around it.
+pub(crate) const MAX_RECORDED_BYTES: usize = 7 * 1024 * 1024;
+
 pub mod front;
 pub mod journal;
 pub mod json;

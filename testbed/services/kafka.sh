@@ -82,7 +82,6 @@ num.io.threads=4
 num.replica.fetchers=1
 log.segment.bytes=67108864
 log.cleaner.dedupe.buffer.size=8388608
-message.max.bytes=2097152
 CONF
 }
 

@@ -15,7 +15,7 @@ use engine_domain::{Answer, Shard, Timestamp};
 use eventlog::{Log, ReadError, Record, Tail};
 use futures_util::StreamExt;
 use host::clock::Instant;
-use host::task::Shutdown;
+use host::task::{JoinHandle, Shutdown};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +88,8 @@ pub(super) struct Working {
     lost: Option<String>,
     /// Rounds in a row that did not come through.
     lost_rounds: u32,
+    /// Asks how much waits.
+    measuring: Option<JoinHandle<()>>,
 }
 
 /// Where an owner reads.
@@ -111,6 +113,7 @@ impl Owner {
             pipeline: Pipeline::default(),
             lost: None,
             lost_rounds: 0,
+            measuring: None,
         };
         working.run(shutdown).await
     }
@@ -393,11 +396,15 @@ impl Working {
             self.lost_rounds = 0;
             self.owner.health.well(number);
         }
-        host::task::spawn(async move {
+        // A log that does not answer is asked once, not every second anew.
+        if self.measuring.as_ref().is_some_and(|measuring| !measuring.is_finished()) {
+            return;
+        }
+        self.measuring = Some(host::task::spawn(async move {
             let Ok(end) = log.end(COMMANDS, number).await else { return };
             let labels = [("topic", COMMANDS.to_owned()), ("partition", number.to_string())];
             ::metrics::gauge!(metrics::CONSUMER_LAG_RECORDS, &labels).set(end.saturating_sub(decided) as f64);
-        });
+        }));
     }
 }
 

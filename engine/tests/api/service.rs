@@ -81,6 +81,7 @@ async fn values_that_cannot_be_used_are_named() {
         (Config { shards: 100_000, ..base() }, "engine.shards"),
         (Config { answer_wait_ms: 0, ..base() }, "engine.answer_wait_ms"),
         (Config { max_body_bytes: 0, ..base() }, "engine.max_body_bytes"),
+        (Config { max_body_bytes: (1 << 20) + 1, ..base() }, "engine.max_body_bytes"),
         (Config { actor_header: Some("X Actor".into()), ..base() }, "engine.actor_header"),
     ] {
         let error = refusal(config).await;

@@ -5,9 +5,9 @@ use super::connection::{Connection, DELIVERY_TIMEOUT};
 use super::partition_number;
 use super::queries::said;
 use crate::metrics::LOG_APPEND_SECONDS;
-use crate::port::{AppendError, NewRecord};
+use crate::port::{AppendError, NewRecord, by};
 use futures_util::future::join_all;
-use host::clock;
+use host::clock::{self, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
@@ -73,21 +73,34 @@ impl Appends {
         Self { connection: connection.clone(), writers: Mutex::default() }
     }
 
-    /// Appends a batch; the offset of its first record once all of it is acknowledged by all replicas in sync.
+    /// Appends a batch; the offset of its first record once all of it is acknowledged by all replicas in sync. With a
+    /// deadline, it says by then how it stands.
     ///
     /// # Errors
     /// [`AppendError::NotAppended`] only when the cluster, or we, refused every record of it for good.
-    pub(super) async fn append(&self, topic: &str, partition: u32, batch: &[NewRecord]) -> Result<u64, AppendError> {
+    pub(super) async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        batch: &[NewRecord],
+        deadline: Option<Instant>,
+    ) -> Result<u64, AppendError> {
         let since = clock::now();
+        let last = since + DELIVERY_TIMEOUT;
+        let send_by = deadline.map_or(last, |deadline| deadline.min(last));
         let writer = self.writer(topic).map_err(|error| AppendError::NotAppended(error.to_string()))?;
-        let Some(handed_over) = writer.hand_over(partition, batch.to_vec()).await else {
+        let Some(handed_over) = writer.hand_over(partition, batch.to_vec(), send_by).await else {
             let why = format!("{topic}/{partition}: those before it are not acknowledged");
             return Err(AppendError::NotAppended(why));
         };
         let HandedOver { deliveries, refused, under_way } = handed_over;
-        let delivered = join_all(deliveries).await;
+        let delivered = async { Ok(join_all(deliveries).await) };
+        let delivered = match deadline {
+            Some(deadline) => by(deadline, delivered).await,
+            None => delivered.await,
+        };
         drop(under_way);
-        let outcome = judge(topic, delivered, refused);
+        let outcome = delivered.and_then(|delivered| judge(topic, delivered, refused));
         let seconds = clock::now().saturating_duration_since(since).as_secs_f64();
         ::metrics::histogram!(LOG_APPEND_SECONDS).record(seconds);
         if outcome.is_err() {
@@ -131,11 +144,16 @@ impl Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a batch to the library, as soon as that can send it; `None` when it could not for too long, and never will.
-    async fn hand_over(self: &Arc<Self>, partition: u32, batch: Vec<NewRecord>) -> Option<HandedOver> {
+    /// Hands a batch to the library, as soon as that can send it; `None` when it could not by then, and never will.
+    async fn hand_over(
+        self: &Arc<Self>,
+        partition: u32,
+        batch: Vec<NewRecord>,
+        send_by: Instant,
+    ) -> Option<HandedOver> {
         let (told, mut handed_over) = oneshot::channel();
         self.go_on(partition, |lane| lane.waiting.push_back(Waiting { batch, told }));
-        match clock::timeout(DELIVERY_TIMEOUT, &mut handed_over).await {
+        match clock::timeout(send_by.saturating_duration_since(clock::now()), &mut handed_over).await {
             Ok(told) => told.ok(),
             Err(_) => {
                 // Nothing is handed over while this is held: it either was, or will be passed over.
@@ -227,7 +245,10 @@ fn judge<E>(
             Ok(Ok(place)) => {
                 in_log += 1;
                 let expected = first.map(|first: u64| first + index);
-                let offset = u64::try_from(place.offset).unwrap_or(0);
+                // A broker that finds a repeat behind a newer one acknowledges it without saying where it is.
+                let Ok(offset) = u64::try_from(place.offset) else {
+                    return Err(AppendError::Unknown(format!("{topic}: a record is there, but not said where")));
+                };
                 first.get_or_insert(offset.saturating_sub(index));
                 if expected.is_some_and(|expected| expected != offset) {
                     let why = format!("{topic}: somebody else appended between the records of a batch");

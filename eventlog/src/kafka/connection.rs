@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The longest record that a topic takes. Managed clusters give no more without a machine of one's own. An engine's outcome
+/// holds its command up to four times, and a command is as long as a request at most, 1 MiB.
+pub(super) const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
+
 /// A cluster, and who we are there.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +199,7 @@ impl Connection {
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.common();
         config.set("enable.idempotence", "true").set("acks", "all");
+        config.set("message.max.bytes", MAX_RECORD_BYTES.to_string());
         config.set("linger.ms", self.linger_ms.to_string());
         config.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         config.set("request.timeout.ms", (DELIVERY_TIMEOUT / 2).as_millis().to_string());

@@ -47,7 +47,7 @@ use bytes::Bytes;
 use client::Client;
 use feed::Feed;
 use history::History;
-use host::clock;
+use host::clock::{self, Instant};
 use queries::{PATIENCE, Queries};
 use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -118,6 +118,22 @@ impl KafkaLog {
         self.reading.feed.stall().map_err(|error| error.to_string())
     }
 
+    async fn append_until(
+        &self,
+        topic: &str,
+        partition: u32,
+        batch: Vec<NewRecord>,
+        deadline: Option<Instant>,
+    ) -> Result<u64, AppendError> {
+        if batch.is_empty() {
+            return self.end(topic, partition).await.map_err(|error| AppendError::NotAppended(error.to_string()));
+        }
+        let first = self.appends.append(&self.connection.topic(topic), partition, &batch, deadline).await?;
+        // Whoever appended and reads next need not ask the cluster whether it is there.
+        self.ring(topic, partition).reaches(first + batch.len() as u64);
+        Ok(first)
+    }
+
     fn ring(&self, topic: &str, partition: u32) -> Arc<Ring> {
         self.reading.feed.ring(&self.connection.topic(topic), partition)
     }
@@ -169,15 +185,17 @@ impl Log for KafkaLog {
         partition: u32,
         batch: Vec<NewRecord>,
     ) -> BoxFuture<'a, Result<u64, AppendError>> {
-        Box::pin(async move {
-            if batch.is_empty() {
-                return self.end(topic, partition).await.map_err(|error| AppendError::NotAppended(error.to_string()));
-            }
-            let first = self.appends.append(&self.connection.topic(topic), partition, &batch).await?;
-            // Whoever appended and reads next need not ask the cluster whether it is there.
-            self.ring(topic, partition).reaches(first + batch.len() as u64);
-            Ok(first)
-        })
+        Box::pin(self.append_until(topic, partition, batch, None))
+    }
+
+    fn append_by<'a>(
+        &'a self,
+        topic: &'a str,
+        partition: u32,
+        batch: Vec<NewRecord>,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<u64, AppendError>> {
+        Box::pin(self.append_until(topic, partition, batch, Some(deadline)))
     }
 
     fn read<'a>(

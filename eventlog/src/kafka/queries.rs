@@ -47,23 +47,25 @@ impl Queries {
     }
 
     /// The offset that the partition's next record will have: at the moment of this call, or later. Those who ask at
-    /// the same time share one question.
+    /// the same time share one question, and what comes of it.
     ///
     /// # Errors
     /// As [`Queries::span`].
     pub(super) async fn end(&self, ring: &Ring) -> Result<u64, ReadError> {
         let called = clock::now();
         let mut last = ring.end.lock().await;
-        if let Some((asked, end)) = *last
-            && asked > called
+        if let Some((asked, end)) = &*last
+            && *asked > called
         {
-            return Ok(end);
+            return end.clone();
         }
         let asked = clock::now();
-        let end = self.ask_end(ring).await?;
-        *last = Some((asked, end));
-        ring.reaches(end);
-        Ok(end)
+        let end = self.ask_end(ring).await;
+        *last = Some((asked, end.clone()));
+        if let Ok(end) = end {
+            ring.reaches(end);
+        }
+        end
     }
 
     /// Notes where these partitions end now, as far as the cluster says it at once.

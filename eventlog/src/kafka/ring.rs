@@ -25,7 +25,7 @@ pub(super) struct Ring {
     /// Behind the last record that this process knows to be durable: of its own appends, or as the cluster said.
     known_end: AtomicU64,
     /// The last answer to where the partition ends, and when it was asked for.
-    pub(super) end: tokio::sync::Mutex<Option<(Instant, u64)>>,
+    pub(super) end: tokio::sync::Mutex<Option<(Instant, Result<u64, ReadError>)>>,
 }
 
 struct Memory {

@@ -1,6 +1,6 @@
 //! Makes topics, and says how those that are there differ from what they have to be.
 
-use super::connection::{Connection, Sasl};
+use super::connection::{Connection, MAX_RECORD_BYTES, Sasl};
 use super::polled::Polled;
 use super::queries::{PATIENCE, said};
 use super::{Admin, partition_number};
@@ -148,6 +148,7 @@ fn settings(connection: &Connection, spec: &TopicSpec) -> Vec<(&'static str, Str
         ("min.insync.replicas", connection.min_insync_replicas.to_string()),
         ("retention.ms", spec.retention_ms().to_string()),
         ("retention.bytes", "-1".to_owned()),
+        ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
         ("cleanup.policy", "delete".to_owned()),
         // The shard's time is the log's, not a client's.
         ("message.timestamp.type", "LogAppendTime".to_owned()),
@@ -166,7 +167,7 @@ fn fits(key: &str, is: &str, should: &str) -> bool {
     match (key, numbers) {
         // -1 is for ever.
         ("retention.ms", Some((is, should))) => is == -1 || (should != -1 && is >= should),
-        ("min.insync.replicas", Some((is, should))) => is >= should,
+        ("min.insync.replicas" | "max.message.bytes", Some((is, should))) => is >= should,
         _ => is == should,
     }
 }
@@ -256,6 +257,8 @@ mod tests {
             ("retention.ms", "-1", "-1", true),
             ("min.insync.replicas", "3", "2", true),
             ("min.insync.replicas", "1", "2", false),
+            ("max.message.bytes", "1048588", "8388608", false),
+            ("max.message.bytes", "20971520", "8388608", true),
             ("message.timestamp.type", "CreateTime", "LogAppendTime", false),
             ("cleanup.policy", "compact", "delete", false),
         ] {

@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::headers::{self, REQUEST_HEADERS, RESULT_HEADERS};
+use crate::MAX_RECORDED_BYTES;
 use crate::journal::Fsync;
 use crate::routes::{RouteConfig, Routes};
 use host::secret::Secret;
@@ -94,10 +95,6 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
-/// Longer bodies and answers would not come through: the relay takes answers of legs of so many bytes, and a frame of
-/// its ingest, which is eight times as long, has to hold a record with the headers around it.
-const MAX_RECORDED_BYTES: usize = 8 * 1024 * 1024;
-
 /// What happens to dual writes while the journal stands at its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -164,7 +161,7 @@ fn default_max_body_bytes() -> usize {
 
 /// Room for the request's metadata in the answer, several times.
 fn default_max_answer_bytes() -> usize {
-    8 * 1024 * 1024
+    MAX_RECORDED_BYTES
 }
 
 /// FORMATS, internal interfaces.
@@ -259,9 +256,7 @@ impl Config {
         }
         for (key, value) in [("max_body_bytes", self.max_body_bytes), ("max_answer_bytes", self.max_answer_bytes)] {
             if value > MAX_RECORDED_BYTES {
-                return Err(wrong(format!(
-                    "{key}: {value} is more than the {MAX_RECORDED_BYTES} that the relay takes"
-                )));
+                return Err(wrong(format!("{key}: {value} is more than the {MAX_RECORDED_BYTES} that the log takes")));
             }
         }
         // A leg without its key, tenant or type is another request.

@@ -19,7 +19,7 @@ use wire::scalar::Body;
 use wire::words::System;
 
 /// Answers longer than this belong to neither system: a result echoes a request of at most 1 MiB.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = crate::MAX_RECORDED_BYTES;
 /// Headers of a leg's answer that are recorded.
 const RECORDED: [&str; 5] =
     ["content-type", "idempotency-replayed", "retry-after", "x-correlation-id", "x-crossfade-would-refuse"];

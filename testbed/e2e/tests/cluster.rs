@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use testbed_e2e::checks::{self, Auditor};
 use testbed_e2e::engines::{Engines, OUTSIDE};
 use testbed_e2e::services;
+use testbed_loadgen::report::Counted;
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 
@@ -100,6 +101,7 @@ async fn two_engines_share_the_load_and_one_stands_in_for_the_other() -> anyhow:
     for number in [0, 1] {
         balances_are(&engines, number, &users, rounds + during + 3).await?;
     }
+    println!("{} public events", checks::public_events_agree(&engines, 0).await?);
     engines.stop().await
 }
 
@@ -201,7 +203,8 @@ fn seed() -> u64 {
     std::env::var("CROSSFADE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(host::random::u64)
 }
 
-/// Every 10 to 20 s a broker or an engine dies, while clients go on; later only if the one before is not back yet.
+/// Brokers and engines die in turn, which of them is chance, every 10 to 20 s; later only if the one before is not back yet.
+/// Clients of both engines go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Result<()> {
     let seed = seed();
@@ -209,58 +212,97 @@ async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Re
     let mut random = fastrand::Rng::with_seed(seed);
     let mut engines = Engines::start(Path::new(BINARY), 2).await?;
     let auditor = checks::auditor(false);
+    let traffic = host::task::Shutdown::new();
+    let mut clients = Vec::new();
+    for number in [0, 1] {
+        let runner = clients_of(engines.url(number), number, seed, &auditor);
+        runner.create_accounts().await?;
+        let (sender, stop) = (Arc::clone(&runner), traffic.clone());
+        clients.push((runner, tokio::spawn(async move { sender.run(&stop).await })));
+    }
+    let total =
+        |what: fn(&Counted) -> u64| -> u64 { clients.iter().map(|(runner, _)| what(&runner.counters().read())).sum() };
+    let end = Instant::now() + Duration::from_secs(torture_seconds());
+    let mut deaths = random.usize(0..2);
+    let mut last_death = host::clock::now();
+    while Instant::now() < end {
+        host::clock::sleep_until(last_death + Duration::from_millis(random.u64(10_000..20_000))).await;
+        last_death = host::clock::now();
+        let (sent, errors, ok) = (total(|all| all.sent), total(|all| all.errors), total(|all| all.ok));
+        let victim = die_and_come_back(&mut engines, deaths.is_multiple_of(2), &mut random).await?;
+        deaths += 1;
+        let (sent, errors, ok) =
+            (total(|all| all.sent) - sent, total(|all| all.errors) - errors, total(|all| all.ok) - ok);
+        let away = last_death.elapsed().as_secs_f64();
+        println!("{victim} is back after {away:.1} s: {sent} requests, {ok} applied, {errors} without a final answer");
+    }
+    traffic.stop();
+    let mut applied = 0;
+    for (runner, sending) in clients {
+        let report = sending.await?;
+        println!("{:?}, {:?}", report.counted, report.latency);
+        applied += report.counted.ok;
+        drop(runner);
+    }
+    // Half of what was asked for at the least, or this was no load.
+    ensure!(applied > torture_seconds() * 2 * PER_SECOND / 2, "only {applied} requests were applied");
+    for number in [0, 1] {
+        checks::engine_agrees(engines.url(number), &auditor).await?;
+    }
+    let events = checks::public_events_agree(&engines, 0).await?;
+    println!("{events} public events");
+    engines.stop().await
+}
+
+/// Requests a second to each engine.
+const PER_SECOND: u64 = 50;
+
+/// Clients of one engine with accounts of their own, watched by a common auditor.
+fn clients_of(url: &str, number: usize, seed: u64, auditor: &Auditor) -> Arc<Runner> {
     let options = Options {
-        base_url: engines.url(0).to_owned(),
-        pace: Pace::Open { per_second: 100.0 },
+        base_url: url.to_owned(),
+        pace: Pace::Open { per_second: PER_SECOND as f64 },
         max_requests: u64::MAX,
         timeout: Duration::from_secs(10),
         ..Options::default()
     };
-    let runner = Runner::new(options, Workload::new(Config { seed, ..Config::default() }), Auditor::clone(&auditor));
-    runner.create_accounts().await?;
-    let traffic = host::task::Shutdown::new();
-    let sending = {
-        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
-        tokio::spawn(async move { runner.run(&traffic).await })
-    };
-    let end = Instant::now() + Duration::from_secs(torture_seconds());
-    let mut deaths = 0;
-    let mut last_death = host::clock::now();
-    while Instant::now() < end {
-        let due = last_death + Duration::from_millis(random.u64(10_000..20_000));
-        host::clock::sleep_until(due).await;
-        last_death = host::clock::now();
-        let victim = random.usize(0..5);
-        let before = runner.counters().read();
-        if victim < 3 {
-            services::broker("kill", victim + 1)?;
-            host::clock::sleep(Duration::from_millis(random.u64(500..3_000))).await;
-            services::broker("start", victim + 1)?;
-        } else {
-            engines.kill(victim - 3)?;
-            host::clock::sleep(Duration::from_millis(random.u64(100..2_000))).await;
-            engines.begin(victim - 3).await?;
-        }
-        let after = runner.counters().read();
-        println!(
-            "{} dies and is back after {:.1} s: {} requests, {} of them with an error, {} of unknown effect",
-            victim_name(victim),
-            last_death.elapsed().as_secs_f64(),
-            after.sent - before.sent,
-            after.errors - before.errors,
-            after.unknown - before.unknown
-        );
-        deaths += 1;
-    }
-    traffic.stop();
-    let report = sending.await?;
-    println!("{deaths} deaths, {:?}", report.counted);
-    for number in [0, 1] {
-        checks::engine_agrees(engines.url(number), &auditor).await?;
-    }
-    engines.stop().await
+    let config = Config { seed: seed ^ number as u64, prefix: format!("w{number}"), ..Config::default() };
+    Runner::new(options, Workload::new(config), Auditor::clone(auditor))
 }
 
-fn victim_name(victim: usize) -> String {
-    if victim < 3 { format!("broker {}", victim + 1) } else { format!("engine {}", victim - 3) }
+/// `kill -9` of a broker or an engine, and its start after a while; says who it was.
+async fn die_and_come_back(engines: &mut Engines, broker: bool, random: &mut fastrand::Rng) -> anyhow::Result<String> {
+    if broker {
+        let victim = random.usize(1..=3);
+        services::broker("kill", victim)?;
+        host::clock::sleep(Duration::from_millis(random.u64(500..3_000))).await;
+        services::broker("start", victim)?;
+        Ok(format!("broker {victim}"))
+    } else {
+        let victim = random.usize(0..2);
+        engines.kill(victim)?;
+        host::clock::sleep(Duration::from_millis(random.u64(100..2_000))).await;
+        engines.begin(victim).await?;
+        Ok(format!("engine {victim}"))
+    }
+}
+
+/// A request as long as the contract allows becomes a record, and events, that the cluster takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_request_fits_into_every_topic() -> anyhow::Result<()> {
+    let engines = Engines::start(Path::new(BINARY), 1).await?;
+    let long = "x".repeat((1 << 20) - 1_000);
+    for kind in ["EXTERNAL", "USER"] {
+        let account = json!({ "accountId": kind, "ownerId": "o", "ownerType": "t", "accountType": kind,
+            "currency": "EUR", "metadata": { "long": long } });
+        let answer = engines.post(0, "/accounts", &account).await?;
+        ensure!(answer.status.as_u16() == 201, "{kind}: {}", answer.status);
+    }
+    let mut topup = json!({ "idempotencyKey": "long", "sourceAccountId": "EXTERNAL", "destinationAccountId": "USER",
+        "amount": "1", "currency": "EUR" });
+    topup["metadata"] = json!({ "long": long });
+    let answer = engines.post(0, "/transactions/topup", &topup).await?;
+    ensure!(answer.status.as_u16() == 200, "topup: {}", answer.status);
+    checks::public_events_agree(&engines, 0).await?;
+    engines.stop().await
 }
