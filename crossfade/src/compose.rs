@@ -91,35 +91,33 @@ pub async fn front(file: File) -> anyhow::Result<Exit> {
 }
 
 /// `crossfade relay`, with the comparator beside it when asked to.
-pub async fn relay(file: File, with_comparator: bool) -> anyhow::Result<Exit> {
+pub async fn relay(mut file: File, with_comparator: bool) -> anyhow::Result<Exit> {
     file.check()?;
     if !with_comparator && file.kafka.is_none() {
         return Err(Failure::new(Exit::Usage, ONE_PROCESS).into());
     }
+    let relay = section(file.relay.take(), "relay")?;
+    let comparator = with_comparator.then(|| section(file.comparator.take(), "comparator")).transpose()?;
     let place = cutover(&file)?;
-    let File { ledger, relay, comparator, .. } = file;
-    let relay = section(relay, "relay")?;
-    let comparator = with_comparator.then(|| section(comparator, "comparator")).transpose()?;
     serve(async || {
         let mut running = Running::default();
-        start_relay_and_comparator(&mut running, place, Some(relay), comparator, &ledger).await?;
+        start_relay_and_comparator(&mut running, place, Some(relay), comparator, &file.ledger).await?;
         Ok(running)
     })
     .await
 }
 
 /// `crossfade comparator`
-pub async fn comparator(file: File) -> anyhow::Result<Exit> {
+pub async fn comparator(mut file: File) -> anyhow::Result<Exit> {
     file.check()?;
     if file.kafka.is_none() {
         return Err(Failure::new(Exit::Usage, ONE_PROCESS).into());
     }
+    let comparator = section(file.comparator.take(), "comparator")?;
     let place = cutover(&file)?;
-    let File { ledger, comparator, .. } = file;
-    let comparator = section(comparator, "comparator")?;
     serve(async || {
         let mut running = Running::default();
-        start_relay_and_comparator(&mut running, place, None, Some(comparator), &ledger).await?;
+        start_relay_and_comparator(&mut running, place, None, Some(comparator), &file.ledger).await?;
         Ok(running)
     })
     .await
@@ -261,4 +259,21 @@ async fn start_front(running: &mut Running, config: proxy::front::Config, ledger
     let bound = proxy::front::bind(config, ledger).await.context("the front cannot start")?;
     running.start("front", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[tokio::test]
+    async fn a_part_without_its_section_is_told_so_before_the_log_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("cutover");
+        let text = format!("ledger = \"a\"\n[log]\ndata_dir = \"{}\"\n", data_dir.display());
+        let file = crate::config::parse(Path::new("x.toml"), &text, std::iter::empty()).unwrap();
+        let refused = relay(file, true).await.unwrap_err();
+        assert!(refused.to_string().contains("no section [relay]"), "{refused}");
+        assert!(!data_dir.exists(), "the log was opened");
+    }
 }

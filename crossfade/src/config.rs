@@ -393,6 +393,10 @@ mod tests {
             (format!("{ENGINE}{KAFKA}"), "[kafka] and engine.data_dir contradict"),
             (format!("ledger = \"a\"\n[log]\ndata_dir = \"e\"\n{KAFKA}"), "[kafka] and log contradict"),
             (format!("ledger = \"a\"\n{KAFKA}ca_file = \"x\"\n"), "kafka.ca_file"),
+            (
+                format!("ledger = \"a\"\n{KAFKA}tls = true\nca_file = \"/nowhere/ca.pem\"\n"),
+                "kafka.ca_file: /nowhere/ca.pem",
+            ),
         ] {
             let problem = checked(&text).expect_err(&text);
             assert!(problem.contains(said), "{text}: {problem}");

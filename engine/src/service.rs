@@ -38,7 +38,9 @@ const COMMANDS_DAYS: u32 = 30;
 /// How long others wait for a shard whose last public events are on their way: longer than the publisher needs to give
 /// them up, shorter than a member of the group may be silent.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
-/// What it says of itself meanwhile.
+/// What an engine says of itself until it asks its log,
+const OPENING: &str = "the log is being opened";
+/// and while it reads it.
 const FOLDING: &str = "the journal is being folded";
 
 /// The engine cannot start.
@@ -150,7 +152,7 @@ impl Bound {
     /// When the log holds another ledger, or its topics cannot be used. What fails later is told by `/readyz`.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let readiness = Readiness::new();
-        readiness.blocked(LOG, FOLDING);
+        readiness.blocked(LOG, OPENING);
         let serving = Serving::begin(self.listener, self.control_listener, &readiness, &shutdown);
         let shards_shutdown = Shutdown::new();
         let duties = duties_of(&self.place, self.config.shards);

@@ -56,7 +56,7 @@ impl Place {
         self.cluster.as_ref().map(|cluster| &cluster.0)
     }
 
-    /// Waits until the log answers; meanwhile `readiness` says what is waited for.
+    /// Waits until the log answers; meanwhile `readiness` says what is waited for, from the beginning.
     ///
     /// # Errors
     /// When it answers, and its topics are not what they have to be: names each deviation.
@@ -64,12 +64,16 @@ impl Place {
     pub async fn until_usable(&self, readiness: &Readiness) -> Result<(), Unusable> {
         #[cfg(feature = "kafka")]
         if let Some((connection, specs)) = self.cluster.as_deref() {
+            readiness.blocked(LOG, format!("waiting for Kafka at {}", connection.bootstrap));
             loop {
                 match topics::check(connection, specs).await {
                     Ok(deviations) if deviations.is_empty() => break,
                     Ok(deviations) => {
                         let all: Vec<String> = deviations.iter().map(ToString::to_string).collect();
-                        return Err(Unusable(format!("the topics in Kafka cannot be used: {}", all.join("; "))));
+                        return Err(Unusable(format!(
+                            "the topics in Kafka cannot be used, run `crossfade topics check` as who may see all: {}",
+                            all.join("; ")
+                        )));
                     }
                     Err(failed) => {
                         tracing::warn!(%failed, "waiting for Kafka");

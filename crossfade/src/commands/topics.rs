@@ -6,7 +6,7 @@ use crate::config::File;
 use crate::{render, topics};
 use eventlog::kafka::Connection;
 use eventlog::kafka::acls::{self, Grant};
-use eventlog::kafka::topics::{Deviation, check, create};
+use eventlog::kafka::topics::{Deviation, Failed, check, create};
 use serde_json::json;
 
 /// Runs one of them.
@@ -29,11 +29,14 @@ pub async fn run(file: File, command: TopicsCommand, output: Output) -> anyhow::
     let mut made = Made::default();
     if makes {
         made.topics = create(&connection, &specs).await?;
-        made.rights = if acls { acls::create(&connection, &grants).await? } else { 0 };
     }
-    let mut deviations = check(&connection, &specs).await?;
+    let after = |failed: Failed| failed.after(&made.topics);
+    if makes && acls {
+        made.rights = acls::create(&connection, &grants).await.map_err(after)?;
+    }
+    let mut deviations = check(&connection, &specs).await.map_err(after)?;
     if acls {
-        deviations.extend(acls::check(&connection, &grants).await?);
+        deviations.extend(acls::check(&connection, &grants).await.map_err(after)?);
     }
     show(&connection, &made, &deviations, (specs.len(), grants.len()), output)?;
     let only_asked = matches!(command, TopicsCommand::Create { dry_run: true, .. });

@@ -107,15 +107,16 @@ fn wanted(connection: &Connection, Grant { principal, on, to }: &Grant) -> Acl {
 
 /// Why a right is not there; `None` if it is.
 fn lack(acls: &[Acl], wanted: &Acl) -> Option<String> {
-    if acls.iter().any(|acl| !acl.allows && covers(acl, wanted)) {
-        return Some("forbidden".to_owned());
+    if let Some(acl) = acls.iter().find(|acl| forbids(acl, wanted)) {
+        let from = if acl.host == "*" { String::new() } else { format!(" from {}", acl.host) };
+        return Some(format!("forbidden: {acl}{from}"));
     }
     let given = acls.iter().any(|acl| acl.allows && covers(acl, wanted));
     let why = if acls.is_empty() { "not given, or not shown to us" } else { "not given" };
     (!given).then(|| why.to_owned())
 }
 
-/// Whether an entry says something of everything that another one is about.
+/// Whether an entry is about everything that another one is about, from wherever.
 fn covers(acl: &Acl, wanted: &Acl) -> bool {
     let named = acl.name == "*"
         || if acl.prefixed { wanted.name.starts_with(&acl.name) } else { !wanted.prefixed && acl.name == wanted.name };
@@ -124,6 +125,23 @@ fn covers(acl: &Acl, wanted: &Acl) -> bool {
         && (acl.principal == wanted.principal || acl.principal == "User:*")
         && acl.host == "*"
         && (acl.operation == Operation::All || acl.operation == wanted.operation)
+}
+
+/// Whether an entry forbids any of what another one is about, and be it on one host. Who must not see something cannot use
+/// it either: reading and writing imply Describe only where they are allowed.
+fn forbids(acl: &Acl, wanted: &Acl) -> bool {
+    let named = acl.name == "*"
+        || match (acl.prefixed, wanted.prefixed) {
+            (true, true) => wanted.name.starts_with(&acl.name) || acl.name.starts_with(&wanted.name),
+            (true, false) => wanted.name.starts_with(&acl.name),
+            (false, true) => acl.name.starts_with(&wanted.name),
+            (false, false) => acl.name == wanted.name,
+        };
+    !acl.allows
+        && named
+        && acl.resource == wanted.resource
+        && (acl.principal == wanted.principal || acl.principal == "User:*")
+        && (acl.operation == wanted.operation || matches!(acl.operation, Operation::All | Operation::Describe))
 }
 
 #[cfg(test)]
@@ -152,7 +170,44 @@ mod tests {
         }
         let all_of = Acl { prefixed: true, ..wanted.clone() };
         assert!(lack(std::slice::from_ref(&wanted), &all_of).is_some(), "one of them is not all");
-        let forbidden = acl("User:*", "p.t", false, Operation::All, false);
-        assert_eq!(lack(&[wanted.clone(), forbidden], &wanted), Some("forbidden".to_owned()));
+    }
+
+    #[test]
+    fn a_right_is_forbidden_by_whatever_touches_it() {
+        let one = acl("User:a", "p.t", false, Operation::Read, true);
+        let all_of = acl("User:a", "p.t", true, Operation::Read, true);
+        let deny = |name: &str, prefixed, operation| acl("User:a", name, prefixed, operation, false);
+        let read = |name: &str, prefixed| deny(name, prefixed, Operation::Read);
+        for (wanted, denial, forbidden) in [
+            (&one, read("p.t", false), true),
+            (&one, deny("p.t", false, Operation::All), true),
+            (&one, deny("p.t", false, Operation::Describe), true),
+            (&one, deny("p.t", false, Operation::Write), false),
+            (&one, deny("p.t", false, Operation::DescribeConfigs), false),
+            (&one, read("p.", true), true),
+            (&one, read("*", false), true),
+            (&one, read("p.", false), false),
+            (&one, read("p.t.more", true), false),
+            (&all_of, read("p.t", true), true),
+            (&all_of, read("p.", true), true),
+            (&all_of, read("p.t.more", true), true),
+            (&all_of, read("p.t.more", false), true),
+            (&all_of, read("p.", false), false),
+            (&all_of, read("q", true), false),
+            (&one, Acl { principal: "User:*".to_owned(), ..read("p.t", false) }, true),
+            (&one, Acl { principal: "User:b".to_owned(), ..read("p.t", false) }, false),
+            (&one, Acl { host: "10.0.0.1".to_owned(), ..read("p.t", false) }, true),
+            (&one, Acl { resource: Resource::Group, ..read("p.t", false) }, false),
+        ] {
+            assert_eq!(lack(&[wanted.clone(), denial.clone()], wanted).is_some(), forbidden, "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn what_forbids_a_right_is_named() {
+        let wanted = acl("User:a", "p.t", false, Operation::Read, true);
+        let denial = Acl { host: "10.0.0.1".to_owned(), ..acl("User:*", "p.", true, Operation::Describe, false) };
+        let said = "forbidden: Describe on the topic p.* by User:* from 10.0.0.1";
+        assert_eq!(lack(&[wanted.clone(), denial], &wanted), Some(said.to_owned()));
     }
 }

@@ -5,7 +5,7 @@ use host::secret::Secret;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest record that a topic takes. Managed clusters give no more without a machine of one's own. An engine's outcome
@@ -131,8 +131,18 @@ impl Connection {
         if self.ca_file.is_some() && !self.tls {
             return Err("kafka.ca_file is of no use without kafka.tls = true".to_owned());
         }
+        if let Some(path) = &self.ca_file {
+            let pem = readable("kafka.ca_file", path)?;
+            // The same goes for X509 and TRUSTED CERTIFICATE, which the library takes, too.
+            if !String::from_utf8_lossy(&pem).contains("CERTIFICATE-----") {
+                return Err(format!("kafka.ca_file: {} holds no certificate as PEM", path.display()));
+            }
+        }
         if matches!(self.sasl, Some(Sasl::Plain { .. } | Sasl::OauthBearer { .. })) && !self.tls {
             return Err("kafka.sasl would send its secret in the clear: set kafka.tls = true".to_owned());
+        }
+        if let Some(Sasl::OauthBearer { token_file }) = &self.sasl {
+            readable("kafka.sasl.token_file", token_file)?;
         }
         let (copies, in_sync) = (self.replication, self.min_insync_replicas);
         if in_sync == 0 || in_sync > copies {
@@ -226,6 +236,13 @@ impl Connection {
     }
 }
 
+/// What is in the file that a key names.
+fn readable(key: &str, path: &Path) -> Result<Vec<u8>, String> {
+    // An error names the path.
+    let found = host::disk::read(path).map_err(|error| format!("{key}: {error}"))?;
+    found.ok_or_else(|| format!("{key}: {} is not there", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,5 +276,38 @@ mod tests {
             }),
             Ok(())
         );
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_their_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let [there, empty, absent] = ["there", "empty", "absent"].map(|name| directory.path().join(name));
+        std::fs::write(&there, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        std::fs::write(&empty, "").unwrap();
+        let authorities = |path: &Path| Connection { ca_file: Some(path.to_owned()), ..over_tls() };
+        let token = |path: &Path| {
+            let sasl = Some(Sasl::OauthBearer { token_file: path.to_owned() });
+            Connection { sasl, ..over_tls() }
+        };
+        for (connection, problem) in [
+            (authorities(&there), None),
+            (authorities(&empty), Some(("kafka.ca_file", &empty))),
+            (authorities(&absent), Some(("kafka.ca_file", &absent))),
+            (authorities(directory.path()), Some(("kafka.ca_file", &directory.path().to_owned()))),
+            (token(&there), None),
+            (token(&absent), Some(("kafka.sasl.token_file", &absent))),
+        ] {
+            let found = connection.check();
+            let Some((key, path)) = problem else {
+                assert_eq!(found, Ok(()));
+                continue;
+            };
+            let said = found.expect_err(key);
+            assert!(said.starts_with(key) && said.contains(&*path.to_string_lossy()), "{said}");
+        }
+    }
+
+    fn over_tls() -> Connection {
+        Connection { tls: true, ..Connection::plain("a:9093") }
     }
 }

@@ -63,31 +63,26 @@ impl fmt::Display for Deviation {
 #[error("{0}")]
 pub struct Failed(pub(super) String);
 
+impl Failed {
+    /// The same, and that these topics had been made by then.
+    #[must_use]
+    pub fn after(self, made: &[String]) -> Self {
+        if made.is_empty() { self } else { Self(format!("{self}; made before that: {}", made.join(", "))) }
+    }
+}
+
 /// Makes the topics that are not there; answers their names in the cluster. Those that are there stay as they are.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or refuses one of them.
+/// When the cluster cannot be asked, or refuses one of them: names those that were made before.
 pub async fn create(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<String>, Failed> {
     let cluster = Cluster::of(connection)?;
     let existing = cluster.topics().await?;
     let mut made = Vec::new();
-    for spec in specs.iter().filter(|spec| !existing.contains_key(&connection.topic(&spec.name))) {
+    for spec in specs {
         let name = connection.topic(&spec.name);
-        let settings = settings(connection, spec);
-        let replication = TopicReplication::Fixed(i32::from(connection.replication));
-        let topic = NewTopic::new(&name, partition_number(spec.partitions), replication);
-        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let answers = cluster.admin.create_topics([&topic], &options).await;
-        for answer in answers.map_err(|error| cluster.failed(&error))? {
-            match answer {
-                Ok(_) => made.push(name.clone()),
-                // Somebody else was quicker.
-                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => {
-                    return Err(Failed(format!("the cluster does not make the topic {topic}: {code}")));
-                }
-            }
+        if !existing.contains_key(&name) && cluster.make(&name, spec).await.map_err(|failed| failed.after(&made))? {
+            made.push(name);
         }
     }
     Ok(made)
@@ -118,7 +113,9 @@ pub async fn check(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<D
         let name = connection.topic(&spec.name);
         let deviation = |what, is: String, should: String| Deviation { topic: name.clone(), what, is, should };
         let Some(found) = existing.get(&name) else {
-            deviations.push(deviation("the topic", "missing".to_owned(), "there".to_owned()));
+            // The cluster does not tell one from the other.
+            let is = "missing, or this principal may not see it".to_owned();
+            deviations.push(deviation("the topic", is, "there, and ours to Describe".to_owned()));
             continue;
         };
         if found.partitions != spec.partitions {
@@ -216,6 +213,27 @@ impl<'a> Cluster<'a> {
         can
     }
 
+    /// Makes a topic; `false` if somebody else was quicker.
+    async fn make(&self, name: &str, spec: &TopicSpec) -> Result<bool, Failed> {
+        let settings = settings(self.connection, spec);
+        let replication = TopicReplication::Fixed(i32::from(self.connection.replication));
+        let topic = NewTopic::new(name, partition_number(spec.partitions), replication);
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let answers = self.admin.create_topics([&topic], &options).await.map_err(|error| self.failed(&error))?;
+        match answers.into_iter().find_map(Result::err) {
+            None => Ok(true),
+            Some((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(false),
+            Some((_, code)) => {
+                let (partitions, copies) = (spec.partitions, self.connection.replication);
+                let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let asked = format!("{partitions} partitions, {copies} copies, {}", settings.join(", "));
+                Err(Failed(format!("the cluster does not make the topic {name} ({asked}): {code}")))
+            }
+        }
+    }
+
+    /// Those that this principal may see.
     async fn topics(&self) -> Result<BTreeMap<String, Found>, Failed> {
         let asking = Arc::clone(&self.asking);
         let asked = host::task::spawn_blocking(move || asking.fetch_metadata(None, PATIENCE)).await;
@@ -246,6 +264,14 @@ impl<'a> Cluster<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_names_what_was_made_before() {
+        let failed = || Failed("refused".to_owned());
+        assert_eq!(failed().after(&[]), failed());
+        let after = failed().after(&["a".to_owned(), "b".to_owned()]);
+        assert_eq!(after.to_string(), "refused; made before that: a, b");
+    }
 
     #[test]
     fn a_setting_may_be_stricter_than_it_has_to_be() {

@@ -64,20 +64,36 @@ impl Engines {
     /// # Errors
     /// When it ends, or is not ready in time.
     pub async fn begin(&mut self, number: usize) -> anyhow::Result<()> {
+        self.launch(number)?;
+        self.until(number, |readyz| readyz.status.is_success()).await
+    }
+
+    /// Starts one of them, ready or not.
+    ///
+    /// # Errors
+    /// When there is no process of it.
+    pub fn launch(&mut self, number: usize) -> anyhow::Result<()> {
         let engine = &mut self.engines[number];
         let config = engine.config.to_string_lossy().into_owned();
         let name = format!("engine-{number}");
-        let mut process = Process::start(&self.binary, &name, &["engine", "--config", &config], self.folder.path())?;
-        let ready = format!("{}/readyz", engine.url);
-        let client = self.client.clone();
-        process
-            .until_ready(async || {
-                let answer = client.get(&ready, None, Duration::from_secs(1)).await;
-                answer.is_ok_and(|answer| answer.status.is_success())
-            })
-            .await?;
+        let process = Process::start(&self.binary, &name, &["engine", "--config", &config], self.folder.path())?;
         engine.process = Some(process);
         Ok(())
+    }
+
+    /// Waits until one of them says what is `wanted` in `/readyz`.
+    ///
+    /// # Errors
+    /// When it ends, or does not say so in time.
+    pub async fn until(&mut self, number: usize, wanted: impl Fn(&Answer) -> bool) -> anyhow::Result<()> {
+        let (url, client) = (format!("{}/readyz", self.url(number)), self.client.clone());
+        let process = self.process(number)?;
+        process
+            .until_ready(async || {
+                let answer = client.get(&url, None, Duration::from_secs(1)).await;
+                answer.is_ok_and(|answer| wanted(&answer))
+            })
+            .await
     }
 
     /// The cluster, and the topics' prefix.

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Starts, stops, kills, pauses or resumes a broker.
 ///
@@ -13,12 +13,14 @@ pub fn broker(action: &str, number: usize) -> anyhow::Result<()> {
     run(&["broker", action, &number.to_string()])
 }
 
-/// Makes sure that every broker runs.
+/// Makes sure that every broker runs. All are started at once: none is ready before most of them are there.
 ///
 /// # Errors
 /// As [`broker`].
 pub fn all_brokers() -> anyhow::Result<()> {
-    (1..=3).try_for_each(|number| broker("start", number))
+    let starts = ["1", "2", "3"].map(|number| ["broker", "start", number]);
+    let begun = starts.map(|arguments| begin(&arguments));
+    starts.iter().zip(begun).try_for_each(|(arguments, begun)| end(begun?, arguments))
 }
 
 /// Starts or stops the schema registry; it forgets everything.
@@ -50,7 +52,16 @@ fn variable(name: &str) -> anyhow::Result<String> {
 }
 
 fn run(arguments: &[&str]) -> anyhow::Result<()> {
-    let ended = Command::new(variable("CROSSFADE_TRIAL_SERVICES")?).args(arguments).output()?;
+    end(begin(arguments)?, arguments)
+}
+
+fn begin(arguments: &[&str]) -> anyhow::Result<Child> {
+    let mut command = Command::new(variable("CROSSFADE_TRIAL_SERVICES")?);
+    Ok(command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
+}
+
+fn end(begun: Child, arguments: &[&str]) -> anyhow::Result<()> {
+    let ended = begun.wait_with_output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "services {}: {said}", arguments.join(" "));
     Ok(())

@@ -194,6 +194,30 @@ async fn with_one_broker_of_three_nothing_is_acknowledged_as_done() -> anyhow::R
     engines.stop().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_starts_without_kafka_waits_for_it_and_goes_on_when_it_is_there() -> anyhow::Result<()> {
+    let mut engines = Engines::prepare(Path::new(BINARY), 1).await?;
+    let waits = without_brokers(&mut engines).await;
+    services::all_brokers()?;
+    waits?;
+    engines.until(0, |readyz| readyz.status.is_success()).await?;
+    let users = engines.accounts(0, 1).await?;
+    top_all_up(&engines, 0, "back", &users).await?;
+    balances_are(&engines, 0, &users, 1).await?;
+    engines.stop().await
+}
+
+/// Starts the engine when no broker runs, and waits until it says what it waits for.
+async fn without_brokers(engines: &mut Engines) -> anyhow::Result<()> {
+    (1..=3).try_for_each(|number| services::broker("kill", number))?;
+    engines.launch(0)?;
+    for named in ["log: waiting for Kafka at", "log: Kafka at"] {
+        let says = |body: &[u8]| String::from_utf8_lossy(body).contains(named);
+        engines.until(0, |readyz| readyz.status.as_u16() == 503 && says(&readyz.body)).await?;
+    }
+    Ok(())
+}
+
 /// Seconds of killing brokers and engines; 300 nightly.
 fn torture_seconds() -> u64 {
     std::env::var("CROSSFADE_TORTURE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)

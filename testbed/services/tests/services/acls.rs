@@ -1,6 +1,6 @@
 //! Rights on topics and groups: what is missing is named, what is given is there.
 
-use crate::security::{secured, user};
+use crate::security::{nobody, secured, user};
 use eventlog::kafka::acls::{Grant, On, To, check, create};
 use eventlog::kafka::{KafkaLog, Sasl, TopicSpec, topics};
 use eventlog::{Log, NewRecord};
@@ -50,8 +50,7 @@ async fn rights_that_are_missing_are_named_and_given() {
 #[tokio::test]
 async fn who_may_not_see_or_change_the_lists_is_told_so() {
     let plain = cluster();
-    let (username, password) = user("nobody", variable("CROSSFADE_TRIAL_KAFKA_NOBODY_PASSWORD"));
-    let connection = secured(&plain.topic_prefix, Sasl::ScramSha512 { username, password });
+    let connection = nobody(&plain.topic_prefix);
     let grants = grants("User:nobody");
     let deviations = check(&connection, &grants).await.unwrap();
     assert!(

@@ -1,7 +1,8 @@
 //! Who may come in, how he says who he is, and what a person is told if he may not.
 
 use eventlog::kafka::{Connection, KafkaLog, Sasl, TopicSpec, topics};
-use eventlog::{Log, NewRecord};
+use eventlog::{Log, NewRecord, Place};
+use host::ops::Readiness;
 use host::secret::Secret;
 use testbed_services::{cluster, variable};
 
@@ -29,6 +30,12 @@ pub(crate) fn secured(prefix: &str, sasl: Sasl) -> Connection {
         sasl: Some(sasl),
         ..Connection::plain("")
     }
+}
+
+/// As a principal without any right.
+pub(crate) fn nobody(prefix: &str) -> Connection {
+    let (username, password) = user("nobody", variable("CROSSFADE_TRIAL_KAFKA_NOBODY_PASSWORD"));
+    secured(prefix, Sasl::ScramSha512 { username, password })
 }
 
 /// A token as the trial brokers take it: unsigned, of a subject, for an hour.
@@ -91,12 +98,21 @@ async fn a_certificate_of_somebody_else_or_of_last_year_is_refused_and_said() {
 async fn a_principal_without_acl_is_told_what_it_lacks() {
     let plain = cluster();
     topics::create(&plain, &[TopicSpec::forever("t", 1)]).await.unwrap();
-    let (username, password) = user("nobody", variable("CROSSFADE_TRIAL_KAFKA_NOBODY_PASSWORD"));
-    let connection = secured(&plain.topic_prefix, Sasl::ScramSha512 { username, password });
-    let log = KafkaLog::open(connection).unwrap();
+    let log = KafkaLog::open(nobody(&plain.topic_prefix)).unwrap();
     let appended = log.append("t", 0, vec![NewRecord::of("x")]).await.unwrap_err().to_string();
     assert!(appended.contains("may not"), "{appended}");
     let read = log.read("t", 0, 0, 1).await.unwrap_err().to_string();
     assert!(read.contains("may not"), "{read}");
+    topics::delete(&plain, &["t"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_part_without_acl_is_not_made_believe_that_its_topics_are_missing() {
+    let plain = cluster();
+    let specs = [TopicSpec::forever("t", 1)];
+    topics::create(&plain, &specs).await.unwrap();
+    let place = Place::kafka(nobody(&plain.topic_prefix), specs.to_vec()).unwrap();
+    let said = place.until_usable(&Readiness::new()).await.unwrap_err().to_string();
+    assert!(said.contains(&plain.topic("t")) && said.contains("or this principal may not see it"), "{said}");
     topics::delete(&plain, &["t"]).await.unwrap();
 }

@@ -19,11 +19,22 @@ async fn topics_are_made_once_as_they_have_to_be() {
     let named = |name: &str| connection.topic(name);
     let missing = topics::check(&connection, &specs()).await.unwrap();
     assert_eq!(missing.iter().map(|missing| missing.topic.clone()).collect::<Vec<_>>(), [named("a"), named("b")]);
-    assert!(missing.iter().all(|missing| missing.what == "the topic" && missing.is == "missing"));
+    assert!(missing.iter().all(|missing| missing.what == "the topic" && missing.is.starts_with("missing")));
     assert_eq!(topics::create(&connection, &specs()).await.unwrap(), [named("a"), named("b")]);
     assert_eq!(topics::check(&connection, &specs()).await.unwrap(), []);
     assert_eq!(topics::create(&connection, &specs()).await.unwrap(), Vec::<String>::new(), "they are there");
     clean(&connection).await;
+}
+
+#[tokio::test]
+async fn who_is_refused_one_topic_is_told_which_were_made_before() {
+    let connection = cluster();
+    let impossible = [TopicSpec::forever("a", 1), TopicSpec::forever("b", 0)];
+    let said = topics::create(&connection, &impossible).await.unwrap_err().to_string();
+    let (a, b) = (connection.topic("a"), connection.topic("b"));
+    assert!(said.contains(&format!("does not make the topic {b} (0 partitions, 3 copies, ")), "{said}");
+    assert!(said.ends_with(&format!("; made before that: {a}")), "{said}");
+    topics::delete(&connection, &["a"]).await.unwrap();
 }
 
 #[tokio::test]
@@ -58,16 +69,20 @@ async fn a_cluster_that_is_not_there_is_waited_for_and_said() {
     let readiness = Readiness::new();
     let place = Place::kafka(connection, specs().to_vec()).unwrap();
     let said = async {
-        loop {
-            if let Some(reason) = readiness.reasons().first() {
-                return reason.clone();
-            }
+        let mut said: Vec<String> = Vec::new();
+        while said.len() < 2 {
+            let new = readiness.reasons().into_iter().find(|reason| !said.contains(reason));
+            said.extend(new);
             tokio::task::yield_now().await;
         }
+        said
     };
-    let reason = tokio::select! {
-        reason = said => reason,
+    // What waits goes first, so that the other one sees all that it says.
+    let said = tokio::select! {
+        biased;
         usable = place.until_usable(&readiness) => panic!("{usable:?}"),
+        said = said => said,
     };
-    assert!(reason.contains("log: Kafka at") && reason.contains(&free.to_string()), "{reason}");
+    assert_eq!(said[0], format!("log: waiting for Kafka at {free}"));
+    assert!(said[1].starts_with(&format!("log: Kafka at {free}: ")), "{said:?}");
 }
