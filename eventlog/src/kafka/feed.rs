@@ -1,5 +1,8 @@
 //! The feed: one consumer and one thread that bring the new records of all followed partitions into memory, once,
 //! whoever waits for them.
+//!
+//! A consumer feeds for one [`Turn`]. It ends for all partitions at once, whoever finds that it has to, and no consumer
+//! gets a second one: so a partition that is not followed is never one that the consumer at work was given already.
 
 use super::connection::Connection;
 use super::queries::{PATIENCE, Queries};
@@ -28,20 +31,27 @@ type Rings = HashMap<Box<str>, HashMap<u32, Arc<Ring>>>;
 pub(super) struct Feed {
     connection: Connection,
     rings: Arc<RwLock<Rings>>,
-    /// Locked when a partition begins, and while one consumer takes the place of another.
+    /// Locked when a partition begins, and while one consumer takes the place of another; before the lock of a turn.
     current: Mutex<Current>,
 }
 
-/// The consumer that feeds, and its thread.
+/// The newest consumer, and its thread, which ends before the consumer is closed.
 struct Current {
+    _thread: Worker,
     source: Arc<Source>,
-    thread: Worker,
 }
 
-/// A consumer, and what it feeds.
+/// A consumer, and when it feeds.
 struct Source {
     consumer: Consumer,
+    turn: Arc<Turn>,
+}
+
+/// The time in which a consumer feeds. Kept apart from the consumer, so that nobody who holds it has to close that.
+pub(super) struct Turn {
     rings: Arc<RwLock<Rings>>,
+    /// Locked while anything is done to the rings in this turn's name, so that nothing is once it is over.
+    over: Mutex<bool>,
 }
 
 impl Feed {
@@ -81,49 +91,48 @@ impl Feed {
         if ring.is_fed() {
             return Ok(());
         }
-        let failed = |why: &dyn std::fmt::Display| {
-            ring.starve();
-            ReadError::Failed(format!("cannot follow {}/{}: {why}", ring.topic, ring.number))
-        };
         let (begin, end) = queries.span(ring).await?;
         let near = wanted >= begin && wanted <= end && end - wanted < RECENT_RECORDS as u64;
-        let from = if near { wanted } else { end };
-        let mut list = TopicPartitionList::new();
-        let placed = list.add_partition_offset(&ring.topic, partition_number(ring.number), offset(from));
-        placed.map_err(|error| failed(&error))?;
-        // Nobody else's consumer may take this one's place between the two.
-        let source = {
-            let current = self.current();
-            ring.fed_from(begin, from);
-            Arc::clone(&current.source)
-        };
-        let assigning = host::task::spawn_blocking(move || source.consumer.incremental_assign(&list));
-        match clock::timeout(PATIENCE, assigning).await {
-            Ok(Ok(assigned)) => assigned.map_err(|error| failed(&error)),
-            Ok(Err(panic)) => Err(failed(&panic)),
-            Err(_) => {
-                self.begin_anew();
-                Err(failed(&"the consumer hangs"))
-            }
-        }
+        let begun = self.begin(ring, begin, if near { wanted } else { end }).await;
+        begun.map_err(|why| ReadError::Failed(format!("cannot follow {}/{}: {why}", ring.topic, ring.number)))
     }
 
-    /// Gives the feed a new consumer; every partition begins again, from where its readers want it.
-    pub(super) fn begin_anew(&self) {
-        let old = {
-            let mut current = self.current();
-            match Current::begin(&self.connection, &self.rings) {
-                Ok(new) => {
-                    let old = std::mem::replace(&mut *current, new);
-                    self.rings().iter().for_each(|ring| ring.starve());
-                    old
-                }
-                Err(error) => return tracing::error!(error, "the feed cannot have a new consumer"),
-            }
+    /// Gives a consumer the partition, which begins at `begin`, from `from` on.
+    ///
+    /// # Errors
+    /// Why there is none, or why it does not take it: then its turn is over, because nobody knows what it follows.
+    async fn begin(&self, ring: &Ring, begin: u64, from: u64) -> Result<(), String> {
+        let list = place(ring, from).map_err(|error| error.to_string())?;
+        let source = self.feeding(ring, begin, from)?;
+        let turn = Arc::clone(&source.turn);
+        // If the turn ends meanwhile, a consumer that feeds nothing any more gets the partition.
+        let assigning = host::task::spawn_blocking(move || source.consumer.incremental_assign(&list));
+        let why = match clock::timeout(PATIENCE, assigning).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(panic)) => panic.to_string(),
+            Err(_) => "the consumer hangs".to_owned(),
         };
-        let Current { source, thread } = old;
-        drop(thread);
-        drop(source);
+        turn.end();
+        Err(why)
+    }
+
+    /// The consumer whose turn it is, which feeds the ring from now on: a new one, if that of the newest is over.
+    ///
+    /// # Errors
+    /// As [`Feed::start`].
+    fn feeding(&self, ring: &Ring, begin: u64, from: u64) -> Result<Arc<Source>, String> {
+        let mut current = self.current();
+        while !current.source.turn.begins(ring, begin, from) {
+            let new = Current::begin(&self.connection, &self.rings)?;
+            close(std::mem::replace(&mut *current, new));
+        }
+        Ok(Arc::clone(&current.source))
+    }
+
+    /// The turn of the newest consumer.
+    pub(super) fn turn(&self) -> Arc<Turn> {
+        Arc::clone(&self.current().source.turn)
     }
 
     /// For trials: follows nothing any more without saying so.
@@ -143,10 +152,18 @@ impl Feed {
 impl Current {
     fn begin(connection: &Connection, rings: &Arc<RwLock<Rings>>) -> Result<Self, String> {
         let consumer = Consumer::new(connection, &connection.consumer()).map_err(|error| error.to_string())?;
-        let source = Arc::new(Source { consumer, rings: Arc::clone(rings) });
+        let turn = Arc::new(Turn { rings: Arc::clone(rings), over: Mutex::new(false) });
+        let source = Arc::new(Source { consumer, turn });
         let fed = Arc::clone(&source);
         let thread = Worker::start("log-feed", move |stopping| fed.run(stopping))?;
-        Ok(Self { source, thread })
+        Ok(Self { _thread: thread, source })
+    }
+}
+
+/// Closes a consumer whose turn is over beside the caller, who may be a task: one that hangs takes seconds.
+fn close(old: Current) {
+    if let Err(error) = host::task::thread("log-feed-close", move || drop(old)) {
+        tracing::warn!(%error, "a consumer of the feed was closed on the spot");
     }
 }
 
@@ -155,14 +172,43 @@ fn all(rings: &RwLock<Rings>) -> Vec<Arc<Ring>> {
     rings.values().flat_map(HashMap::values).cloned().collect()
 }
 
-fn offset(offset: u64) -> Offset {
+/// The partition, from an offset on.
+fn place(ring: &Ring, from: u64) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
     // An offset of Kafka is an i64 that is not negative.
-    Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
+    let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+    list.add_partition_offset(&ring.topic, partition_number(ring.number), offset)?;
+    Ok(list)
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.rings().iter().for_each(|ring| ring.starve());
+        self.turn().end();
+    }
+}
+
+impl Turn {
+    fn over(&self) -> MutexGuard<'_, bool> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ring is fed in this turn from now on; false if it is over.
+    fn begins(&self, ring: &Ring, begin: u64, from: u64) -> bool {
+        let over = self.over();
+        if !*over {
+            ring.fed_from(begin, from);
+        }
+        !*over
+    }
+
+    /// Ends it: every partition begins again with a new consumer, from where its readers want it. False if it was over
+    /// already, and then nothing happens to those that a new consumer feeds by now.
+    pub(super) fn end(&self) -> bool {
+        let mut over = self.over();
+        if !*over {
+            all(&self.rings).iter().for_each(|ring| ring.starve());
+        }
+        !std::mem::replace(&mut *over, true)
     }
 }
 
@@ -171,8 +217,7 @@ impl Source {
         let mut touched: Vec<Arc<Ring>> = Vec::new();
         loop {
             let mut polled = self.consumer.poll(POLL);
-            // Also after a wait in which another consumer took this one's place.
-            if stopping.now() {
+            if stopping.now() || *self.turn.over() {
                 return;
             }
             for _ in 0..DRAIN {
@@ -191,7 +236,11 @@ impl Source {
     }
 
     fn take(&self, message: &BorrowedMessage<'_>, touched: &mut Vec<Arc<Ring>>) {
-        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        let over = self.turn.over();
+        if *over {
+            return;
+        }
+        let rings = self.turn.rings.read().unwrap_or_else(PoisonError::into_inner);
         let number = u32::try_from(message.partition()).unwrap_or(u32::MAX);
         let Some(ring) = rings.get(message.topic()).and_then(|numbers| numbers.get(&number)) else { return };
         ring.take(record_of(message));
@@ -201,8 +250,8 @@ impl Source {
         }
     }
 
-    /// The library mends connections by itself. A lost place it cannot mend, and it does not say whose: all begin
-    /// again, from where their readers want them.
+    /// The library mends connections by itself. A lost place it cannot mend, and it does not say whose: the turn is
+    /// over.
     fn trouble(&self, error: &KafkaError) {
         let lost = matches!(
             error.rdkafka_error_code(),
@@ -212,10 +261,129 @@ impl Source {
             tracing::debug!(%error, "the feed has trouble");
             return;
         }
-        tracing::error!(%error, "the feed has lost its place; every partition begins again");
-        if let Err(error) = self.consumer.unassign() {
-            tracing::error!(%error, "the feed cannot let go of its partitions");
+        if self.turn.end() {
+            tracing::error!(%error, "the feed has lost its place; every partition begins again");
         }
-        all(&self.rings).iter().for_each(|ring| ring.starve());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// Of a cluster that is not there: a consumer takes partitions all the same.
+    fn feed() -> Feed {
+        Feed::start(&Connection::plain("127.0.0.1:1")).unwrap()
+    }
+
+    fn source(feed: &Feed) -> Arc<Source> {
+        Arc::clone(&feed.current().source)
+    }
+
+    fn lost() -> KafkaError {
+        KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)
+    }
+
+    #[tokio::test]
+    async fn a_place_lost_while_a_partition_begins_leaves_it_to_the_next_consumer() {
+        let feed = feed();
+        let ring = feed.ring("t", 0);
+        let old = feed.feeding(&ring, 0, 5).unwrap();
+        assert_eq!(ring.fed_up_to(), Some(5));
+        old.trouble(&lost());
+        assert!(!ring.is_fed());
+        old.consumer.incremental_assign(&place(&ring, 5).unwrap()).unwrap();
+        assert_eq!(feed.begin(&ring, 0, 5).await, Ok(()));
+        assert!(ring.is_fed());
+        assert!(!Arc::ptr_eq(&old, &source(&feed)));
+    }
+
+    #[tokio::test]
+    async fn a_consumer_whose_turn_is_over_can_do_nothing_to_the_next() {
+        let feed = feed();
+        let ring = feed.ring("t", 0);
+        let old = source(&feed);
+        assert!(old.turn.end());
+        assert_eq!(feed.begin(&ring, 0, 5).await, Ok(()));
+        old.trouble(&lost());
+        assert!(!old.turn.end());
+        assert!(ring.is_fed());
+        assert!(!old.turn.begins(&ring, 0, 9));
+        assert_eq!(ring.fed_up_to(), Some(5));
+    }
+
+    #[tokio::test]
+    async fn trouble_that_the_library_mends_ends_no_turn() {
+        let feed = feed();
+        let ring = feed.ring("t", 0);
+        assert_eq!(feed.begin(&ring, 0, 0).await, Ok(()));
+        let first = source(&feed);
+        first.trouble(&KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure));
+        assert!(ring.is_fed());
+        first.trouble(&KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::Fatal));
+        assert!(!ring.is_fed());
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_the_consumer_refuses_is_taken_by_the_next() {
+        let feed = feed();
+        let [ring, other] = [0, 1].map(|number| feed.ring("t", number));
+        assert_eq!(feed.begin(&other, 0, 0).await, Ok(()));
+        source(&feed).consumer.incremental_assign(&place(&ring, 0).unwrap()).unwrap();
+        let refused = feed.begin(&ring, 0, 0).await.unwrap_err();
+        assert!(refused.contains("CONFLICT"), "{refused}");
+        assert!(!ring.is_fed() && !other.is_fed(), "all begin again");
+        assert_eq!(feed.begin(&ring, 0, 0).await, Ok(()));
+        assert_eq!(feed.begin(&other, 0, 0).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_replaced_once_and_not_waited_for() {
+        let feed = feed();
+        let ring = feed.ring("t", 0);
+        let (let_go, hangs) = channel::<()>();
+        let hanging = Worker::start("test", move |_| {
+            let _ = hangs.recv();
+        });
+        feed.current()._thread = hanging.unwrap();
+        // As many as wait for the same consumer when it begins to hang.
+        let waiting: Vec<_> = (0..20).map(|_| feed.turn()).collect();
+        assert!(waiting[0].end());
+        let asked = clock::now();
+        assert_eq!(feed.begin(&ring, 0, 0).await, Ok(()));
+        // A thread that hangs is waited for 2 s, by somebody else.
+        assert!(clock::now() - asked < Duration::from_secs(2));
+        let healthy = source(&feed);
+        assert!(waiting.iter().all(|turn| !turn.end()));
+        assert!(ring.is_fed());
+        assert!(Arc::ptr_eq(&healthy, &source(&feed)));
+        assert_eq!(let_go.send(()), Ok(()), "it still hangs");
+    }
+
+    /// Whatever meets whatever: what is fed was given to the consumer at work, and what is not can be given to it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_partition_is_lost_between_those_who_begin_and_those_who_end() {
+        let feed = Arc::new(feed());
+        let rings = [0, 1, 2].map(|number| feed.ring("t", number));
+        let troubled = Arc::clone(&feed);
+        let trouble = host::task::spawn(async move {
+            for _ in 0..100 {
+                while troubled.rings().iter().all(|ring| !ring.is_fed()) {
+                    host::task::yield_now().await;
+                }
+                source(&troubled).trouble(&lost());
+            }
+        });
+        while !trouble.is_finished() {
+            let begun = rings.iter().filter(|ring| !ring.is_fed()).map(|ring| feed.begin(ring, 0, 0));
+            assert_eq!(futures_util::future::join_all(begun).await.into_iter().collect::<Result<(), _>>(), Ok(()));
+            host::task::yield_now().await;
+        }
+        trouble.await.unwrap();
+        for ring in &rings {
+            assert!(ring.is_fed() || feed.begin(ring, 0, 0).await == Ok(()));
+        }
+        assert_eq!(source(&feed).consumer.assignment().unwrap().count(), rings.len());
     }
 }

@@ -22,16 +22,22 @@ const STILL: Duration = Duration::from_secs(6);
 pub(super) fn watch(reading: Arc<Reading>) -> Result<Worker, String> {
     Worker::start("log-watch", move |stopping| {
         let mut standing = Standing::default();
+        let mut turn = reading.feed.turn();
         while !stopping.within(EVERY) {
+            // Where the last consumer stood says nothing of the next, which may just have begun there.
+            let last = std::mem::replace(&mut turn, reading.feed.turn());
+            if !Arc::ptr_eq(&last, &turn) {
+                standing = Standing::default();
+            }
             let rings = reading.feed.rings();
             reading.queries.look_for_ends(&rings);
-            if let Some(ring) = standing.look(clock::now(), &rings) {
+            if let Some(ring) = standing.look(clock::now(), &rings)
+                && turn.end()
+            {
                 tracing::warn!(
                     topic = %ring.topic, partition = ring.number, known_end = ring.known_end(),
                     "the feed stands still; a new consumer takes its place"
                 );
-                reading.feed.begin_anew();
-                standing = Standing::default();
             }
         }
     })
