@@ -17,9 +17,12 @@ schema's id (four bytes, big endian), the event. The key is the aggregate's id, 
 one partition, in the order of its versions (partitioner `murmur2`, as Kafka's clients for Java have it).
 
 - **What is published** is final: an accepted outcome of the journal, never a try.
-- **Once or more**: after a crash an event may come again, with the same `eventId`. The publisher looks for what is there
-  before it goes on, so this takes a process that was paused for longer than its group waits, or a cluster that took a
-  record and did not say so.
+- **At least once**: an event may come again, with the same `eventId` and `aggregateVersion`. Whoever publishes a shard looks
+  for what is there before it goes on, so a crash alone repeats nothing. Two things do: an engine that stood still for longer
+  than its group waits (6 s) and then went on, and one that ended or lost its shards while the cluster acknowledged
+  nothing, because what it had handed over by then may arrive all the same.
+- **In order**: the versions of an aggregate come in their order the first time; a repeat may stand behind newer ones.
+  Whoever keeps the last version of each aggregate can leave out all up to it.
 - **Money** is a decimal with scale 8 in bytes; `null` means that nothing is said or limited. Times are microseconds.
 - **Shared accounts** (EXTERNAL and SYSTEM without limits) have a stripe on every shard: the aggregate `account#shard`, with
   versions of its own. Their balance is the sum over the stripes.

@@ -6,19 +6,23 @@
 //! | [`schemas`] | writes records in the newest schemas |
 //! | [`registry`] | gives the schemas their ids |
 //! | [`shard`] | publishes one shard's events, from its checkpoint on |
+//! | [`there`] | what is in the public topics already of what is still to be published |
+//! | [`progress`] | how far each shard has come: the gauge, and a word when events wait for long |
 //! | [`presence`] | which shards are being published, for whoever has to wait for the end of it |
 //!
-//! Invariants: only accepted outcomes are published; the events of an aggregate in the order of its versions; an event
-//! has the same id however often it is published. The publisher is in nobody's way: while the registry or the public
-//! topics cannot be used it waits, and the engine goes on.
+//! Invariants: only accepted outcomes are published, each event at least once; the events of an aggregate come in the
+//! order of its versions the first time; an event has the same id however often it is published. The publisher is in
+//! nobody's way: while the registry or the public topics cannot be used it waits, and the engine goes on.
 
 mod event;
 mod presence;
+mod progress;
 pub mod registry;
 mod schemas;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod there;
 
 use crate::ledger::Duties;
 use eventlog::Log;
@@ -27,10 +31,12 @@ use eventlog::kafka::{Connection, TopicSpec};
 use futures_util::future::join_all;
 use host::task::Shutdown;
 pub(crate) use presence::Presence;
+use progress::{Measuring, Progress};
 use registry::{Ids, Registry};
 use schemas::Schemas;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use wire::avro::{self, TOPICS};
 
 /// The name under which checkpoints are kept.
@@ -91,29 +97,51 @@ impl Publisher {
     /// # Errors
     /// When the library refuses the configuration.
     pub(crate) async fn run(self, naming: Naming, shutdown: Shutdown) -> Result<(), Failed> {
+        let outbox = Arc::new(Outbox::open(&self.connection, GROUP)?);
+        let (told, measured): (Vec<_>, Vec<_>) = (0..self.shards).map(|_| watch::channel(None)).unzip();
+        let measuring = (0..).zip(measured).map(|(number, progress)| self.measuring(number, &outbox, progress).run());
+        tokio::select! {
+            () = self.publish(naming, &outbox, told, &shutdown) => {}
+            _ = join_all(measuring) => {}
+        }
+        Ok(())
+    }
+
+    fn measuring(&self, number: u32, outbox: &Arc<Outbox>, progress: watch::Receiver<Option<Progress>>) -> Measuring {
+        let (log, outbox) = (Arc::clone(&self.log), Arc::clone(outbox));
+        Measuring { number, log, outbox, on_duty: self.duties.of(number), progress }
+    }
+
+    async fn publish(
+        &self,
+        naming: Naming,
+        outbox: &Arc<Outbox>,
+        told: Vec<watch::Sender<Option<Progress>>>,
+        shutdown: &Shutdown,
+    ) {
         let schemas = tokio::select! {
             schemas = self.schemas(naming) => Arc::new(schemas),
-            () = shutdown.stopped() => return Ok(()),
+            () = shutdown.stopped() => return,
         };
-        let outbox = Arc::new(Outbox::open(&self.connection, GROUP)?);
-        let shards = (0..self.shards).map(|number| {
+        let shards = (0..).zip(told).map(|(number, progress)| {
             let shard = shard::Publishing {
                 number,
                 log: Arc::clone(&self.log),
-                outbox: Arc::clone(&outbox),
+                outbox: Arc::clone(outbox),
                 schemas: Arc::clone(&schemas),
                 ledger: self.ledger.clone(),
                 shards: self.shards,
                 presence: self.presence.clone(),
+                progress,
             };
-            host::task::spawn(shard.run(self.duties.of(number), shutdown.clone()))
-        });
-        for ended in join_all(shards).await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "publishing a shard ended badly");
+            let publishing = host::task::spawn(shard.run(self.duties.of(number), shutdown.clone()));
+            async move {
+                if let Err(error) = publishing.await {
+                    tracing::error!(shard = number, %error, "publishing a shard ended badly: its public events wait");
+                }
             }
-        }
-        Ok(())
+        });
+        join_all(shards).await;
     }
 
     async fn schemas(&self, naming: Naming) -> Schemas {

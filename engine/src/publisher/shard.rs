@@ -2,15 +2,18 @@
 
 use super::event::published;
 use super::presence::Presence;
+use super::progress::Progress;
 use super::schemas::{Schemas, Unwritable};
-use crate::metrics;
+use super::there::{There, source_of};
 use crate::shard::reader::{Read, Reader, Unreadable};
 use engine_domain::Outcome;
 use eventlog::kafka::outbox::{Checkpoint, Delivery, Ends, Failed, Letter, Outbox};
 use eventlog::{Log, ReadError, Record};
-use host::clock;
+use futures_util::FutureExt;
+use host::clock::{self, Instant};
 use host::task::Shutdown;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,6 +26,11 @@ const BATCH: usize = 256;
 const ON_THEIR_WAY: usize = 2_000;
 /// Between two checkpoints: what is read again after a crash.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// A checkpoint that does not move is written anew all the same: brokers forget it after `offsets.retention.minutes`,
+/// by default 7 days.
+const RENEWED_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Between two looks at what has arrived.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long records may be on their way when the shard is given up: then others are not kept waiting.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// After something that failed.
@@ -37,6 +45,8 @@ pub(super) struct Publishing {
     pub(super) ledger: String,
     pub(super) shards: u32,
     pub(super) presence: Presence,
+    /// Told how far this has come, while it publishes.
+    pub(super) progress: watch::Sender<Option<Progress>>,
 }
 
 /// Publishing cannot go on as it is.
@@ -55,11 +65,28 @@ enum Trouble {
 /// A stay on duty: where it has come to.
 struct Stay {
     reader: Reader,
-    /// Ids of events behind the checkpoint that are there already.
-    there: BTreeSet<String>,
-    on_their_way: VecDeque<Delivery>,
-    /// The journal's offset at the last checkpoint.
-    kept: u64,
+    there: There,
+    on_their_way: VecDeque<Sent>,
+    kept: Kept,
+    progress: watch::Sender<Option<Progress>>,
+}
+
+/// An event on its way.
+struct Sent {
+    delivery: Delivery,
+    /// The journal's offset of its outcome.
+    record: u64,
+    at: Instant,
+}
+
+/// The last checkpoint.
+struct Kept {
+    /// The journal's offset there.
+    next: u64,
+    /// Where the public topics ended there.
+    ends: Ends,
+    /// When it was written, if that was during this stay.
+    at: Option<Instant>,
 }
 
 impl Publishing {
@@ -78,6 +105,7 @@ impl Publishing {
                 }
             };
             let ended = self.stay(relieved).await;
+            self.progress.send_replace(None);
             drop(present);
             if let Err(trouble) = ended {
                 tracing::warn!(shard = self.number, %trouble, "public events of a shard wait");
@@ -91,56 +119,64 @@ impl Publishing {
 
     /// Publishes until `relieved`. When this ends, nothing is on its way any more.
     async fn stay(&self, relieved: impl Future<Output = ()>) -> Result<(), Trouble> {
-        let mut relieved = std::pin::pin!(relieved);
+        let relieved = relieved.shared();
         let mut stay = tokio::select! {
             stay = self.begin() => stay?,
-            () = &mut relieved => return Ok(()),
+            () = relieved.clone() => return Ok(()),
         };
-        let ended = tokio::select! {
-            ended = self.publish(&mut stay) => ended,
-            () = &mut relieved => Ok(()),
+        let trouble = tokio::select! {
+            ended = self.publish(&mut stay) => ended.err(),
+            () = relieved.clone() => None,
         };
         let last = async {
-            match ended {
-                Ok(()) => self.settle(&mut stay).await,
+            match trouble {
+                None => self.settle(&mut stay).await,
                 // Perhaps a part of an outcome is published: the checkpoint stays where it is.
-                Err(trouble) => stay.arrived().await.map_err(Trouble::from).and(Err(trouble)),
+                Some(trouble) => stay.arrived().await.map_err(Trouble::from).and(Err(trouble)),
             }
         };
-        match clock::timeout(LEAVE_WITHIN, last).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                self.outbox.give_up();
-                stay.arrived().await.map_err(Trouble::from)
-            }
+        // Before others wait for the shard there is no hurry, and giving up concerns all shards.
+        let too_late = async {
+            relieved.await;
+            clock::sleep(LEAVE_WITHIN).await;
+        };
+        tokio::select! {
+            ended = last => return ended,
+            () = too_late => self.outbox.give_up(),
         }
+        Ok(stay.arrived().await?)
     }
 
     /// From the checkpoint, or from the beginning.
     async fn begin(&self) -> Result<Stay, Trouble> {
-        let kept = self.outbox.checkpoint(JOURNAL, self.number).await?;
-        let reader = kept.as_ref().and_then(|kept| Reader::resume(self.number, kept.next, &kept.note));
+        let shard = self.number;
+        let kept = self.outbox.checkpoint(JOURNAL, shard).await?;
+        let reader = kept.as_ref().and_then(|kept| Reader::resume(shard, kept.next, &kept.note));
         let from = if reader.is_some() { kept.map(|kept| kept.ends).unwrap_or_default() } else { Ends::new() };
-        let reader = reader.unwrap_or_else(|| Reader::new(&self.ledger, self.number, self.shards));
+        let reader = reader.unwrap_or_else(|| Reader::new(&self.ledger, shard, self.shards));
         let ends = self.outbox.ends(&TOPICS).await?;
-        let ours = format!("{}:", self.number);
         let there = self.outbox.between(&from, &ends, move |header| {
-            header("position").filter(|position| position.starts_with(&ours))?;
-            header("eventId")
+            let source = source_of(&header("position")?, shard)?;
+            Some((source, header("eventId")?))
         });
-        let there: BTreeSet<String> = there.await?.into_iter().collect();
-        tracing::debug!(shard = self.number, from = reader.next(), there = there.len(), "publishing begins");
-        Ok(Stay { kept: reader.next(), reader, there, on_their_way: VecDeque::new() })
+        let there: There = there.await?.into_iter().collect();
+        tracing::debug!(shard, from = reader.next(), there = there.len(), "publishing begins");
+        let kept = Kept { next: reader.next(), ends: from, at: None };
+        let stay = Stay { reader, there, on_their_way: VecDeque::new(), kept, progress: self.progress.clone() };
+        stay.tell();
+        Ok(stay)
     }
 
     /// Publishes until something fails.
-    async fn publish(&self, stay: &mut Stay) -> Result<(), Trouble> {
+    async fn publish(&self, stay: &mut Stay) -> Result<Infallible, Trouble> {
         let mut journal = self.log.tail(JOURNAL, self.number, stay.reader.next());
-        let mut ticks = clock::interval(CHECKPOINT_EVERY);
+        let mut looks = clock::interval(LOOK_EVERY);
+        let mut checkpoints = clock::interval(CHECKPOINT_EVERY);
         loop {
             tokio::select! {
                 records = journal.next(BATCH) => self.take(stay, &records?).await?,
-                _ = ticks.tick() => self.settle(stay).await?,
+                _ = looks.tick() => stay.look()?,
+                _ = checkpoints.tick() => self.settle(stay).await?,
             }
         }
     }
@@ -152,16 +188,16 @@ impl Publishing {
                 stay.next_arrived().await?;
             }
             if let Read::Accepted(outcome) = stay.reader.take(record)? {
-                self.send(stay, &outcome)?;
+                self.send(stay, record.offset, &outcome)?;
             }
         }
         Ok(())
     }
 
-    /// Hands over all events of an outcome that are not there yet.
-    fn send(&self, stay: &mut Stay, outcome: &Outcome) -> Result<(), Trouble> {
+    /// Hands over all events of an outcome, at an offset of the journal, that are not there yet.
+    fn send(&self, stay: &mut Stay, record: u64, outcome: &Outcome) -> Result<(), Trouble> {
         for event in published(outcome) {
-            if stay.there.remove(&event.event_id) {
+            if stay.there.take(outcome.source_offset, &event.event_id) {
                 continue;
             }
             let (value, version) = self.schemas.encode(event.topic, event.record)?;
@@ -173,7 +209,8 @@ impl Publishing {
                 ("eventId", event.event_id),
             ];
             let letter = Letter { topic: event.topic, key: event.aggregate_id, headers, value };
-            stay.on_their_way.push_back(self.outbox.send(&letter)?);
+            let delivery = self.outbox.send(&letter)?;
+            stay.on_their_way.push_back(Sent { delivery, record, at: clock::now() });
         }
         Ok(())
     }
@@ -182,25 +219,30 @@ impl Publishing {
     async fn settle(&self, stay: &mut Stay) -> Result<(), Trouble> {
         stay.arrived().await?;
         let next = stay.reader.next();
-        let labels = [("topic", JOURNAL.to_owned()), ("partition", self.number.to_string())];
-        let end = self.log.end(JOURNAL, self.number).await?;
-        ::metrics::gauge!(metrics::CONSUMER_LAG_RECORDS, &labels).set(end.saturating_sub(next) as f64);
-        if next == stay.kept {
+        if !stay.kept.is_due(next, clock::now()) {
             return Ok(());
         }
-        // Nothing behind `next` is published yet: whatever will be, stands behind these ends.
-        let ends = self.outbox.ends(&TOPICS).await?;
-        let checkpoint = Checkpoint { next, note: stay.reader.note(), ends };
+        stay.there.passed(stay.reader.chain().next_source());
+        let ends = if stay.there.is_empty() {
+            // Nothing behind `next` is published yet: whatever will be, stands behind these ends.
+            self.outbox.ends(&TOPICS).await?
+        } else {
+            // What is there already stands behind the old ones only.
+            stay.kept.ends.clone()
+        };
+        let checkpoint = Checkpoint { next, note: stay.reader.note(), ends: ends.clone() };
         self.outbox.commit(JOURNAL, self.number, checkpoint).await?;
-        stay.kept = next;
+        stay.kept = Kept { next, ends, at: Some(clock::now()) };
         Ok(())
     }
 }
 
 impl Stay {
+    /// Waits for the oldest. Dropping the future loses nothing.
     async fn next_arrived(&mut self) -> Result<(), Failed> {
-        let Some(delivery) = self.on_their_way.front_mut() else { return Ok(()) };
-        let over = delivery.over().await;
+        self.tell();
+        let Some(sent) = self.on_their_way.front_mut() else { return Ok(()) };
+        let over = sent.delivery.over().await;
         self.on_their_way.pop_front();
         over
     }
@@ -212,6 +254,52 @@ impl Stay {
             let over = self.next_arrived().await;
             first = first.and(over);
         }
+        self.tell();
         first
+    }
+
+    /// Takes note of what has arrived by now.
+    fn look(&mut self) -> Result<(), Failed> {
+        while !self.on_their_way.is_empty() {
+            let Some(over) = self.next_arrived().now_or_never() else { break };
+            over?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&self) {
+        let oldest = self.on_their_way.front();
+        let published = oldest.map_or(self.reader.next(), |sent| sent.record);
+        self.progress.send_replace(Some(Progress { published, oldest: oldest.map(|sent| sent.at) }));
+    }
+}
+
+impl Kept {
+    /// Whether there is more to keep by now, or the cluster might forget what it has.
+    fn is_due(&self, next: u64, now: Instant) -> bool {
+        let old = self.at.is_none_or(|at| now.saturating_duration_since(at) >= RENEWED_EVERY);
+        old || next != self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_written_when_it_moves_at_the_beginning_of_a_stay_and_every_hour() {
+        let begin = clock::now();
+        let later = |seconds| begin + Duration::from_secs(seconds);
+        for (at, next, now, due) in [
+            (None, 7, begin, true),
+            (Some(begin), 7, later(5), false),
+            (Some(begin), 8, later(5), true),
+            (Some(begin), 7, later(3_599), false),
+            (Some(begin), 7, later(3_600), true),
+        ] {
+            let kept = Kept { next: 7, ends: Ends::new(), at };
+            assert_eq!(kept.is_due(next, now), due, "{next} {now:?}");
+        }
     }
 }

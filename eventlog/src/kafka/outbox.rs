@@ -1,7 +1,9 @@
 //! What is published for others: records with headers, in topics of their own, and how far that has come.
 //!
 //! At least once: a checkpoint lies behind everything that was acknowledged before it. Whoever takes over finds out
-//! which records behind the checkpoint are there already, by their headers, and leaves those out.
+//! which records behind the checkpoint are there already, by their headers, and leaves those out. It sees what all
+//! replicas in sync have: not what only a leader has of a predecessor, nor what a predecessor that stood still sends
+//! later.
 
 use super::client::Client;
 use super::connection::Connection;
@@ -127,7 +129,8 @@ impl Outbox {
         }
     }
 
-    /// Gives up everything on its way: its deliveries are over at once, and nobody knows of them whether they arrived.
+    /// Gives up everything on its way, of all partitions that are published from: its deliveries are over at once, and
+    /// nobody knows of them whether they arrived. For one who has to leave: the group takes all of them away at once.
     pub fn give_up(&self) {
         self.producer().purge(PurgeConfig::default().queue().inflight());
     }
@@ -259,7 +262,9 @@ fn producer(connection: &Connection) -> Result<FutureProducer<Client>, KafkaErro
     let mut config = connection.producer();
     // Nobody waits for them, and each request costs the brokers as much as one for records of the ledger.
     config.set("linger.ms", "100").set("partitioner", "murmur2_random");
-    // A record is never given up, so that none is published before one that it follows: it waits for the cluster.
+    // A record is never given up, so that none is published before one that it follows: it waits for the cluster. A time
+    // limit would keep a process that stood still from sending what others have sent since; but when the cluster takes
+    // nothing for that long, the oldest record would go and the next one be sent.
     config.set("message.timeout.ms", "0");
     config.create_with_context(connection.client())
 }
