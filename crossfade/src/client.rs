@@ -86,6 +86,11 @@ impl Parts {
         self.base(part).0.is_some()
     }
 
+    /// Whether it is known that the log is in a cluster, where all parts see the same topics.
+    pub fn in_cluster(&self) -> bool {
+        self.targets.in_cluster
+    }
+
     /// Where a part is, and the flag that says so.
     fn base(&self, part: Part) -> (Option<&String>, &'static str) {
         match part {

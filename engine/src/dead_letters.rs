@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::dead_letter::{DeadLetter, DeadLetterEvent, Letter, Letters, Origin, TOPIC};
 use wire::journal::{COMMANDS, JOURNAL};
 use wire::scalar::Timestamp;
-use wire::stored::{decode, encode};
+use wire::stored::{DecodeError, encode};
 
 /// After a log that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -50,6 +50,14 @@ pub enum Refused {
         origin: Origin,
         /// Why not.
         why: String,
+    },
+    /// A newer program wrote about some letter, perhaps about this one.
+    #[error("{TOPIC} has a record of a newer program at offset {offset}, which may be about this letter: {reason}")]
+    Newer {
+        /// Where in the topic.
+        offset: u64,
+        /// What it is.
+        reason: DecodeError,
     },
     /// The log cannot be used now; trying again is harmless.
     #[error("the log cannot be used: {0}")]
@@ -122,7 +130,7 @@ impl DeadLetters {
         self.once.append(record_of(letter));
     }
 
-    /// All of them, as the log has them now.
+    /// All of them, as the log has them now; what is no letter is passed over, as `dlq list` says.
     ///
     /// # Errors
     /// When the log cannot be read, or holds a letter of a newer program.
@@ -134,8 +142,8 @@ impl DeadLetters {
                 Ok(records) => {
                     for record in records {
                         next = record.offset + 1;
-                        let letter = decode(&record.value).map_err(|error| Refused::Log(error.to_string()))?;
-                        letters.take(Timestamp(record.at_micros), letter);
+                        let newer = |reason| Refused::Newer { offset: record.offset, reason };
+                        letters.take_stored(Timestamp(record.at_micros), &record.value).map_err(newer)?;
                     }
                 }
                 Err(ReadError::Gone { begin, .. }) => next = begin,
@@ -187,7 +195,8 @@ fn redrivable(origin: &Origin, letter: &Letter) -> Result<Vec<u8>, Refused> {
             "only commands can be; the command of an ignored outcome was decided by another one".to_owned()
         ));
     }
-    let bytes = letter.bytes.as_ref().ok_or_else(|| not("its bytes are gone".to_owned()))?;
+    let without = if letter.was_too_large() { "it has too many bytes to be kept" } else { "its bytes are gone" };
+    let bytes = letter.bytes.as_ref().ok_or_else(|| not(without.to_owned()))?;
     codec::decode_command(&bytes.0).map_err(|error| not(format!("this program cannot read it either ({error})")))?;
     Ok(bytes.0.clone())
 }

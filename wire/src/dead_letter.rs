@@ -4,7 +4,7 @@
 //! restart; the first time counts.
 
 use crate::scalar::{Body, Timestamp};
-use crate::stored::Stored;
+use crate::stored::{DecodeError, Stored, decode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,14 +85,14 @@ pub enum DeadLetterEvent {
 /// Bytes that are kept of a record. A letter with more could itself be too large for its topic, whose records may have
 /// 1 MB by default, and would hold up all letters after it.
 pub const MAX_KEPT_BYTES: usize = 512 * 1024;
+/// How the reason of a letter ends whose record had more.
+const TOO_MANY: &str = " bytes: too many to be kept here)";
 
 impl DeadLetter {
     /// A record could not be processed; with its bytes, if there are any left and not too many.
     pub fn found(origin: Origin, reason: &dyn fmt::Display, bytes: Option<Vec<u8>>) -> Self {
         let (bytes, reason) = match bytes {
-            Some(bytes) if bytes.len() > MAX_KEPT_BYTES => {
-                (None, format!("{reason} ({} bytes: too many to be kept here)", bytes.len()))
-            }
+            Some(bytes) if bytes.len() > MAX_KEPT_BYTES => (None, format!("{reason} ({}{TOO_MANY}", bytes.len())),
             bytes => (bytes, reason.to_string()),
         };
         Self { origin, event: DeadLetterEvent::Found { reason, bytes: bytes.map(Body) } }
@@ -112,10 +112,17 @@ pub struct Letter {
     pub found_at: Timestamp,
     /// Why it could not be processed.
     pub reason: String,
-    /// Its bytes, if they were still there.
+    /// Its bytes, if they were still there and not too many.
     pub bytes: Option<Body>,
     /// What was done about it last, and when.
     pub settled: Option<(Timestamp, DeadLetterEvent)>,
+}
+
+impl Letter {
+    /// Whether it has no bytes because they were too many; otherwise they were gone.
+    pub fn was_too_large(&self) -> bool {
+        self.bytes.is_none() && self.reason.ends_with(TOO_MANY)
+    }
 }
 
 /// All letters: a fold of the topic.
@@ -123,6 +130,21 @@ pub struct Letter {
 pub struct Letters(BTreeMap<Origin, Letter>);
 
 impl Letters {
+    /// Takes the next record as it is stored, and says whether it is a letter. One that is none changes nothing.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownVersion`], when a newer program wrote it: it may be about any letter.
+    pub fn take_stored(&mut self, at: Timestamp, bytes: &[u8]) -> Result<bool, DecodeError> {
+        match decode(bytes) {
+            Ok(letter) => {
+                self.take(at, letter);
+                Ok(true)
+            }
+            Err(newer @ DecodeError::UnknownVersion { .. }) => Err(newer),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Takes the next record.
     pub fn take(&mut self, at: Timestamp, DeadLetter { origin, event }: DeadLetter) {
         match event {
@@ -171,6 +193,33 @@ mod tests {
         assert_eq!(kept(MAX_KEPT_BYTES), ("why".to_owned(), Some(MAX_KEPT_BYTES)));
         let (reason, bytes) = kept(MAX_KEPT_BYTES + 1);
         assert!(bytes.is_none() && reason.contains("524289 bytes"), "{reason}");
+    }
+
+    #[test]
+    fn a_letter_without_bytes_tells_whether_they_were_too_many() {
+        let origin = Origin { topic: "t".to_owned(), partition: 0, offset: 1 };
+        for (bytes, too_large) in [(None, false), (Some(1), false), (Some(MAX_KEPT_BYTES + 1), true)] {
+            let mut letters = Letters::default();
+            let bytes = bytes.map(|length| vec![7; length]);
+            letters.take(Timestamp(1), DeadLetter::found(origin.clone(), &"why", bytes));
+            assert_eq!(letters.get(&origin).unwrap().was_too_large(), too_large);
+        }
+    }
+
+    #[test]
+    fn what_is_no_letter_is_passed_over_and_a_newer_one_is_not() {
+        let origin = Origin { topic: "t".to_owned(), partition: 0, offset: 1 };
+        let letter = crate::stored::encode(&DeadLetter::found(origin.clone(), &"why", None));
+        let mut newer = letter.clone();
+        newer[2..4].copy_from_slice(&(DeadLetter::VERSION + 1).to_le_bytes());
+        let mut letters = Letters::default();
+        for none in [&b""[..], b"abc", &letter[..letter.len() - 1]] {
+            assert_eq!(letters.take_stored(Timestamp(1), none), Ok(false));
+        }
+        assert_eq!(letters, Letters::default());
+        assert_eq!(letters.take_stored(Timestamp(1), &letter), Ok(true));
+        assert!(matches!(letters.take_stored(Timestamp(1), &newer), Err(DecodeError::UnknownVersion { .. })));
+        assert!(letters.get(&origin).is_some());
     }
 
     #[test]

@@ -4,13 +4,16 @@ use super::log;
 use crate::cli::{DlqCommand, Output, SettleArgs};
 use crate::client::{Exit, Failure, Part, Parts};
 use crate::render;
+use anyhow::Context;
 use base64::Engine as _;
 use serde::Serialize;
-use wire::control::SettleDeadLetter;
+use wire::control::{LogLine, SettleDeadLetter};
 use wire::dead_letter::{DeadLetterEvent, Letter, Letters, Origin, TOPIC};
 
 /// Bytes of a record that are shown to people.
 const SHOWN_BYTES: usize = 64;
+/// Offsets of records that are no letters: as many as fit a line.
+const SHOWN_OFFSETS: usize = 10;
 
 /// Lists, shows or settles dead letters; a list with open ones exits with 3.
 pub async fn run(parts: &Parts, command: DlqCommand, output: Output) -> anyhow::Result<Exit> {
@@ -36,22 +39,53 @@ pub async fn run(parts: &Parts, command: DlqCommand, output: Output) -> anyhow::
 /// All letters, of whichever part found them.
 async fn letters(parts: &Parts) -> anyhow::Result<Letters> {
     let mut letters = Letters::default();
-    let keepers = [Part::EngineControl, Part::Comparator].into_iter().filter(|part| parts.knows(*part));
-    let mut asked = false;
-    // In a cluster both show the same topic: what is found twice counts once, and what was settled stays settled.
-    for keeper in keepers {
-        asked = true;
-        log::each_of(parts, keeper, TOPIC, 0, 0, false, |stored| {
-            letters.take(stored.line.at, wire::stored::decode(&stored.bytes)?);
-            Ok(())
-        })
-        .await?;
-    }
-    if !asked {
+    let mut keepers = [Part::EngineControl, Part::Comparator].into_iter().filter(|part| parts.knows(*part)).peekable();
+    if keepers.peek().is_none() {
         let message = "where are the parts? Give --engine-control URL and --comparator URL, or --config FILE";
         return Err(Failure::new(Exit::Usage, message).into());
     }
+    while let Some(keeper) = keepers.next() {
+        match take_from(parts, keeper, &mut letters).await {
+            // Both show the same topic there.
+            Ok(()) if parts.in_cluster() => break,
+            Err(failed) if parts.in_cluster() && keepers.peek().is_some() => {
+                render::note(&format!("{failed:#}; the other part that shows {TOPIC} is asked instead"));
+            }
+            taken => taken?,
+        }
+    }
     Ok(letters)
+}
+
+/// Takes the letters that one part shows, and says what else is in their topic. What is found twice counts once, and what
+/// was settled stays settled.
+async fn take_from(parts: &Parts, keeper: Part, letters: &mut Letters) -> anyhow::Result<()> {
+    let mut strays = Vec::new();
+    log::each_of(parts, keeper, TOPIC, 0, 0, false, |stored| {
+        let LogLine { at, offset, .. } = stored.line;
+        let newer = || format!("offset {offset} of {TOPIC} may be about any of the letters");
+        if !letters.take_stored(at, &stored.bytes).with_context(newer)? {
+            strays.push(offset);
+        }
+        Ok(())
+    })
+    .await?;
+    if !strays.is_empty() {
+        render::note(&passed_over(keeper, &strays));
+    }
+    Ok(())
+}
+
+/// What is said of records that are no letters.
+fn passed_over(keeper: Part, offsets: &[u64]) -> String {
+    let shown: Vec<_> = offsets.iter().take(SHOWN_OFFSETS).map(ToString::to_string).collect();
+    let more = if offsets.len() > SHOWN_OFFSETS { ", …" } else { "" };
+    let place = if keeper == Part::EngineControl { "the engine's log" } else { "the cutover's log" };
+    let (are, at) = match offsets.len() {
+        1 => ("record is no letter and is", "offset"),
+        _ => ("records are no letters and are", "offsets"),
+    };
+    format!("{TOPIC} in {place}: {} {are} passed over, at {at} {}{more}", offsets.len(), shown.join(", "))
 }
 
 fn one<'a>(letters: &'a Letters, id: &Origin) -> anyhow::Result<&'a Letter> {
@@ -79,10 +113,11 @@ async fn settle(parts: &Parts, verb: &str, args: SettleArgs, output: Output) -> 
 }
 
 /// What would happen.
-fn would(verb: &str, View { id, status, record, .. }: &View) -> String {
+fn would(verb: &str, View { id, status, bytes, record, .. }: &View) -> String {
     match (status, verb, record) {
         (Status::Open, "drop", _) => format!("{id} would be dropped"),
         (Status::Open, _, Some(_)) => format!("{id} would be decided as the newest command of its partition"),
+        (Status::Open, _, None) if bytes.is_none() => format!("{id} could not be redriven: its bytes were not kept"),
         (Status::Open, _, None) => format!("{id} could not be redriven: it is still not readable"),
         _ => format!("nothing would happen: {id} is settled"),
     }
@@ -112,8 +147,10 @@ struct View {
     reason: String,
     /// Who settled it, when and why.
     settled: Option<String>,
-    /// Its bytes in base64, if they were still there.
+    /// Its bytes in base64, if they were still there and not too many.
     bytes: Option<String>,
+    /// Whether it has no bytes because they were too many.
+    too_large: bool,
     /// Its bytes as this program reads them, if it can.
     record: Option<serde_json::Value>,
 }
@@ -140,6 +177,7 @@ impl View {
             reason: letter.reason.clone(),
             settled,
             bytes: bytes.map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes)),
+            too_large: letter.was_too_large(),
             record: bytes.and_then(|bytes| wire::stored::to_json(bytes).ok()),
         }
     }
@@ -158,10 +196,12 @@ fn table(views: &[View]) -> String {
 }
 
 fn one_page(view: &View) -> String {
-    let bytes = view.bytes.as_ref().map_or_else(
-        || "deleted before anybody could keep them".to_owned(),
-        |bytes| if bytes.len() <= SHOWN_BYTES { bytes.clone() } else { format!("{}…", &bytes[..SHOWN_BYTES]) },
-    );
+    let bytes = match &view.bytes {
+        Some(bytes) if bytes.len() > SHOWN_BYTES => format!("{}…", &bytes[..SHOWN_BYTES]),
+        Some(bytes) => bytes.clone(),
+        None if view.too_large => "too many to be kept: they are only where the record came from".to_owned(),
+        None => "deleted before anybody could keep them".to_owned(),
+    };
     render::facts([
         ("dead letter", view.id.clone()),
         ("status", view.status()),
@@ -171,4 +211,109 @@ fn one_page(view: &View) -> String {
         ("bytes (base64)", bytes),
         ("as JSON", view.record.as_ref().map_or_else(|| "not readable".to_owned(), ToString::to_string)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+    use eventlog::serve::{Served, log_router};
+    use eventlog::{EmbeddedLog, Log, NewRecord, Record};
+    use host::task::Shutdown;
+    use std::sync::Arc;
+    use wire::dead_letter::{DeadLetter, MAX_KEPT_BYTES};
+    use wire::stored::encode;
+
+    /// A section that says that the log is in a cluster.
+    const CLUSTER: &str = "[kafka]\nbootstrap = \"127.0.0.1:1\"\n";
+    /// Where nobody listens.
+    const NOBODY: &str = "http://127.0.0.1:1";
+
+    fn origin(offset: u64) -> Origin {
+        Origin { topic: wire::journal::COMMANDS.to_owned(), partition: 0, offset }
+    }
+
+    fn found(offset: u64) -> Vec<u8> {
+        encode(&DeadLetter::found(origin(offset), &"why", None))
+    }
+
+    fn line(record: &Record) -> Vec<u8> {
+        let bytes = base64::engine::general_purpose::STANDARD.encode(&record.value);
+        let line = LogLine { offset: record.offset, at: wire::scalar::Timestamp(record.at_micros), bytes };
+        serde_json::to_vec(&line).unwrap()
+    }
+
+    /// A part that shows these records in the letters' topic: its URL.
+    async fn keeper(folder: &std::path::Path, records: &[Vec<u8>]) -> String {
+        let log: Arc<dyn Log> = EmbeddedLog::open(folder).unwrap();
+        log.append(TOPIC, 0, records.iter().cloned().map(NewRecord::of).collect()).await.unwrap();
+        let shutdown = Shutdown::new();
+        let served = Served { log, topics: vec![(TOPIC.to_owned(), 1)], line, shutdown: shutdown.clone() };
+        let listener = host::net::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        host::task::spawn(host::http::serve_router(listener, log_router(served), shutdown));
+        url
+    }
+
+    /// The engine's and the comparator's addresses, in a file that says where the log is.
+    fn parts(folder: &std::path::Path, section: &str, engine: &str, comparator: &str) -> Parts {
+        let config = folder.join("crossfade.toml");
+        let text = format!(
+            "ledger = \"x\"\n{section}[client]\nengine_control = \"{engine}\"\ncomparator = \"{comparator}\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let arguments = ["crossfade", "dlq", "list", "--config", config.to_str().unwrap()];
+        Parts::new(&Cli::try_parse_from(arguments).unwrap().global).unwrap()
+    }
+
+    #[tokio::test]
+    async fn in_a_cluster_one_part_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = keeper(&folder.path().join("one"), &[found(1)]).await;
+        for (section, engine, comparator, enough) in [
+            (CLUSTER, &*one, NOBODY, true),
+            (CLUSTER, NOBODY, &*one, true),
+            (CLUSTER, NOBODY, NOBODY, false),
+            ("", &*one, NOBODY, false),
+            ("", NOBODY, &*one, false),
+            ("", &*one, &*one, true),
+        ] {
+            let letters = letters(&parts(folder.path(), section, engine, comparator)).await;
+            let shown = letters.as_ref().map(|letters| letters.get(&origin(1)).is_some());
+            assert_eq!(shown.unwrap_or(false), enough, "{section} {engine} {comparator}: {letters:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_letter_hides_none_and_a_newer_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut newer = found(3);
+        newer[2] += 1;
+        let strayed = keeper(&folder.path().join("one"), &[b"abc".to_vec(), found(1), Vec::new(), found(2)]).await;
+        let parts_with = |url: &str| parts(folder.path(), "", url, url);
+        assert_eq!(letters(&parts_with(&strayed)).await.unwrap().iter().count(), 2);
+        let newer = keeper(&folder.path().join("two"), &[found(1), newer]).await;
+        let refused = format!("{:#}", letters(&parts_with(&newer)).await.unwrap_err());
+        assert!(refused.contains("offset 1 of billing.dead-letter") && refused.contains("version 2"), "{refused}");
+    }
+
+    #[test]
+    fn records_that_are_no_letters_are_counted_and_the_first_are_named() {
+        let said = passed_over(Part::EngineControl, &[4]);
+        assert!(said.contains("1 record is no letter") && said.ends_with("at offset 4"), "{said}");
+        let said = passed_over(Part::Comparator, &(0..1_000).collect::<Vec<_>>());
+        assert!(said.contains("1000 records are no letters") && said.ends_with("8, 9, …"), "{said}");
+    }
+
+    #[test]
+    fn a_page_says_why_there_are_no_bytes() {
+        for (bytes, said) in [(None, "deleted before"), (Some(vec![7; MAX_KEPT_BYTES + 1]), "too many to be kept:")] {
+            let mut letters = Letters::default();
+            letters.take(wire::scalar::Timestamp(0), DeadLetter::found(origin(1), &"why", bytes));
+            let view = View::of(&origin(1), letters.get(&origin(1)).unwrap());
+            assert!(one_page(&view).contains(said), "{}", one_page(&view));
+            assert!(would("redrive", &view).contains("were not kept"), "{}", would("redrive", &view));
+        }
+    }
 }

@@ -20,6 +20,8 @@ pub struct Targets {
     pub token: Option<Secret>,
     /// The service token.
     pub service_token: Option<Secret>,
+    /// Whether the file says that the log is in a cluster, where all parts see the same topics.
+    pub in_cluster: bool,
 }
 
 /// Works out where the parts are: flags and their environment first, then the configuration file.
@@ -72,6 +74,7 @@ fn of_file(file: File) -> Targets {
         engine_control: client.engine_control.or_else(|| file.engine.as_ref().map(|engine| url(engine.control_listen))),
         token: client.token,
         service_token: client.service_token,
+        in_cluster: file.kafka.is_some(),
     }
 }
 

@@ -89,6 +89,7 @@ async fn settle(
         Refused::NotFound(_) => Refusal::new(StatusCode::NOT_FOUND, "DeadLetterNotFound", refused.to_string()),
         Refused::Settled(_) => Refusal::new(StatusCode::CONFLICT, "NothingToDo", refused.to_string()),
         Refused::NotRedrivable { .. } => Refusal::new(StatusCode::CONFLICT, "NotRedrivable", refused.to_string()),
+        Refused::Newer { .. } => Refusal::new(StatusCode::CONFLICT, "NewerProgram", refused.to_string()),
         Refused::Log(_) => Refusal::unavailable("Unavailable", refused.to_string()),
     })
 }

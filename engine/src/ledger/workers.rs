@@ -34,9 +34,9 @@ pub enum OpenError {
     /// What has to be read was deleted.
     #[error(transparent)]
     Gone(ReadError),
-    /// Not one record of a journal belongs to this ledger.
+    /// A journal has the first outcome of another ledger, and none of this one.
     #[error(
-        "the journal of shard {shard} holds {records} records of another ledger, or of one with another number of \
+        "the journal of shard {shard} ({records} records) was begun by another ledger, or by one with another number of \
          shards than {shards}: check `ledger` and `shards` in the configuration, or use another data directory"
     )]
     OtherLedger {
@@ -99,7 +99,7 @@ pub(super) async fn fold(
                 continue;
             }
         };
-        if reader.next() > 0 && reader.chain().next_source() == 0 {
+        if reader.is_of_another() {
             return Err(OpenError::OtherLedger { shard: number, records: reader.next(), shards: settings.shards });
         }
         let decided = reader.chain().next_source();

@@ -17,6 +17,8 @@ pub(crate) struct Reader {
     next: u64,
     /// The time of the last accepted outcome.
     at: Timestamp,
+    /// Whether a first outcome was met that did not extend the chain.
+    begun_by_another: bool,
 }
 
 /// What a record is.
@@ -46,7 +48,7 @@ impl Reader {
     /// At the beginning.
     pub(crate) fn new(ledger: &str, shard: u32, shards: u32) -> Self {
         let chain = Chain::genesis(ledger, shard, shards);
-        Self { shard, chain, next: 0, at: Timestamp(i64::MIN) }
+        Self { shard, chain, next: 0, at: Timestamp(i64::MIN), begun_by_another: false }
     }
 
     /// Where another reader of the same shard stood, by its [`Reader::note`]; nothing if that is none.
@@ -54,7 +56,7 @@ impl Reader {
         let mut fields = note.split(' ');
         let (source, at, parent) = (fields.next()?, fields.next()?, fields.next()?);
         let chain = Chain::at(parent.parse().ok()?, source.parse().ok()?);
-        Some(Self { shard, chain, next, at: Timestamp(at.parse().ok()?) })
+        Some(Self { shard, chain, next, at: Timestamp(at.parse().ok()?), begun_by_another: false })
     }
 
     /// What has to be known beside [`Reader::next`] to go on from here: source offset, time, hash of the parent.
@@ -75,6 +77,12 @@ impl Reader {
     /// The time of the last accepted outcome.
     pub(crate) fn at(&self) -> Timestamp {
         self.at
+    }
+
+    /// Whether the partition was begun by another ledger, or by one with another number of shards: it has a first
+    /// outcome of that one, and none of this one.
+    pub(crate) fn is_of_another(&self) -> bool {
+        self.begun_by_another && self.chain.next_source() == 0
     }
 
     /// Takes the next record.
@@ -99,8 +107,9 @@ impl Reader {
                 self.accept(Digest::of(&record.value), outcome.at);
                 Ok(Read::Accepted(Box::new(outcome)))
             }
-            Acceptance::OtherParent | Acceptance::OtherSource => {
+            other @ (Acceptance::OtherParent | Acceptance::OtherSource) => {
                 self.next = record.offset + 1;
+                self.begun_by_another |= other == Acceptance::OtherParent && stored.source_offset == 0;
                 Ok(Read::Ignored)
             }
         }

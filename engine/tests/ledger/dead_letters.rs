@@ -4,7 +4,7 @@ use crate::faulty::{Fate, Rotten};
 use crate::support::*;
 use engine::dead_letters::{Refused, Settlement};
 use eventlog::{Log, NewRecord, Record};
-use wire::dead_letter::{DeadLetterEvent, Letters, Origin, TOPIC};
+use wire::dead_letter::{DeadLetter, DeadLetterEvent, Letters, MAX_KEPT_BYTES, Origin, TOPIC};
 use wire::journal::{COMMANDS, JOURNAL};
 use wire::scalar::Timestamp;
 
@@ -81,7 +81,34 @@ async fn a_journal_record_that_is_none_is_ignored_by_everybody_and_kept() {
 }
 
 #[tokio::test]
+async fn a_shard_without_outcomes_is_not_another_ledgers_because_something_strayed_there() {
+    let bed = Bed::new();
+    let strays = [b"".to_vec(), b"abc".to_vec()].map(NewRecord::of);
+    bed.log.append(JOURNAL, SHARD, strays.into()).await.expect("appended");
+    for round in 0..2 {
+        let running = bed.start().await;
+        assert_eq!(running.readiness.reasons(), Vec::<String>::new(), "{round}");
+        letters(&*bed.log, 2).await;
+        running.stop().await;
+    }
+    let running = bed.start().await;
+    let here = one_user(&running).await;
+    assert_eq!(running.transact(topup("after", "world", &here, "1")).await.status, "completed");
+    running.stop().await;
+    let again = bed.start().await;
+    assert_eq!(again.balance(&here).await, "1");
+    again.stop().await;
+}
+
+#[tokio::test]
 async fn an_outcome_that_rotted_is_decided_again_to_the_same_bytes() {
+    // Behind a first one that rotted nothing is left of the chain; it is this ledger's all the same.
+    for offset in [0, 2] {
+        rotted_at(offset).await;
+    }
+}
+
+async fn rotted_at(offset: u64) {
     let mut bed = Bed::new();
     let running = bed.start().await;
     let here = one_user(&running).await;
@@ -90,7 +117,7 @@ async fn an_outcome_that_rotted_is_decided_again_to_the_same_bytes() {
     }
     running.stop().await;
     let written = bed.log.read(JOURNAL, SHARD, 0, 100).await.expect("readable");
-    bed.rotten = Some(Rotten { topic: JOURNAL, partition: SHARD, offset: 2 });
+    bed.rotten = Some(Rotten { topic: JOURNAL, partition: SHARD, offset });
     let running = bed.start().await;
     assert_eq!(running.balance(&here).await, "5");
     running.check_conservation();
@@ -98,7 +125,7 @@ async fn an_outcome_that_rotted_is_decided_again_to_the_same_bytes() {
     // What came after it extended it, so that is ignored, too: all of it stands there a second time.
     let again = bed.log.read(JOURNAL, SHARD, written.len() as u64, 100).await.expect("readable");
     let bytes = |records: &[Record]| -> Vec<_> { records.iter().map(|record| record.value.clone()).collect() };
-    assert_eq!(bytes(&again), bytes(&written[2..]));
+    assert_eq!(bytes(&again), bytes(&written[offset as usize..]), "{offset}");
 }
 
 #[tokio::test]
@@ -112,7 +139,7 @@ async fn letters_are_redriven_when_they_can_be_read_and_dropped_at_any_time() {
     // One that an earlier program could not read, and this one can.
     let readable = origin(COMMANDS, 1_000);
     let command = engine::codec::encode_command(&topup("redriven", "world", &here, "7"));
-    let letter = wire::dead_letter::DeadLetter::found(readable.clone(), &"a bug", Some(command));
+    let letter = DeadLetter::found(readable.clone(), &"a bug", Some(command));
     let record = NewRecord::of(wire::stored::encode(&letter));
     bed.log.append(TOPIC, 0, vec![record]).await.expect("appended");
 
@@ -134,13 +161,50 @@ async fn letters_are_redriven_when_they_can_be_read_and_dropped_at_any_time() {
 }
 
 #[tokio::test]
+async fn what_is_no_letter_keeps_nobody_from_settling_one() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let lost = origin(COMMANDS, 1_000);
+    let letter = DeadLetter::found(lost.clone(), &"why", None);
+    let records = [b"".to_vec(), b"abc".to_vec(), wire::stored::encode(&letter)].map(NewRecord::of);
+    bed.log.append(TOPIC, 0, records.into()).await.expect("appended");
+    let drop = async || {
+        running.ledger.dead_letters().settle(&lost, Settlement::Drop, "ops".to_owned(), "why".to_owned()).await
+    };
+    let settled = drop().await.expect("it is a letter");
+    assert!(matches!(settled.settled, Some((_, DeadLetterEvent::Dropped { .. }))), "{settled:?}");
+    // A newer program's may be about any of them.
+    let offset = bed.log.append(TOPIC, 0, vec![newer::<DeadLetter>()]).await.expect("appended");
+    let refused = drop().await;
+    assert!(matches!(&refused, Err(Refused::Newer { offset: at, .. }) if *at == offset), "{refused:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_was_too_large_to_be_kept_says_so_when_it_is_redriven() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    for (offset, bytes, said) in [(1_000, None, "are gone"), (1_001, Some(vec![7; MAX_KEPT_BYTES + 1]), "too many")] {
+        let lost = origin(COMMANDS, offset);
+        let letter = DeadLetter::found(lost.clone(), &"why", bytes);
+        bed.log.append(TOPIC, 0, vec![NewRecord::of(wire::stored::encode(&letter))]).await.expect("appended");
+        let letters = running.ledger.dead_letters();
+        match letters.settle(&lost, Settlement::Redrive, "ops".to_owned(), "why".to_owned()).await {
+            Err(refused @ Refused::NotRedrivable { .. }) => assert!(refused.to_string().contains(said), "{refused}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_redrive_that_broke_off_half_way_is_done_again_to_one_effect() {
     let bed = Bed::new();
     let running = bed.start().await;
     let here = one_user(&running).await;
     let readable = origin(COMMANDS, 1_000);
     let command = engine::codec::encode_command(&topup("redriven", "world", &here, "7"));
-    let letter = wire::dead_letter::DeadLetter::found(readable.clone(), &"a bug", Some(command));
+    let letter = DeadLetter::found(readable.clone(), &"a bug", Some(command));
     bed.log.append(TOPIC, 0, vec![NewRecord::of(wire::stored::encode(&letter))]).await.expect("appended");
     // The command is appended each time; that it was is lost, kept from being written, and written at last. Or the
     // command is there and nobody was told so.

@@ -8,7 +8,6 @@ use host::ops::Readiness;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::journal::{COMMANDS, JOURNAL};
-use wire::stored::Stored;
 
 /// A user on shard 4 with 5, and one on shard 6.
 async fn two_users(running: &Running) -> (String, String) {
@@ -27,12 +26,6 @@ async fn until_blocked(readiness: &Readiness, what: &str) {
         }
     };
     within(what, blocked).await;
-}
-
-/// A stored record of a version that nobody knows yet.
-fn newer<T: Stored>() -> NewRecord {
-    let tag = [T::TYPE.to_le_bytes(), (T::VERSION + 1).to_le_bytes()].concat();
-    NewRecord::of([tag, b"what a newer program would write".to_vec()].concat())
 }
 
 #[tokio::test]

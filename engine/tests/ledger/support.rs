@@ -7,7 +7,7 @@ use engine_domain::{
     AccountId, AccountType, Amount, Answer, Body, Command, CommandId, Currency, Limits, Mode, Money, Rejection,
     Timestamp,
 };
-use eventlog::{EmbeddedLog, Log};
+use eventlog::{EmbeddedLog, Log, NewRecord};
 use host::ops::Readiness;
 use host::task::Shutdown;
 use std::future::Future;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use wire::billing::TransactionResult;
+use wire::stored::Stored;
 
 pub const SHARDS: u32 = 10;
 
@@ -30,6 +31,12 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(output) => output,
         Err(_) => panic!("{what}: not in time"),
     }
+}
+
+/// A stored record of a version that nobody knows yet.
+pub fn newer<T: Stored>() -> NewRecord {
+    let tag = [T::TYPE.to_le_bytes(), (T::VERSION + 1).to_le_bytes()].concat();
+    NewRecord::of([tag, b"what a newer program would write".to_vec()].concat())
 }
 
 /// A log in a temporary directory, and what is started on it.
