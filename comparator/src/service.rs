@@ -177,7 +177,10 @@ impl Working {
     async fn open(&self, place: &Place, readiness: &Readiness) -> Result<(), Error> {
         loop {
             place.until_usable(readiness).await?;
-            let Err(failure) = self.read_chains().await else { return Ok(()) };
+            let Err(failure) = self.read_chains().await else {
+                readiness.cleared(LOG);
+                return Ok(());
+            };
             let Some(why) = failure.may_pass() else { return Err(Error::Log(failure.to_string())) };
             tracing::warn!(why, "waiting for the log");
             readiness.blocked(LOG, why);

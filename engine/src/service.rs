@@ -167,7 +167,6 @@ impl Bound {
         };
         let outcome = match opened {
             Some(Ok(((log, ledger), naming))) => {
-                readiness.cleared(LOG);
                 let shards = host::task::spawn({
                     let (ledger, shutdown) = (ledger.clone(), shards_shutdown.clone());
                     async move { ledger.run(shutdown).await }
@@ -188,6 +187,7 @@ impl Bound {
                 let group_shutdown = Shutdown::new();
                 let belonging = host::task::spawn(belong(self.place, duties, presence, group_shutdown.clone()));
                 serving.go_on(api(&self.config, self.trust, ledger), log, &readiness, &shutdown);
+                readiness.cleared(LOG);
                 serving.end().await;
                 shards_shutdown.stop();
                 if let Err(error) = shards.await {

@@ -56,7 +56,8 @@ impl Place {
         self.cluster.as_ref().map(|cluster| &cluster.0)
     }
 
-    /// Waits until the log answers; meanwhile `readiness` says what is waited for, from the beginning.
+    /// Waits until the log answers; meanwhile `readiness` says what is waited for, from the beginning. It stays blocked
+    /// afterwards, under [`LOG`]: whoever calls this is not ready yet, and says what comes next.
     ///
     /// # Errors
     /// When it answers, and its topics are not what they have to be: names each deviation.
@@ -83,7 +84,6 @@ impl Place {
                 }
             }
         }
-        readiness.cleared(LOG);
         Ok(())
     }
 }

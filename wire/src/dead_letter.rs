@@ -82,8 +82,8 @@ pub enum DeadLetterEvent {
     },
 }
 
-/// Bytes that are kept of a record. A letter with more could itself be too large for its topic, whose records may have
-/// 1 MB by default, and would hold up all letters after it.
+/// Bytes that are kept of a record. A letter that is too large for its topic would hold up all letters after it; this one
+/// also fits into a topic that somebody made with the defaults of a cluster, which are 1 MB.
 pub const MAX_KEPT_BYTES: usize = 512 * 1024;
 /// How the reason of a letter ends whose record had more.
 const TOO_MANY: &str = " bytes: too many to be kept here)";

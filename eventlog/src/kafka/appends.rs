@@ -86,8 +86,7 @@ impl Appends {
         deadline: Option<Instant>,
     ) -> Result<u64, AppendError> {
         let since = clock::now();
-        let last = since + DELIVERY_TIMEOUT;
-        let send_by = deadline.map_or(last, |deadline| deadline.min(last));
+        let send_by = deadline.unwrap_or(since + DELIVERY_TIMEOUT);
         let writer = self.writer(topic).map_err(|error| AppendError::NotAppended(error.to_string()))?;
         let Some(handed_over) = writer.hand_over(partition, batch.to_vec(), send_by).await else {
             let why = format!("{topic}/{partition}: those before it are not acknowledged");

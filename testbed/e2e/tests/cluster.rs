@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
 
 use anyhow::{Context, ensure};
+use crossfade::demo::cluster;
+use eventlog::kafka::{TopicSpec, topics};
 use eventlog::{NewRecord, Place};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -21,6 +23,8 @@ use wire::dead_letter::{self, DeadLetter, Origin};
 use wire::journal::COMMANDS;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// As many as an engine has unless told.
+const SHARDS: u32 = 10;
 /// Enough of them to have one on every shard.
 const USERS: usize = 60;
 
@@ -199,7 +203,7 @@ async fn with_one_broker_of_three_nothing_is_acknowledged_as_done() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_starts_without_kafka_waits_for_it_and_goes_on_when_it_is_there() -> anyhow::Result<()> {
+async fn without_kafka_an_engine_waits_and_goes_on_when_it_is_there() -> anyhow::Result<()> {
     let mut engines = Engines::prepare(Path::new(BINARY), 1).await?;
     let waits = without_brokers(&mut engines).await;
     services::all_brokers()?;
@@ -276,6 +280,24 @@ async fn a_command_that_is_none_is_listed_shown_and_settled_and_holds_up_nobody(
     top_all_up(&engines, 0, "after", &users).await?;
     balances_are(&engines, 0, &users, 1).await?;
     engines.stop().await
+}
+
+/// Somebody made the commands anew: new ones would stand where old ones were decided, so the engine does not start.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_are_shorter_than_the_journal_are_refused() -> anyhow::Result<()> {
+    let mut engines = Engines::start(Path::new(BINARY), 1).await?;
+    engines.accounts(0, USERS).await?;
+    engines.process(0)?.stop().await?;
+    let kafka = engines.cluster().kafka.clone();
+    topics::delete(&kafka, &[COMMANDS]).await?;
+    topics::create(&kafka, &[TopicSpec::forever(COMMANDS, SHARDS)]).await?;
+    let config = engines.config(0).to_owned();
+    let start = move || Command::new(BINARY).args(["engine", "--config"]).arg(config).output();
+    let ended = host::clock::timeout(Duration::from_secs(30), host::task::spawn_blocking(start)).await??;
+    let ended = ended?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.code() == Some(1) && said.contains(COMMANDS), "{:?}: {said}", ended.status);
+    cluster::give_back(engines.cluster()).await
 }
 
 /// Seconds of killing brokers and engines; 300 nightly.
