@@ -347,7 +347,7 @@ mod tests {
             Config { max_answer_bytes: MAX_RECORDED_BYTES + 1, ..config() },
         ] {
             let error = wrong.check().unwrap_err().to_string();
-            assert!(error.contains("is more than the 8388608 that the relay takes"), "{error}");
+            assert!(error.contains("is more than the 7340032 that the log takes"), "{error}");
         }
     }
 }
