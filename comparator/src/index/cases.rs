@@ -102,8 +102,8 @@ impl History {
         }));
     }
 
-    /// The legacy does not know an account that a top-up names; the engine, asked dry, would have booked it. The verdict
-    /// after the histories were asked in vain, if it comes to that.
+    /// The legacy does not know an account that a top-up names; the engine, asked dry, would have booked it. The verdict as
+    /// long as the histories were not asked.
     fn topup_not_found(&mut self, begun: &ExchangeNumber) -> Verdict {
         self.answer(begun, Class::Refused, 404, &json!({"code": "AccountNotFound"}));
         self.leg(begun, System::Engine, Mode::ShadowRefused, 200, &json!({}));

@@ -273,3 +273,46 @@ fn judge<E>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::Timestamp;
+    use rdkafka::producer::future_producer::Delivery;
+
+    /// The cluster is not there: what the library takes stays under way, and the rest waits behind it.
+    #[tokio::test]
+    async fn what_is_not_on_its_way_by_the_deadline_is_not_appended_and_never_sent() {
+        let appends = Appends::new(&Connection::plain("127.0.0.1:1"));
+        let batch = [NewRecord::of("x")];
+        let under_way = join_all((0..MAX_UNDER_WAY).map(|_| appends.append("t", 0, &batch, None)));
+        let late = appends.append("t", 0, &batch, Some(clock::now()));
+        let outcome = tokio::select! {
+            biased;
+            early = under_way => panic!("{early:?}"),
+            outcome = late => outcome,
+        };
+        assert!(matches!(outcome, Err(AppendError::NotAppended(_))), "{outcome:?}");
+        // Nobody waits for the first ones any more, so that the next could be sent: there is none.
+        let writer = appends.writer("t").unwrap();
+        let state = writer.lock();
+        assert_eq!((state.lanes[&0].under_way, state.lanes[&0].waiting.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_by_the_deadline_is_unknown() {
+        let appends = Appends::new(&Connection::plain("127.0.0.1:1"));
+        let outcome = appends.append("t", 0, &[NewRecord::of("x")], Some(clock::now())).await;
+        assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_record_of_which_nobody_says_where_it_is_is_unknown() {
+        let at = |offset| Ok::<_, ()>(Ok(Delivery { partition: 0, offset, timestamp: Timestamp::NotAvailable }));
+        assert_eq!(judge("t", vec![at(7), at(8)], None), Ok(7));
+        for delivered in [vec![at(-1)], vec![at(7), at(-1)]] {
+            let outcome = judge("t", delivered, None);
+            assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{outcome:?}");
+        }
+    }
+}
