@@ -20,6 +20,7 @@ mod world;
 
 use comparator::index::{Counters, DiscrepancyFilter, ExchangeFilter, Index};
 use ledger::Fault;
+use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::control::ExchangeView;
 use wire::scalar::Timestamp;
@@ -55,7 +56,7 @@ fn run(options: Options) -> World {
 
 /// What must hold after every run: roots are the faults, everything else is explained by them.
 fn check(world: &World) {
-    let hit: BTreeSet<&str> = world.legacy.hit.iter().map(String::as_str).collect();
+    let hit: BTreeSet<&str> = world.legacy.hit.iter().map(|(key, _)| key.as_str()).collect();
     let open = DiscrepancyFilter { open: Some(true), ..DiscrepancyFilter::default() };
     let roots = world.index.discrepancies(&open).discrepancies;
     let keys: Vec<&str> = roots.iter().map(|root| root.key.as_deref().unwrap_or(root.id.as_str())).collect();
@@ -63,7 +64,7 @@ fn check(world: &World) {
     let unfounded: Vec<_> =
         roots.iter().zip(&keys).filter(|(_, key)| !hit.contains(**key)).map(|(root, _)| root).collect();
     assert!(unfounded.is_empty(), "roots without a fault: {unfounded:#?}");
-    assert_eq!(hit.difference(&found).collect::<Vec<_>>(), Vec::<&&str>::new(), "no fault without a root");
+    check_unnamed(world, &found);
     assert_eq!(keys.len(), found.len(), "one root per fault");
 
     let ids: BTreeSet<&str> = roots.iter().map(|root| root.id.as_str()).collect();
@@ -89,6 +90,17 @@ fn check(world: &World) {
         let rates = world.index.rates(Timestamp(world.now));
         assert!(rates.iter().all(|rate| rate.adjusted == 1.0), "{rates:?}");
     }
+}
+
+/// No fault is without a root, unless it and others have made up for each other on every account: a top-up that was booked
+/// twice, and then its refund. No balance shows these.
+fn check_unnamed(world: &World, found: &BTreeSet<&str>) {
+    let unnamed: Vec<_> = world.legacy.hit.iter().filter(|(key, _)| !found.contains(key.as_str())).collect();
+    let mut apart: BTreeMap<&str, Decimal> = BTreeMap::new();
+    for (account, surplus) in unnamed.iter().flat_map(|(_, apart)| apart) {
+        *apart.entry(account).or_default() += surplus;
+    }
+    assert!(apart.values().all(Decimal::is_zero), "faults without a root: {unnamed:#?}");
 }
 
 /// Whoever is carried by a root is connected with it: by its accounts, those of others that the root carries, or the
@@ -141,11 +153,13 @@ struct Seen {
     verdicts: BTreeMap<VerdictKind, u64>,
 }
 
-/// Runs many seeds, or the one asked for; `SIM_SEEDS` multiplies how many.
-fn seeds(count: u64, options: impl Fn(u64) -> Options) -> Seen {
+/// Runs many seeds, or the one asked for; `SIM_SEEDS` multiplies how many. What many have to have seen, `enough` says.
+fn seeds(count: u64, options: impl Fn(u64) -> Options, enough: impl Fn(&Seen) -> bool) {
     let asked = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = asked("SIM_SEED").map_or(0..count * asked("SIM_SEEDS").unwrap_or(1), |seed| seed..seed + 1);
+    let one = asked("SIM_SEED");
+    let seeds = one.map_or(0..count * asked("SIM_SEEDS").unwrap_or(1), |seed| seed..seed + 1);
     let mut seen = Seen::default();
+    let mut failed = Vec::new();
     for seed in seeds {
         let options = options(seed);
         let shown = format!("{options:?}");
@@ -155,13 +169,16 @@ fn seeds(count: u64, options: impl Fn(u64) -> Options) -> Seen {
             check_rebuilt(&world);
             world
         });
-        let world = outcome.unwrap_or_else(|panic| {
-            eprintln!("SIM_SEED={seed} replays it: {shown}");
-            std::panic::resume_unwind(panic)
-        });
-        seen.add(&world);
+        match outcome {
+            Ok(world) => seen.add(&world),
+            Err(_) => {
+                eprintln!("SIM_SEED={seed} replays it: {shown}");
+                failed.push(seed);
+            }
+        }
     }
-    seen
+    assert_eq!(failed, [0; 0], "the seeds that failed");
+    assert!(one.is_some() || enough(&seen), "{seen:?}");
 }
 
 impl Seen {
@@ -176,6 +193,10 @@ impl Seen {
         for count in world.index.verdict_counts() {
             *self.verdicts.entry(count.verdict).or_default() += count.exchanges;
         }
+    }
+
+    fn many_faults(&self) -> bool {
+        self.faults > 100 && self.inquiries > 10 && self.has(VerdictKind::Carried)
     }
 
     fn has(&self, verdict: VerdictKind) -> bool {
@@ -205,29 +226,30 @@ fn varied(seed: u64) -> Options {
 
 #[test]
 fn without_faults_everything_agrees() {
-    let seen = seeds(60, |seed| Options { percent: [0, 37, 100][seed as usize % 3], ..varied(seed) });
-    assert!(
-        seen.has(VerdictKind::Order) && seen.has(VerdictKind::Single) && !seen.has(VerdictKind::Carried),
-        "{seen:?}"
-    );
-    let counters = &seen.counters;
-    assert!(counters.levels_deferred > 0 && counters.reoffered_order > 0 && counters.reoffered_forced > 0, "{seen:?}");
-    assert!(counters.cross_cohort_refusals > 0, "{seen:?}");
+    let options = |seed| Options { percent: [0, 37, 100][seed as usize % 3], ..varied(seed) };
+    seeds(60, options, |seen| {
+        let counters = &seen.counters;
+        seen.has(VerdictKind::Order)
+            && seen.has(VerdictKind::Single)
+            && !seen.has(VerdictKind::Carried)
+            && counters.levels_deferred > 0
+            && counters.reoffered_order > 0
+            && counters.reoffered_forced > 0
+            && counters.cross_cohort_refusals > 0
+    });
 }
 
 #[test]
 fn faults_are_the_roots_at_0_percent() {
-    let seen = seeds(90, |seed| Options { fault: fault(seed, 0.03), ..varied(seed) });
-    assert!(seen.faults > 100 && seen.inquiries > 10 && seen.has(VerdictKind::Carried), "{seen:?}");
+    seeds(90, |seed| Options { fault: fault(seed, 0.03), ..varied(seed) }, Seen::many_faults);
 }
 
 #[test]
 fn faults_are_the_roots_at_37_percent() {
-    let seen = seeds(90, |seed| Options { percent: 37, fault: fault(seed, 0.03), ..varied(seed) });
-    assert!(seen.faults > 100 && seen.inquiries > 10 && seen.has(VerdictKind::Carried), "{seen:?}");
+    seeds(90, |seed| Options { percent: 37, fault: fault(seed, 0.03), ..varied(seed) }, Seen::many_faults);
 }
 
 #[test]
 fn faults_are_the_roots_at_100_percent() {
-    seeds(30, |seed| Options { percent: 100, fault: fault(seed, 0.03), ..varied(seed) });
+    seeds(30, |seed| Options { percent: 100, fault: fault(seed, 0.03), ..varied(seed) }, |_| true);
 }

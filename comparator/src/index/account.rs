@@ -75,6 +75,14 @@ impl Account {
         }
     }
 
+    /// The effects that no equal level has proven; `None` where no levels are compared.
+    pub(super) fn levels_open(&self) -> Option<BTreeSet<u64>> {
+        match self.kind {
+            Some(Kind::User | Kind::Limited) => Some(self.unproven.iter().copied().collect()),
+            Some(Kind::Shared) | None => None,
+        }
+    }
+
     /// With what an exchange overlapped on this account. With one front, what began after the exchange ended stands
     /// behind it in the log; with several, only their clocks tell.
     pub(super) fn overlap(

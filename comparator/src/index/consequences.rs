@@ -17,6 +17,9 @@ use wire::words::{Cause, Mode, Operation, System, VerdictKind};
 /// Unproven effects remembered per account: an account that is never quiet for so many exchanges is left to
 /// reconciliation, which then cannot name the oldest of them.
 const MAX_UNPROVEN: usize = 100_000;
+/// The same of an account whose balance has no order: no level ever proves it, and half of all exchanges name it. A
+/// reconciliation of it reads both histories so far back.
+const MAX_UNPROVEN_SHARED: usize = 10_000;
 /// Reconciliations kept whole.
 const MAX_RECONCILIATIONS: usize = 1_000;
 
@@ -27,7 +30,7 @@ impl Index {
         let own = exchange.number.to_string();
         let is_account_match = judgement.ruling == Ruling::Match
             && matches!(exchange.operation, Operation::CreateAccount | Operation::ChangeAccount)
-            && exchange.bears_effect();
+            && exchange.authority_bears_effect();
         let place: Place = (exchange.front, id);
         let (family, accounts) = (exchange.original, exchange.accounts.clone());
         let roots = match &judgement.ruling {
@@ -138,21 +141,29 @@ impl Index {
                 Level::Deferred => self.counters.levels_deferred += 1,
             }
         }
-        if effect.is_some() {
+        if let Some(effect) = &effect {
             for name in queued {
-                let account = self.accounts.entry(name.clone()).or_default();
-                account.unproven.push_back(id);
-                let dropped = (account.unproven.len() > MAX_UNPROVEN).then(|| account.unproven.pop_front()).flatten();
-                if let Some(exchange) = self.exchanges.get_mut(&id) {
-                    exchange.pins += 1;
-                }
-                if let Some(dropped) = dropped {
-                    self.unpin(dropped);
-                }
+                self.await_proof(id, name, MAX_UNPROVEN);
+            }
+            for name in [&effect.source, &effect.destination].into_iter().filter(|name| !queued.contains(*name)) {
+                self.await_proof(id, name, MAX_UNPROVEN_SHARED);
             }
         }
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.effect = effect;
+        }
+    }
+
+    /// Remembers that no equal level of this account has proven an effect yet.
+    fn await_proof(&mut self, id: u64, name: &str, most: usize) {
+        let account = self.accounts.entry(name.to_owned()).or_default();
+        account.unproven.push_back(id);
+        let dropped = (account.unproven.len() > most).then(|| account.unproven.pop_front()).flatten();
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.pins += 1;
+        }
+        if let Some(dropped) = dropped {
+            self.unpin(dropped);
         }
     }
 

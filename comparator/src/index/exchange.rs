@@ -204,14 +204,29 @@ impl Exchange {
         }
     }
 
-    /// Whether it may have changed a balance or an account while it ran. A repeated answer changed nothing, and an
-    /// exchange whose result is not known may have.
+    /// Whether it may have changed a balance or an account while it ran, in either system: of two requests with one
+    /// key, one may have had the effect at the authority, and the other one's leg at the shadow.
     pub(super) fn bears_effect(&self) -> bool {
+        self.authority_bears_effect()
+            || (self.result.as_ref().is_some_and(|result| result.class == Class::Applied) && self.leg_bears_effect())
+    }
+
+    /// A repeated answer changed nothing, and an exchange whose result is not known may have.
+    pub(super) fn authority_bears_effect(&self) -> bool {
         self.result.as_ref().is_none_or(|result| match result.class {
             Class::Applied => !result.replayed,
             Class::Unknown => true,
             Class::Refused | Class::NotExecuted => false,
         })
+    }
+
+    fn leg_bears_effect(&self) -> bool {
+        let changed = |result: &ShadowResult| match result.class {
+            Class::Applied => !result.replayed,
+            Class::Unknown => true,
+            Class::Refused | Class::NotExecuted => false,
+        };
+        self.shadow.sent.is_some() && self.shadow.result.as_ref().is_none_or(changed)
     }
 
     /// Whether it makes or changes an account, which has an order with whatever names that account.

@@ -77,6 +77,9 @@ pub struct Candidate {
     pub engine: Option<[Money; 2]>,
     /// The system whose answer cannot be read: nothing is expected of its history.
     pub unread: Option<System>,
+    /// Whether source and destination may be apart because of it. An account whose levels were equal since is not: if
+    /// this effect was lost there, another fault made up for it.
+    pub unproven: [bool; 2],
 }
 
 /// What tells effects in histories apart: key, type, source, destination.
@@ -247,7 +250,8 @@ impl Found<'_> {
     fn exchange(&mut self, system: System, candidate: &Candidate, cause: Cause, apart: [Money; 2]) {
         let id = candidate.exchange.to_string();
         let building = self.building(id, Some(candidate.exchange.clone()), cause, system);
-        for (account, amount) in [&candidate.source, &candidate.destination].into_iter().zip(apart) {
+        let sides = [&candidate.source, &candidate.destination].into_iter().zip(candidate.unproven).zip(apart);
+        for ((account, _), amount) in sides.filter(|((_, unproven), _)| *unproven) {
             building.add(account, &candidate.currency, signed(system, amount));
         }
     }
@@ -362,8 +366,14 @@ impl Index {
             .collect();
         let since = searched.iter().map(|searched| searched.proven_at).chain(begun).min();
         let suspect = accounts.first().map_or(System::Engine, |account| self.rollout.authority(account).other());
-        let candidates = candidates().filter(|candidate| !candidate.found).filter_map(|candidate| {
+        let mut open: BTreeMap<&str, Option<BTreeSet<u64>>> = BTreeMap::new();
+        let candidates = ids.iter().copied().filter(|id| counts(*id)).filter_map(|id| {
+            let candidate = self.exchanges.get(&id).filter(|candidate| !candidate.found)?;
             let effect = candidate.effect.as_ref()?;
+            let unproven = [&effect.source, &effect.destination].map(|name| {
+                let open = open.entry(name).or_insert_with(|| self.accounts.get(name).and_then(Account::levels_open));
+                open.as_ref().is_none_or(|open| open.contains(&id))
+            });
             Some(Candidate {
                 exchange: candidate.number.clone(),
                 key: candidate.key.clone()?,
@@ -374,6 +384,7 @@ impl Index {
                 legacy: effect.legacy,
                 engine: effect.engine,
                 unread: effect.unread,
+                unproven,
             })
         });
         Inquiry {
@@ -425,6 +436,7 @@ mod tests {
                 legacy: applied(System::Legacy),
                 engine: applied(System::Engine),
                 unread,
+                unproven: [true; 2],
             }],
             unexplained: Vec::new(),
             suspect: System::Engine,
@@ -443,6 +455,16 @@ mod tests {
             let findings = findings(&inquiry(unread), "m", "m", &legacy, &engine, &|_| true);
             assert_eq!(findings.len(), found, "{unread:?} {findings:?}");
         }
+    }
+
+    #[test]
+    fn an_account_that_was_proven_since_is_not_apart() {
+        let mut inquiry = inquiry(None);
+        inquiry.candidates[0].unproven = [true, false];
+        let findings = findings(&inquiry, "m", "m", &[], &[row("engine", "k", "10")], &|_| true);
+        let offsets: Vec<_> = findings.iter().flat_map(|finding| &finding.offsets).collect();
+        let lost = Offset { account: "bank".into(), currency: "EUR".into(), amount: "10".parse().unwrap() };
+        assert_eq!(offsets, [&lost], "another fault made up for it on alice's account");
     }
 
     #[test]

@@ -82,8 +82,8 @@ pub struct Ledger {
     ids: u64,
     random: fastrand::Rng,
     fault: Option<(Fault, f64)>,
-    /// Keys that were hit.
-    pub hit: Vec<String>,
+    /// Keys that were hit, each with what its accounts have too much since.
+    pub hit: Vec<(String, [(String, Decimal); 2])>,
     pub refusal_keeps_key: bool,
 }
 
@@ -341,14 +341,21 @@ impl Ledger {
     fn book(&mut self, key: &str, plan: &Plan, at: i64) -> Vec<u8> {
         let is_user = |id: &str| self.accounts.get(id).is_some_and(|account| account.account_type == "USER");
         let hit = self.fault.filter(|(_, rate)| self.random.f64() < *rate).map(|(fault, _)| fault);
-        if hit.is_some() {
-            self.hit.push(key.to_owned());
-        }
         let mut movements = [-plan.amount, plan.amount];
-        if hit == Some(Fault::Fee) {
-            let cent = Decimal::new(1, 2);
-            let side = if is_user(&plan.source) { 0 } else { 1 };
-            movements[side] -= cent;
+        if let Some(fault) = hit {
+            let mut surplus = match fault {
+                Fault::Fee => [Decimal::ZERO; 2],
+                Fault::Lost => movements.map(|movement| -movement),
+                Fault::Doubled => movements,
+            };
+            if fault == Fault::Fee {
+                let side = if is_user(&plan.source) { 0 } else { 1 };
+                surplus[side] = -Decimal::new(1, 2);
+                movements[side] += surplus[side];
+            }
+            let [source, destination] = surplus;
+            let apart = [(plan.source.clone(), source), (plan.destination.clone(), destination)];
+            self.hit.push((key.to_owned(), apart));
         }
         if let Some(original) = plan.original.as_ref().and_then(|id| self.by_id.get(id)) {
             self.rows[*original].refunded += plan.amount;
