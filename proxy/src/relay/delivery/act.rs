@@ -25,7 +25,7 @@ impl Delivery {
             self.advance(id);
         }
         self.ask(now);
-        self.start_legs();
+        self.start_legs(now);
         self.learn_accounts(now);
         self.answer_handover(now);
         self.post_aliases(now);
@@ -136,7 +136,7 @@ impl Delivery {
     }
 
     /// Begins the legs that nothing holds back, as many as may be under way.
-    fn start_legs(&mut self) {
+    fn start_legs(&mut self, now: Timestamp) {
         if self.stopping {
             return;
         }
@@ -144,12 +144,16 @@ impl Delivery {
             while *self.running.of(system) < self.rules.concurrency
                 && let Some(place) = self.ready.of_mut(system).pop_first()
             {
-                self.start(place.id);
+                self.start(place.id, now);
             }
         }
     }
 
-    fn start(&mut self, id: ExchangeId) {
+    fn start(&mut self, id: ExchangeId, now: Timestamp) {
+        if self.is_early(id, now) {
+            self.early.insert(id);
+            return;
+        }
         let may_start = self.exchanges.get(id).is_some_and(|exchange| {
             exchange.leg().is_some_and(|leg| leg.step == Step::Waiting && self.may_start(exchange, leg))
         });
@@ -175,6 +179,16 @@ impl Delivery {
     fn may_start(&self, exchange: &Exchange, leg: &Leg) -> bool {
         let held = leg.target == System::Engine && self.holds_engine();
         !held && !self.waits_for_undecided(exchange, leg) && self.lanes.may_start(leg.target, leg.place, &leg.claims)
+    }
+
+    /// Whether something that the engine decided before may not have been read yet: the result was found out by asking,
+    /// and no front's log says that what came before it is here. A legacy refuses for good what comes too early.
+    fn is_early(&self, id: ExchangeId, now: Timestamp) -> bool {
+        let Some(exchange) = self.exchanges.get(id) else { return false };
+        let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return false };
+        let until = Timestamp(decided.position.at.0.saturating_add(self.rules.reoffer_micros));
+        let found_out = decided.resolved && leg.target == System::Legacy;
+        found_out && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
     }
 
     /// Whether legs to the engine stay in the log.

@@ -4,7 +4,7 @@ use super::Delivery;
 use super::accounts::facts_in;
 use super::exchanges::{Decided, Exchange, ExchangeId, Inquiry, Leg, Phase, StateRefusal, Step};
 use super::handover::Handover;
-use super::keys::{Decision, Ruling, content_of, fingerprint, key_of};
+use super::keys::{content_of, key_of};
 use super::order::{Place, Position, Topic};
 use super::reading::Reading;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use wire::rollout::{Rollout, RolloutBody, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, Resolution, ShadowBody, ShadowRecord};
 use wire::stored::DecodeError;
-use wire::words::{Class, Mode, Single, System};
+use wire::words::{Class, Mode, System};
 
 impl Delivery {
     /// Folds a record of `cutover.exchanges` that the log took at `at`; `None` is one that is no exchange.
@@ -168,85 +168,14 @@ impl Delivery {
         }
     }
 
-    /// Finds out whether a decided exchange has a leg.
-    fn rule(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        let Some(decided) = exchange.decided.clone() else { return };
-        if exchange.leg().is_some() {
-            return;
-        }
-        let (ruling, again) = match (decided.class, exchange.key) {
-            (Class::NotExecuted, key) => {
-                let again = key.map(|key| self.keys.without_effect(key, id)).unwrap_or_default();
-                self.skip(id, Single::NotExecuted);
-                (None, again)
-            }
-            (_, None) => (Some(Ruling::Stands), Vec::new()),
-            (_, Some(key)) => {
-                let made = exchange.made().map(fingerprint);
-                let applied = decided.class == Class::Applied;
-                let decision = Decision { replayed: decided.replayed, resolved: decided.resolved, applied, made };
-                let (ruling, again) = self.keys.rule(key, id, exchange.content, decision);
-                (Some(ruling), again)
-            }
-        };
-        match ruling {
-            Some(Ruling::Stands) => self.stands(id, decided.class),
-            Some(Ruling::Repeats(first)) => self.skip_behind(id, first),
-            Some(Ruling::Waits) => self.set_phase(id, Phase::Repeated),
-            None => {}
-        }
-        for other in again {
-            self.rule(other);
-        }
-    }
-
-    fn stands(&mut self, id: ExchangeId, class: Class) {
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        match (exchange.intent.authority, class) {
-            // A legacy has no form of a refusal decided elsewhere.
-            (System::Engine, Class::Refused) => self.skip(id, Single::Refused),
-            (System::Legacy, Class::Refused) => self.plan_leg(id, Mode::ShadowRefused),
-            _ => self.plan_leg(id, Mode::Shadow),
-        }
-    }
-
-    fn skip(&mut self, id: ExchangeId, reason: Single) {
-        self.set_phase(id, Phase::Skipping { reason, requested: false, behind: None });
-        self.todo.insert(id);
-    }
-
-    /// There is no leg, because `first` has one: said only when that is written down.
-    fn skip_behind(&mut self, id: ExchangeId, first: ExchangeId) {
-        let announced = self.exchanges.get(first).and_then(Exchange::leg).is_none_or(Leg::is_announced);
-        if announced {
-            self.skip(id, Single::Repeat);
-        } else {
-            let (reason, requested, behind) = (Single::Repeat, false, Some(first));
-            self.set_phase(id, Phase::Skipping { reason, requested, behind });
-            self.behind.entry(first).or_default().push(id);
-        }
-    }
-
-    /// It is written down that an exchange has a leg, or that it is concluded.
-    fn let_pass(&mut self, first: ExchangeId) {
-        for id in self.behind.remove(&first).unwrap_or_default() {
-            if let Some(Phase::Skipping { behind, .. }) = self.exchanges.get_mut(id).map(|exchange| &mut exchange.phase)
-            {
-                *behind = None;
-                self.todo.insert(id);
-            }
-        }
-    }
-
-    fn set_phase(&mut self, id: ExchangeId, phase: Phase) {
+    pub(super) fn set_phase(&mut self, id: ExchangeId, phase: Phase) {
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.phase = phase;
         }
     }
 
     /// A leg begins to wait in its lanes.
-    fn plan_leg(&mut self, id: ExchangeId, mode: Mode) {
+    pub(super) fn plan_leg(&mut self, id: ExchangeId, mode: Mode) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let Some(decided) = exchange.decided.clone() else { return };
         let target = exchange.shadow();
@@ -365,37 +294,6 @@ impl Delivery {
         leg.in_doubt = leg.step != Step::Announced;
         (leg.mode, leg.attempt, leg.step, leg.unanswered) = (mode, attempt, Step::Due(0), false);
         self.todo.insert(id);
-        self.let_pass(id);
-    }
-
-    /// An exchange has a leg although it seemed to have none: it seemed to repeat others, which repeat it.
-    fn overrule(&mut self, id: ExchangeId, mode: Mode) {
-        self.plan_leg(id, mode);
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        let Some(key) = exchange.key else { return };
-        let applied = exchange.decided.as_ref().is_some_and(|decided| decided.class == Class::Applied);
-        let made = exchange.made().map(fingerprint);
-        let (replaced, again) = self.keys.stands(key, id, exchange.content, made, applied);
-        for other in replaced {
-            self.withdraw_leg(other, id);
-        }
-        for other in again {
-            self.rule(other);
-        }
-    }
-
-    /// A leg that was not announced is none: its exchange repeats `first`.
-    fn withdraw_leg(&mut self, id: ExchangeId, first: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return };
-        if leg.is_announced() {
-            return;
-        }
-        self.undelivered.of_mut(leg.target).remove(&(decided.position.at, id));
-        self.order.begun(leg.place);
-        let released = self.lanes.leave(leg.target, leg.place, &leg.claims);
-        self.release(released);
-        self.skip_behind(id, first);
         self.let_pass(id);
     }
 

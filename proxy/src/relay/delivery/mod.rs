@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`exchanges`] | the exchanges that are not concluded, and where each stands |
 //! | [`fold`] | what records of the three topics do to them |
+//! | [`ruling`] | which of the exchanges with one key has a leg |
 //! | [`act`] | what is to be done now |
 //! | [`report`] | what came of it |
 //! | [`offers`] | legs that were refused for a reason of state: offered again, in the end forced |
@@ -32,6 +33,7 @@ mod reading;
 mod report;
 pub(crate) mod request;
 pub(crate) mod resolve;
+mod ruling;
 #[cfg(test)]
 mod tests;
 
@@ -155,6 +157,8 @@ pub(crate) struct Delivery {
     /// Moves of the dial that are not drained, oldest first.
     handovers: Vec<Handover>,
     parked: ParkingLot,
+    /// Legs that something not read yet may have to go before.
+    early: BTreeSet<ExchangeId>,
     /// The next offset of `cutover.exchanges`.
     folded: u64,
     /// The latest times seen in `cutover.exchanges` and `cutover.shadows`.
@@ -217,6 +221,7 @@ impl Delivery {
             rollout_folded: 0,
             handovers: Vec::new(),
             parked: ParkingLot::default(),
+            early: BTreeSet::new(),
             folded: 0,
             exchange_at: Timestamp::default(),
             shadow_at: Timestamp::default(),

@@ -78,12 +78,13 @@ impl Delivery {
         self.todo.insert(id);
     }
 
-    /// Forces, or gives up, what nothing can explain any more.
+    /// Forces, or gives up, what nothing can explain any more; looks again at legs that were too early.
     pub(super) fn settle_parked(&mut self, now: Timestamp) {
         if now < self.settle_after {
             return;
         }
         self.settle_after = Timestamp(now.0.saturating_add(SETTLE_MICROS));
+        self.todo.append(&mut self.early);
         let places: Vec<Place> = self.parked.places.iter().copied().collect();
         for place in places {
             let Some(leg) = self.exchanges.get(place.id).and_then(Exchange::leg) else { continue };

@@ -55,6 +55,51 @@ fn an_unknown_blocks_only_legs_to_the_other_system() {
 }
 
 #[test]
+fn a_result_that_is_read_late_has_the_leg_of_the_unknown_one_with_its_effect() {
+    let mut story = story();
+    let busy = story.applied("k0", given::topup(Legacy, "alice"));
+    let lost = unknown(&mut story, "k1", given::topup(Legacy, "alice"));
+    story.settle();
+    assert_eq!(story.under_way(), [busy]);
+    // The retry made the transaction, and a withdrawal followed: both are in the log, but not read yet.
+    let retry = story.intent("k1", given::topup(Legacy, "alice"));
+    story.result(retry, Class::Applied, 200, &given::applied("L-1", "bank", "alice", None));
+    let behind = story.applied("k2", given::withdraw(Legacy, "alice"));
+    let question = story.asked.remove(0);
+    story.delivery.found(question.id, applied("L-1", "alice"), Timestamp(story.now));
+    story.act();
+    story.settle();
+    story.ok(busy);
+    assert_eq!(story.under_way(), [retry], "as if everything had been read in the log's order");
+    assert!(story.written().contains(&format!("skipped {lost} repeat")));
+    story.ok(retry);
+    assert_eq!(story.under_way(), [behind]);
+    story.ok(behind);
+    assert_eq!(story.delivery.exchanges.len(), 0);
+}
+
+#[test]
+fn what_the_engine_is_found_to_have_done_waits_for_what_it_may_have_done_before() {
+    let mut story = story();
+    story.delivery.front_connected(given::FRONT);
+    let lost = unknown(&mut story, "k1", given::withdraw(Engine, "alice"));
+    story.settle();
+    let found = given::applied("cf-1", "alice", "bank", Some("3:7"));
+    story.find(Finding::Decided(Class::Applied, 200, Body(found.into_bytes())));
+    story.wait(500_000);
+    assert_eq!(story.under_way(), [0; 0], "the front may not have shipped everything from before");
+    let before = story.intent("k0", given::topup(Engine, "alice"));
+    story.result(before, Class::Applied, 200, &given::applied("cf-0", "bank", "alice", Some("3:6")));
+    story.wait(1_000_000);
+    assert_eq!(story.under_way(), [before], "the engine decided it first");
+    story.ok(before);
+    assert_eq!(story.under_way(), [0; 0]);
+    story.heartbeat(story.now);
+    story.wait(20_000);
+    assert_eq!(story.under_way(), [lost]);
+}
+
+#[test]
 fn absent_counts_twice_and_only_after_the_longest_request() {
     for (authority, longest) in [(Legacy, 10_000), (Engine, 5_000)] {
         let mut story = story();
