@@ -22,10 +22,11 @@ use crate::view::{Progress, View, trail};
 use crate::{codec, metrics};
 use engine_domain::{Body, Command, Position, TransactionId};
 use eventlog::{AppendError, Log, NewRecord, ReadError};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use host::clock::Instant;
 use host::ops::Readiness;
 use host::task::Shutdown;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use waiters::Waiters;
@@ -159,6 +160,49 @@ impl Ledger {
         }
     }
 
+    /// Appends many commands to their homes, those of one home together and in their order, and waits until `deadline`
+    /// for their answers, or not at all. What became of each, in the order given.
+    pub async fn submit_all(&self, commands: Vec<Command>, deadline: Instant, waits: bool) -> Vec<Submitted> {
+        let started = host::clock::now();
+        let mut submitted: Vec<Submitted> = Vec::with_capacity(commands.len());
+        let mut by_home: BTreeMap<u32, (Vec<usize>, Vec<NewRecord>)> = BTreeMap::new();
+        let mut waiting = Vec::with_capacity(commands.len());
+        for (index, command) in commands.iter().enumerate() {
+            submitted.push(match self.prepare(command) {
+                Ok((shard, record)) => {
+                    let (indices, records) = by_home.entry(shard).or_default();
+                    indices.push(index);
+                    records.push(record);
+                    if waits {
+                        waiting.push((index, self.0.waiters[shard as usize].wait_for(command.id)));
+                    }
+                    Submitted::Pending
+                }
+                Err(why) => Submitted::NotAppended(why),
+            });
+        }
+        let appends = by_home.into_iter().map(|(shard, (indices, records))| async move {
+            (indices, self.append_records(shard, records, deadline).await)
+        });
+        for (indices, appended) in join_all(appends).await {
+            if let Err(why) = appended {
+                indices.into_iter().for_each(|index| submitted[index] = Submitted::NotAppended(why.clone()));
+            }
+        }
+        for (index, mut wait) in waiting {
+            if submitted[index] != Submitted::Pending {
+                continue;
+            }
+            // Answers that are there already are taken even when the deadline is over.
+            let Some(answered) = by(deadline, wait.answer()).await.flatten() else { continue };
+            submitted[index] = Submitted::Answered(Box::new(answered));
+            let seconds = host::clock::now().saturating_duration_since(started).as_secs_f64();
+            let operation = crate::shard::operation(&commands[index]);
+            ::metrics::histogram!(metrics::COMMAND_DURATION_SECONDS, "type" => operation).record(seconds);
+        }
+        submitted
+    }
+
     fn prepare(&self, command: &Command) -> Result<(u32, NewRecord), String> {
         let shard = self.home(command).ok_or("only shards send steps to each other")?;
         match self.0.health.why_stopped(shard) {
@@ -168,7 +212,11 @@ impl Ledger {
     }
 
     async fn append(&self, shard: u32, record: NewRecord, deadline: Instant) -> Result<(), String> {
-        match self.0.log.append_by(COMMANDS, shard, vec![record], deadline).await {
+        self.append_records(shard, vec![record], deadline).await
+    }
+
+    async fn append_records(&self, shard: u32, records: Vec<NewRecord>, deadline: Instant) -> Result<(), String> {
+        match self.0.log.append_by(COMMANDS, shard, records, deadline).await {
             Ok(_) => Ok(()),
             Err(AppendError::NotAppended(why)) => Err(why),
             Err(AppendError::Unknown(why)) => {

@@ -8,6 +8,7 @@
 //! | [`ledger`] | the shards behind one handle: submit a command, wait for its answer, read linearizably |
 //! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
 //! | [`view`] | the read model in memory: a fold of the accepted outcomes |
+//! | [`analytics`] | figures per day, week and month |
 //! | [`codec`] | between the domain's types and their stored form |
 //! | [`dead_letters`] | keeps what could not be processed |
 //! | [`publisher`] | publishes what was decided, for others, in a Kafka cluster |
@@ -21,6 +22,7 @@
 //!
 //! This crate must never know what a cutover is: a leg is a command with a mode.
 
+pub mod analytics;
 pub mod api;
 pub mod codec;
 pub mod config;

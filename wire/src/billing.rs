@@ -169,6 +169,44 @@ pub struct TransactionPage {
     pub next: Option<String>,
 }
 
+/// What became of transactions in one stretch of time, by type and status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalyticsRow {
+    /// The first day of the day, week (Monday) or month: `2026-11-23`, in UTC.
+    pub bucket: String,
+    /// `topup`, `withdraw`, `transfer` or `refund`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `completed` or `failed`.
+    pub status: String,
+    /// Transactions that became so in that time.
+    pub count: u64,
+    /// Their amounts; of refused ones, those asked for.
+    #[schema(value_type = String)]
+    pub sum: Money,
+    /// `sum / count`, to 8 decimals; 0 where there is none.
+    #[schema(value_type = String)]
+    pub average: Money,
+    /// The mean of `sum` over seven buckets, this one the last, to 8 decimals.
+    #[schema(value_type = String)]
+    pub moving_average7: Money,
+    /// By which part of it `sum` has grown since the bucket before, to 4 decimals; absent when that one is 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub change: Option<Money>,
+}
+
+/// Figures of all transactions in one currency.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Analytics {
+    /// The currency.
+    pub currency: String,
+    /// By bucket, type and status.
+    pub rows: Vec<AnalyticsRow>,
+}
+
 /// What an asynchronous request is answered with (202).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

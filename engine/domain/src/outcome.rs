@@ -2,8 +2,10 @@
 
 use crate::command::{Command, Mode};
 use crate::event::Event;
-use crate::ids::{AccountId, CommandId, Text, Timestamp, TransactionId};
+use crate::ids::{AccountId, CommandId, Currency, Text, Timestamp, TransactionId};
+use crate::money::Money;
 use crate::rejection::Rejection;
+use std::collections::BTreeMap;
 
 /// The behaviour of this program. Owners of one feature number write identical outcomes.
 pub const FEATURE: u32 = 1;
@@ -165,5 +167,18 @@ impl Outcome {
             sends: decision.sends,
             answer: decision.answer,
         }
+    }
+
+    /// A currency in which its movements do not sum to zero, and what they sum to. There is none, or money came from
+    /// nowhere (Law 3).
+    pub fn imbalance(&self) -> Option<(Currency, Money)> {
+        let mut sums: BTreeMap<Currency, Money> = BTreeMap::new();
+        for event in &self.events {
+            if let Event::BalanceChanged(changed) = event {
+                let sum = sums.entry(changed.currency).or_default();
+                *sum = sum.plus(changed.balance_after.minus(changed.balance_before));
+            }
+        }
+        sums.into_iter().find(|(_, sum)| !sum.is_zero())
     }
 }

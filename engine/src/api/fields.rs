@@ -49,6 +49,11 @@ impl<'f> Fields<'f> {
         self.rest.is_empty()
     }
 
+    /// What is left is not looked at.
+    pub fn leave_rest(&mut self) {
+        self.rest.clear();
+    }
+
     /// Notes that something is wrong with the object as a whole.
     pub fn note_whole(&mut self, flaw: Flaw, detail: &str) {
         self.findings.note(flaw, "", detail);
@@ -184,6 +189,19 @@ impl<'f> Fields<'f> {
                 None
             }
         }
+    }
+
+    /// A list that has to be there, of one to `most` entries.
+    pub fn list(&mut self, name: &'static str, most: usize) -> Option<Vec<Value>> {
+        match self.take(name) {
+            Some(Value::Array(entries)) if (1..=most).contains(&entries.len()) => return Some(entries),
+            Some(Value::Array(entries)) => {
+                self.note(Flaw::InvalidValue, name, format!("has {} entries: send 1 to {most}", entries.len()));
+            }
+            Some(other) => self.wrong_type(name, "a list", &other),
+            None => self.missing(name),
+        }
+        None
     }
 
     fn required_text(&mut self, name: &'static str) -> Option<String> {

@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// that is still sending would else see a broken connection instead of the 413.
 const DRAINED: usize = 8;
 
+/// The largest batch: 10,000 transactions of 800 bytes each, which is three times what one usually has.
+const MAX_BATCH_BYTES: usize = 8 << 20;
+
 /// The correlation id of a request, put there by the outermost layer.
 #[derive(Debug, Clone)]
 pub struct Correlation(pub Text);
@@ -65,17 +68,27 @@ impl FromRequest<Arc<Api>> for Incoming {
     }
 }
 
+/// A request with a body of many requests.
+pub struct Many(pub Incoming);
+
+impl FromRequest<Arc<Api>> for Many {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let head = Head::of(&parts);
+        let body = bounded(&head.headers, body, MAX_BATCH_BYTES.max(api.max_body_bytes)).await?;
+        Ok(Self(Incoming { head, body }))
+    }
+}
+
 /// The whole body, if it is no larger than `limit`.
 async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        let detail = format!("the body is larger than {limit} bytes: send less, in several requests if need be");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", detail)
-    };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     // A client that waits for `100 Continue` has sent nothing yet, and need not.
     let sends_later = headers.contains_key(header::EXPECT);
     if declared.is_some_and(|length| length > limit && (sends_later || length > limit.saturating_mul(DRAINED))) {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
     let mut chunks = body.into_data_stream();
     let mut whole = Vec::with_capacity(declared.unwrap_or_default().min(limit));
@@ -93,7 +106,13 @@ async fn bounded(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes,
             break;
         }
     }
-    if seen > limit { Err(too_large()) } else { Ok(Bytes::from(whole)) }
+    if seen > limit { Err(too_large(limit)) } else { Ok(Bytes::from(whole)) }
+}
+
+/// Why what is larger than `limit` is not taken.
+pub(super) fn too_large(limit: usize) -> Refusal {
+    let detail = format!("the body is larger than {limit} bytes: send less, in several requests if need be");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", detail)
 }
 
 /// The one variable part of a path, decoded.

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`accounts`], [`transactions`] | the routes |
+//! | [`accounts`], [`transactions`], [`batch`], [`analytics`] | the routes |
 //! | [`control`] | `/internal/*`, for the other parts |
 //! | [`incoming`], [`caller`] | a request's head and body; who asks, and in what role |
 //! | [`strict`], [`fields`], [`requests`], [`query`] | reading bodies and queries, strictly |
@@ -15,6 +15,8 @@
 //! when nothing was appended. Nothing here decides about money.
 
 pub mod accounts;
+pub mod analytics;
+pub mod batch;
 pub mod caller;
 pub mod control;
 pub mod fields;
@@ -109,9 +111,12 @@ fn billing_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(transactions::withdraw))
         .routes(routes!(transactions::transfer))
         .routes(routes!(transactions::refund))
+        .routes(routes!(batch::batch))
         .routes(routes!(transactions::list))
         .routes(routes!(transactions::status))
         .routes(routes!(transactions::get))
+        .routes(routes!(analytics::daily))
+        .routes(routes!(analytics::trends))
 }
 
 /// The layers around the routes of a listener, from the inside out:

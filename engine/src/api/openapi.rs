@@ -22,6 +22,7 @@ use wire::billing::Problem;
     tags(
         (name = "accounts", description = "made, changed, read"),
         (name = "transactions", description = "asked for, read"),
+        (name = "analytics", description = "figures of all transactions"),
     ),
     components(schemas(Problem)),
 )]

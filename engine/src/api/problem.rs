@@ -69,7 +69,8 @@ impl Refusal {
         response
     }
 
-    fn render(mut self, correlation_id: &str) -> Response {
+    /// The answer as it goes out.
+    pub(super) fn render(mut self, correlation_id: &str) -> Response {
         self.problem.correlation_id.get_or_insert_with(|| correlation_id.to_owned());
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).expect("a problem is plain data with text keys");

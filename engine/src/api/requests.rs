@@ -5,7 +5,7 @@ use super::fields::Fields;
 use super::findings::{Findings, Flaw};
 use super::strict;
 use axum::http::HeaderMap;
-use engine_domain::command::LimitChange;
+use engine_domain::command::{LimitChange, MoveKind};
 use engine_domain::{AccountId, AccountType, Amount, Currency, Limits, Status, Text};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -41,7 +41,15 @@ pub fn read<T: Request>(body: &[u8], findings: &mut Findings) -> Option<T> {
 
 /// Reads the body of a transaction, and its key from the body or the headers; `None` as [`read`].
 pub fn read_keyed<T: Request>(body: &[u8], headers: &HeaderMap, findings: &mut Findings) -> Option<(T, Text)> {
-    let value = strict::read(body, findings)?;
+    keyed(strict::read(body, findings)?, headers, findings)
+}
+
+/// Reads one transaction of a batch, and its key; `None` as [`read`].
+pub fn read_item(item: Value, findings: &mut Findings) -> Option<(Item, Text)> {
+    keyed(item, &HeaderMap::new(), findings)
+}
+
+fn keyed<T: Request>(value: Value, headers: &HeaderMap, findings: &mut Findings) -> Option<(T, Text)> {
     let in_body = value.get(KEY).and_then(Value::as_str).map(str::to_owned);
     let mut fields = Fields::of(value, findings)?;
     let request = T::take(&mut fields);
@@ -210,6 +218,54 @@ impl Request for Refund {
         let amount = fields.optional_amount("amount");
         let reason = fields.text("reason").map(Text::from);
         Some(Self { idempotency_key, transaction_id: transaction_id?, amount, reason })
+    }
+}
+
+/// One transaction of a batch: what would be the body of a request of its own, and which request that would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A topup, withdrawal or transfer.
+    Move(MoveKind, Move),
+    /// A refund.
+    Refund(Refund),
+}
+
+/// The types of transactions in a batch; `None` is a refund.
+const ITEM_TYPES: [(&str, Option<MoveKind>); 4] = [
+    ("topup", Some(MoveKind::Topup)),
+    ("withdraw", Some(MoveKind::Withdraw)),
+    ("transfer", Some(MoveKind::Transfer)),
+    ("refund", None),
+];
+
+impl Request for Item {
+    fn take(fields: &mut Fields<'_>) -> Option<Self> {
+        match fields.word("type", &ITEM_TYPES) {
+            Some(Some(kind)) => Move::take(fields).map(|asked| Self::Move(kind, asked)),
+            Some(None) => Refund::take(fields).map(Self::Refund),
+            None => {
+                // Which fields there are depends on the type.
+                fields.leave_rest();
+                None
+            }
+        }
+    }
+}
+
+/// Transactions to be executed together, each on its own.
+#[derive(Debug, Clone, PartialEq, ToSchema)]
+pub struct Batch {
+    /// 1 to 10,000: the body of a topup, withdrawal, transfer or refund each, with its `type` and its key in it.
+    #[schema(value_type = Vec<Object>, min_items = 1, max_items = 10_000)]
+    pub transactions: Vec<Value>,
+}
+
+/// Transactions in a batch at most (CONTRACT).
+pub const MAX_BATCH: usize = 10_000;
+
+impl Request for Batch {
+    fn take(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { transactions: fields.list("transactions", MAX_BATCH)? })
     }
 }
 

@@ -41,6 +41,26 @@ impl Api {
         } else {
             self.ledger.submit(command, host::clock::now() + wait).await
         };
+        self.answered(write, submitted, preferred)
+    }
+
+    /// Submits the writes of a batch together, and answers each as [`Api::answer`] would. What is no write is answered
+    /// already.
+    pub async fn answer_all(&self, head: &Head, writes: Vec<Result<Write, Refusal>>) -> Vec<Result<Response, Refusal>> {
+        let preferred = caller::preferred_wait(&head.headers);
+        let wait = self.wait(preferred, Mode::Authority);
+        let commands = writes.iter().flatten().map(|write| write.command.clone()).collect();
+        let deadline = host::clock::now() + if wait.is_zero() { self.answer_wait } else { wait };
+        let mut submitted = self.ledger.submit_all(commands, deadline, !wait.is_zero()).await.into_iter();
+        let answer = |write: Result<Write, Refusal>| {
+            let submitted = write.is_ok().then(|| submitted.next()).flatten();
+            let unsaid = || Submitted::NotAppended("the ledger did not say".to_owned());
+            write.and_then(|write| self.answered(write, submitted.unwrap_or_else(unsaid), preferred))
+        };
+        writes.into_iter().map(answer).collect()
+    }
+
+    fn answered(&self, write: Write, submitted: Submitted, preferred: Option<Duration>) -> Result<Response, Refusal> {
         match submitted {
             Submitted::Answered(answered) => write.render(*answered, self.ledger.view()),
             Submitted::Pending => Ok(write.processing(preferred)),

@@ -15,8 +15,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use engine_domain::command::{self, MoveKind};
-use engine_domain::transaction::Original;
-use engine_domain::{AccountId, Body, Text};
+use engine_domain::{Body, Text};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use wire::billing::{Processing, TransactionPage, TransactionResult};
 
@@ -68,23 +68,7 @@ async fn move_money(api: &Api, kind: MoveKind, request: Incoming) -> Result<Resp
     let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
     let asked = requests::read_keyed::<Move>(&body, &head.headers, &mut findings);
     let (asked, key) = findings.conclude(asked)?;
-    let asked = command::Move {
-        kind,
-        key: Text::clone(&key),
-        source: asked.source_account_id,
-        destination: asked.destination_account_id,
-        amount: asked.amount,
-        currency: asked.currency,
-        reference: asked.reference,
-        metadata: asked.metadata,
-    };
-    let write = Write {
-        location: status_location(&key, asked.deciding_account().as_str()),
-        tracking_id: key,
-        command: api.command(caller, Body::Move(asked)),
-        original_amount: None,
-    };
-    api.answer(&head, write).await
+    api.answer(&head, api.movement(caller, kind, asked, key)).await
 }
 
 /// Back along an earlier transaction, in whole or in part.
@@ -103,33 +87,8 @@ pub async fn refund(State(api): State<Arc<Api>>, request: Incoming) -> Result<Re
     let caller = Caller::of(&head.headers, head.correlation_id.clone(), &api.trust, &mut findings);
     let asked = requests::read_keyed::<Refund>(&body, &head.headers, &mut findings);
     let (asked, key) = findings.conclude(asked)?;
-    let (original, deciding_account) = match api.original(&asked.transaction_id).await? {
-        Some((original, deciding)) => (Some(original), deciding.as_str().into()),
-        None => (None, Text::clone(&asked.transaction_id)),
-    };
-    let taken = caller.taken.filter(|_| asked.amount.is_none());
-    let original_amount = match asked.amount.or(taken) {
-        Some(_) => None,
-        None => api.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount),
-    };
-    let write = Write {
-        location: status_location(&key, &deciding_account),
-        tracking_id: Text::clone(&key),
-        command: api.command(
-            caller,
-            Body::Refund(command::Refund {
-                key,
-                named: asked.transaction_id,
-                original,
-                deciding_account,
-                amount: asked.amount,
-                taken,
-                reason: asked.reason,
-            }),
-        ),
-        original_amount,
-    };
-    api.answer(&head, write).await
+    api.see_originals(&[&asked.transaction_id]).await?;
+    api.answer(&head, api.refund(caller, asked, key)).await
 }
 
 /// A transaction, by the id of either system.
@@ -228,20 +187,67 @@ impl Api {
         Ok(self.ledger.view().transaction(id))
     }
 
-    /// What a refund refers to, by either id, and the account that decides on the refund; `None` means that there
-    /// is no such transaction, or none that ever named accounts.
-    async fn original(&self, named: &str) -> Result<Option<(Original, AccountId)>, Refusal> {
+    /// A topup, withdrawal or transfer, ready to be submitted.
+    pub(super) fn movement(&self, caller: Caller, kind: MoveKind, asked: Move, key: Text) -> Write {
+        let asked = command::Move {
+            kind,
+            key: Text::clone(&key),
+            source: asked.source_account_id,
+            destination: asked.destination_account_id,
+            amount: asked.amount,
+            currency: asked.currency,
+            reference: asked.reference,
+            metadata: asked.metadata,
+        };
+        Write {
+            location: status_location(&key, asked.deciding_account().as_str()),
+            tracking_id: key,
+            command: self.command(caller, Body::Move(asked)),
+            original_amount: None,
+        }
+    }
+
+    /// A refund, ready to be submitted; what it refers to has been looked for ([`Api::see_originals`]).
+    pub(super) fn refund(&self, caller: Caller, asked: Refund, key: Text) -> Write {
+        let (original, deciding_account) = match self.ledger.view().original(&asked.transaction_id) {
+            Some((original, deciding)) => (Some(original), deciding.as_str().into()),
+            None => (None, Text::clone(&asked.transaction_id)),
+        };
+        let taken = caller.taken.filter(|_| asked.amount.is_none());
+        let original_amount = match asked.amount.or(taken) {
+            Some(_) => None,
+            None => self.ledger.view().transaction(&asked.transaction_id).map(|found| found.amount),
+        };
+        let refund = command::Refund {
+            key: Text::clone(&key),
+            named: asked.transaction_id,
+            original,
+            deciding_account: Text::clone(&deciding_account),
+            amount: asked.amount,
+            taken,
+            reason: asked.reason,
+        };
+        Write {
+            location: status_location(&key, &deciding_account),
+            tracking_id: key,
+            command: self.command(caller, Body::Refund(refund)),
+            original_amount,
+        }
+    }
+
+    /// Waits until the view shows what refunds refer to, by either id, and which account decides on each: then what is not
+    /// there is no transaction, or none that ever named accounts.
+    pub(super) async fn see_originals(&self, named: &[&str]) -> Result<(), Refusal> {
         let view = self.ledger.view();
-        if view.original(named).is_none() {
-            self.settle(&self.shards_of_transaction(named)).await?;
-        }
+        let unseen = named.iter().filter(|named| view.original(named).is_none());
+        let homes: BTreeSet<u32> = unseen.flat_map(|named| self.shards_of_transaction(named)).collect();
+        self.settle(&Vec::from_iter(homes)).await?;
         // Whether the debited account is limited decides where the refund is decided: its shard has to be seen too.
-        if let Some((original, _)) = view.original(named)
-            && view.is_limited(&original.destination).is_none()
-        {
-            self.include(&[self.ledger.shard_of(original.destination.as_str())]).await?;
-        }
-        Ok(view.original(named))
+        let debited = named.iter().filter_map(|named| Some(view.original(named)?.0.destination));
+        let unknown = debited.filter(|account| view.is_limited(account).is_none());
+        let homes: BTreeSet<u32> = unknown.map(|account| self.ledger.shard_of(account.as_str())).collect();
+        self.include(&Vec::from_iter(homes)).await?;
+        Ok(())
     }
 
     fn shards_of_transaction(&self, id: &str) -> Vec<u32> {

@@ -90,7 +90,7 @@ pub(super) async fn fold(
         let (shard, reader) = match folded {
             Ok(Ok(folded)) => folded,
             Ok(Err(Stopped::Gone(error))) => return Err(OpenError::Gone(error)),
-            Ok(Err(stopped @ Stopped::Unreadable(_) | stopped @ Stopped::Newer { .. })) => {
+            Ok(Err(stopped @ (Stopped::Unreadable(_) | Stopped::Newer { .. } | Stopped::NotConserved(_)))) => {
                 health.stopped(number, stopped.to_string());
                 continue;
             }
@@ -173,7 +173,7 @@ async fn fold_shard(
             }
         }
         dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
-        view.fold(shard.number(), accepted);
+        view.fold(shard.number(), accepted)?;
         view.advance(shard.number(), Progress::of(&reader));
         if let Some(error) = unreadable {
             return Err(error.into());
@@ -230,14 +230,15 @@ pub(super) async fn run(
             }
         }
     });
-    let measures = measure(view, shutdown.clone());
+    let measures = measure(view, health, shutdown.clone());
     futures_util::future::join(join_all(shards), measures).await;
 }
 
-/// Sets the gauges over all shards, and says aloud when money is not conserved.
-async fn measure(view: &View, shutdown: Shutdown) {
+/// Sets the gauges over all shards, and sees to it that nothing is stranded between them.
+async fn measure(view: &View, health: &Health, shutdown: Shutdown) {
     let mut ticks = host::clock::interval(MEASURED_EVERY);
     let mut kinds: BTreeMap<&'static str, u64> = SAGA_KINDS.iter().map(|kind| (*kind, 0)).collect();
+    let mut stranded = Stranded::default();
     loop {
         tokio::select! {
             () = shutdown.stopped() => return,
@@ -245,12 +246,12 @@ async fn measure(view: &View, shutdown: Shutdown) {
         }
         let mut errors: BTreeMap<Currency, Money> = BTreeMap::new();
         for sum in view.conservation() {
-            let error = if sum.sum < Money::ZERO { sum.sum.negated() } else { sum.sum };
-            if !error.is_zero() {
-                tracing::error!(shard = sum.shard, currency = %sum.currency, sum = %sum.sum, "money is not conserved");
-            }
-            let total = errors.entry(sum.currency).or_default();
-            *total = total.plus(error);
+            let error = errors.entry(sum.currency).or_default();
+            *error = error.plus(absolute(sum.sum));
+        }
+        for (currency, sum) in stranded.look(view.stranded(), health) {
+            let error = errors.entry(currency).or_default();
+            *error = error.plus(absolute(sum));
         }
         for (currency, error) in errors {
             // Only whether it is zero counts; a gauge is no place for exact money.
@@ -264,5 +265,62 @@ async fn measure(view: &View, shutdown: Shutdown) {
         for (kind, count) in &kinds {
             ::metrics::gauge!(metrics::SAGAS_OPEN, "type" => *kind).set(*count as f64);
         }
+    }
+}
+
+fn absolute(sum: Money) -> Money {
+    if sum < Money::ZERO { sum.negated() } else { sum }
+}
+
+/// Money that is on its way between shards although no saga is open.
+///
+/// The view of one shard may be ahead of another's, so for a moment that is nothing strange; the same sum in a row of
+/// looks is.
+#[derive(Debug, Default)]
+struct Stranded {
+    last: BTreeMap<Currency, Money>,
+    seen: u32,
+}
+
+/// So many looks in a row, a second apart.
+const STRANDED_AFTER: u32 = 5;
+
+impl Stranded {
+    /// What is stranded for certain, and says so.
+    fn look(&mut self, now: BTreeMap<Currency, Money>, health: &Health) -> BTreeMap<Currency, Money> {
+        self.seen = if now == self.last { self.seen + 1 } else { 1 };
+        self.last = now;
+        if self.last.is_empty() || self.seen < STRANDED_AFTER {
+            health.conserved();
+            return BTreeMap::new();
+        }
+        let sums: Vec<String> = self.last.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+        health.not_conserved(format!("no saga is open, and {} are between the shards", sums.join(", ")));
+        self.last.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::ops::Readiness;
+
+    #[test]
+    fn what_stays_between_the_shards_is_stranded_and_what_passes_is_not() {
+        let readiness = Readiness::new();
+        let health = Health::new(readiness.clone());
+        let mut stranded = Stranded::default();
+        let euros = |amount: u32| BTreeMap::from([(Currency::new("EUR").unwrap(), Money::new(amount.into()).unwrap())]);
+        for amount in 10..30 {
+            assert_eq!(stranded.look(euros(amount), &health), BTreeMap::new(), "it moves");
+        }
+        for _ in 1..STRANDED_AFTER {
+            assert_eq!(stranded.look(euros(7), &health), BTreeMap::new());
+        }
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
+        assert_eq!(stranded.look(euros(7), &health), euros(7));
+        assert_eq!(readiness.reasons(), ["conservation: no saga is open, and 7 EUR are between the shards"]);
+        assert_eq!(stranded.look(BTreeMap::new(), &health), BTreeMap::new());
+        assert_eq!(readiness.reasons(), Vec::<String>::new());
     }
 }

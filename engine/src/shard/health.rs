@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// The name under which readiness is blocked.
 const SHARDS: &str = "shards";
+/// The same when money is not where it should be.
+const CONSERVATION: &str = "conservation";
 
 /// The health of a ledger's shards.
 #[derive(Debug)]
@@ -51,6 +53,17 @@ impl Health {
                 troubles.remove(&shard);
             }
         });
+    }
+
+    /// Money is not where it should be, over all shards.
+    pub(crate) fn not_conserved(&self, why: String) {
+        tracing::error!(why, "money is not conserved");
+        self.readiness.blocked(CONSERVATION, why);
+    }
+
+    /// Money is where it should be.
+    pub(crate) fn conserved(&self) {
+        self.readiness.cleared(CONSERVATION);
     }
 
     /// Why a shard has stopped for good, if it has.

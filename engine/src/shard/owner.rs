@@ -9,6 +9,7 @@ use super::health::Health;
 use super::pipeline::Pipeline;
 use super::reader::{Reader, Unreadable};
 use super::round::{Asked, ReadBack};
+use crate::view::NotConserved;
 use crate::{codec, metrics};
 use engine_domain::outcome::FollowUp;
 use engine_domain::{Answer, Shard, Timestamp};
@@ -48,6 +49,9 @@ pub(crate) enum Stopped {
     /// What has to be read was deleted.
     #[error(transparent)]
     Gone(ReadError),
+    /// Money came from nowhere, or is gone.
+    #[error(transparent)]
+    NotConserved(#[from] NotConserved),
     /// A command was written by a newer program, which has to decide on it: refusing it here would be final.
     #[error("the command at offset {offset} is newer than this program: {reason}")]
     Newer {

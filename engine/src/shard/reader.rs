@@ -88,7 +88,7 @@ impl Reader {
     /// Takes the next record.
     ///
     /// # Errors
-    /// [`Unreadable`], after which this reader must not go on.
+    /// [`Unreadable`], after which this reader must not go on; an outcome whose movements do not sum to zero is one.
     pub(crate) fn take(&mut self, record: &Record) -> Result<Read, Unreadable> {
         let unreadable = |reason| Unreadable { shard: self.shard, offset: record.offset, reason };
         let stored: journal::Outcome = match wire::stored::decode(&record.value) {
@@ -103,6 +103,10 @@ impl Reader {
         match self.chain.judge(stored.parent, stored.source_offset) {
             Acceptance::Accepted => {
                 let outcome = codec::outcome_from_wire(stored).map_err(unreadable)?;
+                if let Some((currency, sum)) = outcome.imbalance() {
+                    let (what, value) = ("a sum of its movements of", format!("{sum} {currency}"));
+                    return Err(unreadable(codec::Error::Impossible { what, value }));
+                }
                 self.next = record.offset + 1;
                 self.accept(Digest::of(&record.value), outcome.at);
                 Ok(Read::Accepted(Box::new(outcome)))

@@ -1,6 +1,8 @@
 //! The view of one shard: a fold of its accepted outcomes.
 
+use super::Status;
 use super::rows::{AccountRow, State, TransactionRow};
+use crate::analytics::{self, Daily, Day, Series, Total};
 use engine_domain::ids::AccountAggregate;
 use engine_domain::saga::{Awaited, Saga, Taken, Work};
 use engine_domain::{AccountId, Currency, Event, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
@@ -23,10 +25,23 @@ pub(super) struct ShardView {
     histories: HashMap<AccountId, Vec<usize>>,
     /// Sum of all balances; zero after every outcome.
     pub(super) sums: BTreeMap<Currency, Money>,
+    /// What became of transactions, per day.
+    pub(super) daily: BTreeMap<Currency, Daily>,
     pub(super) sagas: BTreeMap<SagaId, OpenedSaga>,
     /// The newest outcome: its time, and the command it decided.
     pub(super) at: Timestamp,
     pub(super) last_source: Option<u64>,
+}
+
+/// Where a final transaction is counted, and as what; one that names no currency moved nothing and is not.
+fn counted(row: &TransactionRow) -> Option<(Currency, (Day, Series), Total)> {
+    let (status, at) = match &row.state {
+        State::Completed(completed) => (Status::Completed, completed.at),
+        State::Failed(failed) => (Status::Failed, failed.at),
+        State::Processing | State::Forgotten => return None,
+    };
+    let sum = row.amount.map_or(Money::ZERO, |amount| amount.money());
+    Some((row.currency?, (analytics::day_at(at.0), (row.kind, status)), Total { count: 1, sum }))
 }
 
 /// A saga that is under way.
@@ -116,15 +131,18 @@ impl ShardView {
                     self.request(TransactionRow::of(*requested, outcome.correlation_id.clone(), at, position));
                 }
                 Event::TransactionCompleted(completed) => {
-                    if let Some(row) = self.transaction_mut(completed.transaction) {
+                    let id = completed.transaction;
+                    if let Some(row) = self.transaction_mut(id) {
                         row.complete(*completed);
                     }
+                    self.count(id);
                 }
                 Event::TransactionFailed(failed) => {
                     let (id, kept) = (failed.transaction, failed.kept);
                     if let Some(row) = self.transaction_mut(id) {
                         row.fail(failed);
                     }
+                    self.count(id);
                     if !kept {
                         self.undo_request(id);
                     }
@@ -194,8 +212,21 @@ impl ShardView {
         self.transactions.push(row);
     }
 
+    /// Counts a transaction that is final now.
+    fn count(&mut self, id: TransactionId) {
+        if let Some((currency, place, counted)) = self.by_id(id).and_then(counted) {
+            let total = self.daily.entry(currency).or_default().entry(place).or_default();
+            *total = total.plus(counted);
+        }
+    }
+
     /// The key stands for something else now; the refusal that it stood for remains in the journal.
     fn forget(&mut self, id: TransactionId) -> Option<(usize, State)> {
+        if let Some((currency, place, counted)) = self.by_id(id).and_then(counted)
+            && let Some(total) = self.daily.entry(currency).or_default().get_mut(&place)
+        {
+            *total = total.minus(counted);
+        }
         let refused = self.by_id.remove(&id)?;
         Some((refused, std::mem::replace(&mut self.transactions[refused].state, State::Forgotten)))
     }
@@ -207,6 +238,7 @@ impl ShardView {
             let (refused, state) = *earlier;
             self.transactions[refused].state = state;
             self.by_id.insert(id, refused);
+            self.count(id);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Tails a shard's journal, folds what was accepted into the view, and answers whoever waits for it.
 
-use super::{Progress, View};
+use super::{NotConserved, Progress, View};
 use crate::dead_letters::DeadLetters;
 use crate::ledger::Answered;
 use crate::ledger::waiters::{Told, Waiters};
 use crate::metrics;
 use crate::shard::owner::Stopped;
-use crate::shard::reader::{Read, Reader, Unreadable};
+use crate::shard::reader::{Read, Reader};
 use engine_domain::{Event, Outcome, Position};
 use eventlog::{Log, ReadError, Record};
 use host::task::Shutdown;
@@ -57,7 +57,7 @@ impl Follower {
     }
 
     /// Folds records, shows them, then answers: nobody is answered before the view says that it includes the outcome.
-    pub(crate) fn take(&mut self, records: &[Record]) -> Result<(), Unreadable> {
+    pub(crate) fn take(&mut self, records: &[Record]) -> Result<(), Stopped> {
         let mut accepted = Vec::with_capacity(records.len());
         let mut unreadable = None;
         for record in records {
@@ -75,7 +75,7 @@ impl Follower {
         self.dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
         count(accepted.iter().map(|(_, outcome)| &**outcome));
         let waited_for = self.waiters.settle(accepted.iter().map(|(_, outcome)| &**outcome));
-        let answers = self.fold_and_answer(accepted, waited_for);
+        let (answers, conserved) = self.fold_and_answer(accepted, waited_for);
         self.view.advance(self.shard, Progress::of(&self.reader));
         for (answered, told) in answers {
             for waiting in told {
@@ -83,31 +83,36 @@ impl Follower {
                 waiting.tell(answered);
             }
         }
-        unreadable.map_or(Ok(()), Err)
+        conserved?;
+        unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Folds outcomes and makes the answers of those that somebody waits for, by their index. Each is made as soon as
-    /// its outcome is folded: it shows what that one led to, not what came after it.
+    /// its outcome is folded: it shows what that one led to, not what came after it. Nothing is answered from an outcome
+    /// behind which money is not conserved on.
     fn fold_and_answer(
         &self,
         accepted: Vec<(u64, Box<Outcome>)>,
         waited_for: Vec<(usize, Vec<Told>)>,
-    ) -> Vec<(Answered, Vec<Told>)> {
+    ) -> (Vec<(Answered, Vec<Told>)>, Result<(), NotConserved>) {
         let mut answers = Vec::with_capacity(waited_for.len());
         let mut left = accepted.into_iter();
         let mut folded = 0;
-        for (index, told) in waited_for {
-            self.view.fold(self.shard, left.by_ref().take(index - folded));
-            folded = index;
-            let Some((offset, outcome)) = left.next() else { break };
-            folded += 1;
-            let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
-            let (answer, at) = (outcome.answer.clone(), outcome.at);
-            self.view.fold(self.shard, [(offset, outcome)]);
-            answers.push((Answered::of(answer, decided_at, at, &self.view), told));
-        }
-        self.view.fold(self.shard, left);
-        answers
+        let fold_all = || {
+            for (index, told) in waited_for {
+                self.view.fold(self.shard, left.by_ref().take(index - folded))?;
+                folded = index;
+                let Some((offset, outcome)) = left.next() else { break };
+                folded += 1;
+                let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
+                let (answer, at) = (outcome.answer.clone(), outcome.at);
+                self.view.fold(self.shard, [(offset, outcome)])?;
+                answers.push((Answered::of(answer, decided_at, at, &self.view), told));
+            }
+            self.view.fold(self.shard, left)
+        };
+        let conserved = fold_all();
+        (answers, conserved)
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod trail;
 
 pub use cursor::{Cursor, NotACursor};
 
+use crate::analytics::{Daily, Day};
 use crate::shard::reader::Reader;
 use engine_domain::transaction::Original;
 use engine_domain::{AccountId, Currency, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
@@ -72,7 +73,7 @@ pub struct HistoryFilter {
 }
 
 /// Where a transaction stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     /// A saga waits for another shard.
     Processing,
@@ -139,6 +140,20 @@ pub struct ShardSum {
     pub sum: Money,
 }
 
+/// The balances of a shard do not sum to zero: money came from nowhere, or is gone (Law 3).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("behind the outcome at offset {offset} the balances of shard {shard} sum to {sum} {currency} instead of 0")]
+pub struct NotConserved {
+    /// The shard.
+    pub shard: u32,
+    /// Where the outcome stands in the journal.
+    pub offset: u64,
+    /// The currency.
+    pub currency: Currency,
+    /// What they sum to.
+    pub sum: Money,
+}
+
 /// What sagas do, as metrics name it.
 pub(crate) const SAGA_KINDS: [&str; 6] = ["topup", "withdraw", "transfer", "refund", "open-stripes", "set-stripes"];
 
@@ -181,11 +196,22 @@ impl View {
     }
 
     /// Takes accepted outcomes of a shard, each with its offset in the journal.
-    pub(crate) fn fold(&self, shard: u32, outcomes: impl IntoIterator<Item = (u64, Box<Outcome>)>) {
+    ///
+    /// # Errors
+    /// [`NotConserved`] after the first outcome behind which the shard's balances do not sum to zero; it is included.
+    pub(crate) fn fold(
+        &self,
+        shard: u32,
+        outcomes: impl IntoIterator<Item = (u64, Box<Outcome>)>,
+    ) -> Result<(), NotConserved> {
         let mut view = self.write(shard);
         for (offset, outcome) in outcomes {
             view.fold(*outcome, offset);
+            if let Some((&currency, &sum)) = view.sums.iter().find(|(_, sum)| !sum.is_zero()) {
+                return Err(NotConserved { shard, offset, currency, sum });
+            }
         }
+        Ok(())
     }
 
     /// Says how far a shard's part has come.
@@ -357,6 +383,22 @@ impl View {
         found.map_or(ByKey::Absent, |(_, result)| ByKey::One(Box::new(result)))
     }
 
+    /// What became of transactions in a currency, per day from `first` to `last`.
+    pub fn daily(&self, currency: Currency, first: Day, last: Day) -> Daily {
+        let mut all = Daily::new();
+        for shard in 0..self.shards() {
+            for (&(day, series), total) in self.read(shard).daily.get(&currency).into_iter().flatten() {
+                if (first..=last).contains(&day) {
+                    let sum = all.entry((day, series)).or_default();
+                    *sum = sum.plus(*total);
+                }
+            }
+        }
+        // What was counted and forgotten again.
+        all.retain(|_, total| total.count > 0);
+        all
+    }
+
     /// The sum of all balances, per shard and currency, as it is kept up with every movement.
     pub fn conservation(&self) -> Vec<ShardSum> {
         let mut sums = Vec::new();
@@ -379,6 +421,26 @@ impl View {
             all.extend(sums.into_iter().map(|(currency, sum)| ShardSum { shard, currency, sum }));
         }
         all
+    }
+
+    /// What is on its way between shards, per currency, as long as no saga says why: with no saga open it is nothing
+    /// (Law 3). Answers nothing while a saga is open.
+    pub(crate) fn stranded(&self) -> BTreeMap<Currency, Money> {
+        let views: Vec<_> = (0..self.shards()).map(|shard| self.read(shard)).collect();
+        let mut stranded: BTreeMap<Currency, Money> = BTreeMap::new();
+        if views.iter().any(|view| !view.sagas.is_empty()) {
+            return stranded;
+        }
+        for view in &views {
+            for currency in view.sums.keys() {
+                if let Some(row) = view.accounts.get(&AccountId::in_transit(*currency)) {
+                    let sum = stranded.entry(*currency).or_default();
+                    *sum = sum.plus(row.state.balance);
+                }
+            }
+        }
+        stranded.retain(|_, sum| !sum.is_zero());
+        stranded
     }
 
     /// The sagas under way, by home and age.

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod analytics;
 mod answers;
 mod bad_input;
+mod batch;
 mod control;
 mod keys;
 mod legs;

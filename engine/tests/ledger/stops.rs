@@ -3,6 +3,7 @@
 use crate::faulty::{Fate, Faulty};
 use crate::support::*;
 use engine::ledger::{BarrierError, Duties, Ledger, OpenError, Settings, Submitted};
+use engine_domain::Event;
 use eventlog::{Log, NewRecord};
 use host::ops::Readiness;
 use std::sync::Arc;
@@ -181,4 +182,70 @@ async fn a_barrier_that_is_not_reached_says_so() {
     assert!(running.ledger.read_barrier(&[4], soon()).await.is_ok(), "what was answered is shown all the same");
     running.log.release();
     running.settle().await;
+}
+
+/// Appends what another program might have written behind everything on a shard: an outcome that changes balances as it
+/// likes.
+async fn forge(bed: &Bed, shard: u32, events: impl FnOnce(&engine_domain::event::BalanceChanged) -> Vec<Event>) {
+    let records = bed.log.read(JOURNAL, shard, 0, 10_000).await.expect("readable");
+    let last: wire::journal::Outcome = wire::stored::decode(&records.last().expect("one").value).expect("an outcome");
+    let mut outcome = engine::codec::outcome_from_wire(last).expect("an outcome");
+    let changed = |event: &Event| match event {
+        Event::BalanceChanged(changed) if changed.aggregate.id.as_str() != "world" => Some(changed.clone()),
+        _ => None,
+    };
+    let changed = outcome.events.iter().find_map(changed).expect("the last one moved money");
+    outcome.source_offset = bed.log.end(COMMANDS, shard).await.expect("readable");
+    outcome.events = events(&changed);
+    let known = NewRecord::of(engine::codec::encode_command(&topup("forged", "world", "nobody", "1")));
+    // The owner would decide on it at once: the outcome is there first.
+    let parent = wire::scalar::Digest::of(&records.last().expect("one").value);
+    let forged = NewRecord::of(engine::codec::encode_outcome(&outcome, parent));
+    bed.log.append(JOURNAL, shard, vec![forged]).await.expect("appended");
+    bed.log.append(COMMANDS, shard, vec![known]).await.expect("appended");
+}
+
+fn euro_more(changed: &engine_domain::event::BalanceChanged) -> engine_domain::event::BalanceChanged {
+    engine_domain::event::BalanceChanged {
+        version: changed.version + 1,
+        balance_before: changed.balance_after,
+        balance_after: changed.balance_after.plus(money("1")),
+        ..changed.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_makes_money_stops_its_shard_and_no_other() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let (here, there) = two_users(&running).await;
+    forge(&bed, 4, |changed| vec![Event::BalanceChanged(euro_more(changed))]).await;
+    for running in [running, bed.start().await] {
+        until_blocked(&running.readiness, "a sum of its movements of `1 EUR` cannot be").await;
+        let submitted = running.submit(topup("later", "world", &here, "1")).await;
+        assert!(matches!(&submitted, Submitted::NotAppended(why) if why.contains("shard 4")), "{submitted:?}");
+        let key = format!("other {}", host::random::token());
+        assert_eq!(running.transact(topup(&key, "world", &there, "1")).await.status, "completed");
+        assert_eq!(running.ledger.view().balance(&here).expect("shown").balance.to_string(), "5");
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_contradicts_the_balances_stops_its_shard() {
+    let bed = Bed::new();
+    let running = bed.start().await;
+    let (here, _) = two_users(&running).await;
+    // Its movements sum to zero, but it begins with a balance that the account does not have.
+    forge(&bed, 4, |changed| {
+        let (mut up, mut down) = (euro_more(changed), euro_more(changed));
+        (up.balance_before, up.balance_after) = (money("100"), money("101"));
+        (down.version, down.balance_before, down.balance_after) = (up.version + 1, money("101"), money("100"));
+        vec![Event::BalanceChanged(up), Event::BalanceChanged(down)]
+    })
+    .await;
+    for running in [running, bed.start().await] {
+        until_blocked(&running.readiness, "the balances of shard 4 sum to 95 EUR instead of 0").await;
+        let submitted = running.submit(topup("later", "world", &here, "1")).await;
+        assert!(matches!(&submitted, Submitted::NotAppended(why) if why.contains("shard 4")), "{submitted:?}");
+    }
 }

@@ -169,7 +169,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn into_decision(self, answer: Answer) -> Decision {
-        debug_assert!(self.unbalanced.is_none_or(|(_, _, left)| left.is_zero()), "a decision moves money in balance");
+        assert!(self.unbalanced.is_none_or(|(_, _, left)| left.is_zero()), "a decision moves money in balance");
         Decision { events: self.events, sends: self.sends, answer }
     }
 }

@@ -1,4 +1,4 @@
-//! `./dev bench engine`: one HTTP request per transaction, fsync on, 64 connections.
+//! `./dev bench engine`: one HTTP request per transaction, fsync on, 64 connections; then batches.
 //!
 //! The engine runs as a process of its own on fresh data; topups are spread over many accounts, then go to one. With
 //! `--kafka` its log is in the cluster that the environment names, and the same is measured at a steady rate as well.
@@ -6,16 +6,21 @@
 #![allow(clippy::print_stdout, reason = "its figures are its result")]
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use crossfade::demo::cluster;
 use crossfade::demo::site::{Changes, Site};
+use futures_util::StreamExt;
 use host::http::Client;
+use http::Method;
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Observer};
 use testbed_e2e::process::Process;
 use testbed_loadgen::report::Report;
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
+use wire::billing::AccountPage;
 
 /// As DESIGN 8 asks.
 const CONNECTIONS: usize = 64;
@@ -86,7 +91,62 @@ async fn engine(cluster: Option<cluster::Cluster>) -> anyhow::Result<()> {
             report.counted.sent as f64 / commits.max(1) as f64,
         );
     }
+    batches(&client, &site).await?;
     process.stop().await
+}
+
+/// Transactions in a batch, batches sent, and how many of them at once: large enough that reading requests and writing
+/// answers is a small part, few enough to be answered within the 5 s that an engine waits.
+const BATCH: usize = 5_000;
+const BATCHES: usize = 60;
+const BATCHES_AT_ONCE: usize = 4;
+
+/// Topups in batches, spread over the accounts of the runs before.
+async fn batches(client: &Client, site: &Site) -> anyhow::Result<()> {
+    let accounts: AccountPage =
+        client.get(&format!("{}/accounts?limit=1000", site.engine()), None, Duration::from_secs(5)).await?.json()?;
+    let of_type = |wanted: &'static str| accounts.accounts.iter().filter(move |account| account.account_type == wanted);
+    let users: Vec<&str> = of_type("USER").map(|account| account.account_id.as_str()).collect();
+    let source = of_type("EXTERNAL").next().context("no external account was made")?;
+    let body = |name: &str, number: usize| {
+        let topup = |item: usize| {
+            json!({
+                "type": "topup", "idempotencyKey": format!("{name}-{number}-{item}"), "amount": "0.01",
+                "sourceAccountId": source.account_id, "destinationAccountId": users[item % users.len()],
+                "currency": source.currency,
+            })
+        };
+        Bytes::from(json!({ "transactions": (0..BATCH).map(topup).collect::<Vec<_>>() }).to_string())
+    };
+    for (name, count) in [("warm", BATCHES_AT_ONCE), ("batch", BATCHES)] {
+        let bodies: Vec<Bytes> = (0..count).map(|number| body(name, number)).collect();
+        let started = Instant::now();
+        let completed: Vec<anyhow::Result<usize>> = futures_util::stream::iter(bodies)
+            .map(|body| send_batch(client, site, body))
+            .buffer_unordered(BATCHES_AT_ONCE)
+            .collect()
+            .await;
+        let seconds = started.elapsed().as_secs_f64();
+        let completed: usize = completed.into_iter().sum::<anyhow::Result<usize>>()?;
+        if name == "batch" {
+            println!(
+                "topups in batches of {BATCH}, {BATCHES_AT_ONCE} at once: {:.0}/s, {completed} of {} completed",
+                completed as f64 / seconds,
+                count * BATCH
+            );
+        }
+    }
+    Ok(())
+}
+
+/// How many of a batch were completed.
+async fn send_batch(client: &Client, site: &Site, body: Bytes) -> anyhow::Result<usize> {
+    let url = format!("{}/transactions/batch", site.engine());
+    let request = host::http::request(Method::POST, &url, None, body)?;
+    let answer = client.send(request, Duration::from_secs(30)).await?;
+    let answer: Value = answer.json()?;
+    let results = answer["results"].as_array().with_context(|| format!("no results: {answer}"))?;
+    Ok(results.iter().filter(|result| result["status"] == 200).count())
 }
 
 /// Requests that come whether or not earlier ones were answered, and what each waited for its answer.
