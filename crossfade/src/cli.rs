@@ -102,6 +102,12 @@ pub enum Command {
     /// Make and check the topics in Kafka
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Bring the database of the projections to what this program expects
+    Migrate {
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Look at what could not be processed, and settle it
     #[command(subcommand)]
     Dlq(DlqCommand),

@@ -147,11 +147,11 @@ fn cutover(file: &File) -> anyhow::Result<Place> {
 pub async fn engine(file: File) -> anyhow::Result<Exit> {
     file.check()?;
     let cluster = file.cluster();
-    let File { ledger, engine, .. } = file;
+    let File { ledger, engine, postgres, .. } = file;
     let config = section(engine, "engine")?;
     serve(async || {
         let mut running = Running::default();
-        start_engine(&mut running, config, &ledger, cluster).await?;
+        start_engine(&mut running, config, &ledger, cluster, postgres).await?;
         Ok(running)
     })
     .await
@@ -205,7 +205,7 @@ pub async fn start_all(file: File) -> anyhow::Result<Running> {
         start_legacy(&mut running, config).await?;
     }
     if let Some(config) = file.engine {
-        start_engine(&mut running, config, &ledger, cluster).await?;
+        start_engine(&mut running, config, &ledger, cluster, file.postgres).await?;
     }
     if let Some(place) = place {
         start_relay_and_comparator(&mut running, place, file.relay, file.comparator, &ledger).await?;
@@ -231,8 +231,9 @@ async fn start_engine(
     config: engine::Config,
     ledger: &str,
     cluster: Option<engine::Cluster>,
+    database: Option<engine::postgres::Config>,
 ) -> anyhow::Result<()> {
-    let bound = engine::bind(config, ledger, cluster).await.context("the engine cannot start")?;
+    let bound = engine::bind(config, ledger, cluster, database).await.context("the engine cannot start")?;
     running.start("engine", async move |shutdown| Ok(bound.run(shutdown).await?));
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct File {
     pub kafka: Option<Connection>,
     /// The schema registry of the cluster's public events.
     pub registry: Option<engine::registry::Config>,
+    /// The database with the projections, for queries that look back; without it the engine answers them from memory.
+    pub postgres: Option<engine::postgres::Config>,
     /// Whom the cluster knows the parts as.
     pub principals: Option<Principals>,
     /// The front.
@@ -97,6 +99,9 @@ impl File {
         }
         if let Some(engine) = &self.engine {
             checked(engine::check(engine))?;
+        }
+        if let Some(postgres) = &self.postgres {
+            checked(postgres.check())?;
         }
         self.check_places()?;
         if let Some(registry) = &self.registry {

@@ -11,6 +11,7 @@
 //! | [`analytics`] | figures per day, week and month |
 //! | [`codec`] | between the domain's types and their stored form |
 //! | [`dead_letters`] | keeps what could not be processed |
+//! | [`postgres`] | projections in PostgreSQL, for queries that look back |
 //! | [`publisher`] | publishes what was decided, for others, in a Kafka cluster |
 //! | [`metrics`] | the names of what is measured |
 //!
@@ -29,6 +30,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod ledger;
 pub mod metrics;
+pub mod postgres;
 pub mod publisher;
 pub mod service;
 pub mod shard;

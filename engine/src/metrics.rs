@@ -17,11 +17,15 @@ pub const CONSERVATION_ERROR: &str = "crossfade_conservation_error";
 pub const CONSUMER_LAG_RECORDS: &str = "crossfade_consumer_lag_records";
 /// Records that could not be processed and were kept as dead letters (counter: `source`).
 pub const DEAD_LETTERS_TOTAL: &str = "crossfade_dead_letters_total";
+/// Records of a shard's journal that a projection has not applied yet (gauge: `projection`, `partition`).
+pub const PROJECTION_LAG_RECORDS: &str = "crossfade_projection_lag_records";
+/// Seconds from an outcome's decision to the commit of its projection (histogram: `projection`).
+pub const EVENT_TO_PROJECTION_SECONDS: &str = "crossfade_event_to_projection_seconds";
 /// Seconds that a query took, waiting for the view included (histogram: `query`).
 pub const QUERY_DURATION_SECONDS: &str = "crossfade_query_duration_seconds";
 
 /// Every metric of this crate with its help text.
-pub const ALL: [(&str, &str); 9] = [
+pub const ALL: [(&str, &str); 11] = [
     (COMMANDS_TOTAL, "Commands by what they ask and what became of them."),
     (COMMAND_DURATION_SECONDS, "Seconds from submitting a command to its answer."),
     (REJECTED_OUTCOMES_TOTAL, "Journal records that do not extend the accepted chain."),
@@ -30,6 +34,8 @@ pub const ALL: [(&str, &str); 9] = [
     (CONSERVATION_ERROR, "Sum over all shards of the absolute sum of their balances; anything but 0 is an error."),
     (CONSUMER_LAG_RECORDS, "Records of a topic that were not consumed yet."),
     (DEAD_LETTERS_TOTAL, "Records that could not be processed and were kept as dead letters."),
+    (PROJECTION_LAG_RECORDS, "Records of a shard's journal that a projection has not applied yet."),
+    (EVENT_TO_PROJECTION_SECONDS, "Seconds from an outcome's decision to the commit of its projection."),
     (QUERY_DURATION_SECONDS, "Seconds that a query took, waiting for the view included."),
 ];
 

@@ -4,7 +4,11 @@ use crate::api::caller::Trust;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::ledger::{Duties, Ledger, OpenError, Settings};
+use crate::postgres::projector::{Projections, Projector};
+use crate::postgres::store::Generation;
+use crate::postgres::{self, Store};
 use crate::publisher::{self, Naming, Presence, Publisher, registry};
+use crate::view::read_model::ReadModel;
 use eventlog::kafka::{Connection, TopicSpec, membership};
 use eventlog::place::LOG;
 use eventlog::serve::Served;
@@ -69,6 +73,9 @@ pub enum Error {
     /// The schema registry cannot be used as it is configured, or refuses a schema.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Database(#[from] postgres::Error),
     /// The journal cannot be folded.
     #[error(transparent)]
     Ledger(#[from] OpenError),
@@ -86,6 +93,7 @@ pub struct Bound {
     ledger: String,
     place: Place,
     registry: Option<registry::Config>,
+    store: Option<Store>,
 }
 
 /// Where the log is, if it is not embedded, and where its public events are described.
@@ -97,12 +105,19 @@ pub struct Cluster {
     pub registry: Option<registry::Config>,
 }
 
-/// Opens the listeners and the embedded log, for the ledger named `ledger`; with `cluster`, the log is there instead.
+/// Opens the listeners and the embedded log, for the ledger named `ledger`; with `cluster`, the log is there instead, and
+/// with `database`, queries that look back are answered from there.
 ///
 /// # Errors
 /// [`Error`]; each names what cannot be used.
-pub async fn bind(config: Config, ledger: &str, cluster: Option<Cluster>) -> Result<Bound, Error> {
+pub async fn bind(
+    config: Config,
+    ledger: &str,
+    cluster: Option<Cluster>,
+    database: Option<postgres::Config>,
+) -> Result<Bound, Error> {
     check(&config)?;
+    let store = database.as_ref().map(Store::new).transpose()?;
     let trust = Trust { actor_header: actor_header(&config)?, service_token: config.service_token.clone() };
     host::ops::record_metrics();
     crate::metrics::describe();
@@ -112,7 +127,7 @@ pub async fn bind(config: Config, ledger: &str, cluster: Option<Cluster>) -> Res
     };
     let listener = host::net::listen(config.listen).await?;
     let control_listener = host::net::listen(config.control_listen).await?;
-    Ok(Bound { listener, control_listener, config, trust, ledger: ledger.to_owned(), place, registry })
+    Ok(Bound { listener, control_listener, config, trust, ledger: ledger.to_owned(), place, registry, store })
 }
 
 fn data_dir(config: &Config) -> Result<PathBuf, Error> {
@@ -159,14 +174,15 @@ impl Bound {
         let opening = async {
             let opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()).await?;
             let naming = naming(&self.place, self.registry).await?;
-            Ok((opened, naming))
+            let projected = project(self.store, &opened.0, &self.ledger, self.config.shards, &readiness).await?;
+            Ok((opened, naming, projected))
         };
         let opened = tokio::select! {
             opened = opening => Some(opened),
             () = shutdown.stopped() => None,
         };
         let outcome = match opened {
-            Some(Ok(((log, ledger), naming))) => {
+            Some(Ok(((log, ledger), naming, projected))) => {
                 let shards = host::task::spawn({
                     let (ledger, shutdown) = (ledger.clone(), shards_shutdown.clone());
                     async move { ledger.run(shutdown).await }
@@ -183,10 +199,18 @@ impl Bound {
                     };
                     host::task::spawn(publisher.run(naming, shards_shutdown.clone()))
                 });
+                let look_back: Arc<dyn ReadModel> = match &projected {
+                    Some((_, _, projections)) => Arc::new(projections.clone()),
+                    None => Arc::new(ledger.view().clone()),
+                };
+                let projector = projected.map(|(projector, generation, _)| {
+                    let (readiness, shutdown) = (readiness.clone(), shards_shutdown.clone());
+                    host::task::spawn(projector.run(generation, readiness, shutdown))
+                });
                 // Left last: nobody is to be given a shard before what is on its way from here has arrived.
                 let group_shutdown = Shutdown::new();
                 let belonging = host::task::spawn(belong(self.place, duties, presence, group_shutdown.clone()));
-                serving.go_on(api(&self.config, self.trust, ledger), log, &readiness, &shutdown);
+                serving.go_on(api(&self.config, self.trust, ledger, look_back), log, &readiness, &shutdown);
                 readiness.cleared(LOG);
                 serving.end().await;
                 shards_shutdown.stop();
@@ -194,7 +218,10 @@ impl Bound {
                     tracing::error!(%error, "the shards ended badly");
                 }
                 if let Some(publisher) = publisher {
-                    ended(publisher.await);
+                    ended("publisher", publisher.await);
+                }
+                if let Some(projector) = projector {
+                    ended("projector", projector.await);
                 }
                 group_shutdown.stop();
                 belonging.await.unwrap_or_else(|error| Err(Error::Group(error.to_string())))
@@ -212,12 +239,26 @@ fn duties_of(place: &Place, shards: u32) -> Duties {
     if place.cluster().is_some() { Duties::none(shards) } else { Duties::all(shards) }
 }
 
-fn ended(publisher: Result<Result<(), impl std::fmt::Display>, impl std::fmt::Display>) {
-    match publisher {
+fn ended(part: &str, outcome: Result<Result<(), impl std::fmt::Display>, impl std::fmt::Display>) {
+    match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the publisher ended badly"),
-        Err(error) => tracing::error!(%error, "the publisher ended badly"),
+        Ok(Err(error)) => tracing::error!(part, %error, "a part ended badly"),
+        Err(error) => tracing::error!(part, %error, "a part ended badly"),
     }
+}
+
+/// What makes the projections, what it writes into, and what reads them, if there is a database.
+async fn project(
+    store: Option<Store>,
+    log: &Arc<dyn Log>,
+    ledger: &str,
+    shards: u32,
+    readiness: &Readiness,
+) -> Result<Option<(Projector, Option<Generation>, Projections)>, Error> {
+    let Some(store) = store else { return Ok(None) };
+    let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
+    let generation = projector.open(readiness).await?;
+    Ok(Some((projector, generation, projections)))
 }
 
 /// What the public events' schemas are called, if there are public events: only in a cluster anybody could read them.
@@ -257,9 +298,10 @@ async fn open(
     Ok((log, ledger))
 }
 
-fn api(config: &Config, trust: Trust, ledger: Ledger) -> Arc<Api> {
+fn api(config: &Config, trust: Trust, ledger: Ledger, look_back: Arc<dyn ReadModel>) -> Arc<Api> {
     Arc::new(Api {
         ledger,
+        look_back,
         trust,
         answer_wait: Duration::from_millis(config.answer_wait_ms),
         default_answer: config.default_answer,

@@ -6,6 +6,7 @@ mod discrepancies;
 mod dlq;
 mod exchanges;
 pub(crate) mod log;
+mod migrate;
 pub(crate) mod reconcile;
 mod rollout;
 pub(crate) mod status;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dlq(command) => dlq::run(&Parts::new(&global)?, command, output).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
         Command::Topics(command) => topics::run(config::load(&global)?, command, output).await,
+        Command::Migrate { dry_run } => migrate::run(config::load(&global)?, dry_run, output).await,
         Command::Config(command) => configuration(&global, &command, output),
         Command::Completions { shell } => completions(shell),
     }

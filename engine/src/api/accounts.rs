@@ -191,12 +191,30 @@ pub async fn balance(
     let (at, stale) = (query.time("at"), query.flag("stale"));
     findings.conclude(Some(()))?;
     let position = if stale { None } else { Some(api.include_account(&account, &head).await?) };
-    let view = api.ledger.view();
     let balance = match at {
-        Some(at) => view.balance_at(account.as_str(), at).map(|balance| Balance { as_of: at, ..balance }),
-        None => view.balance(account.as_str()).map(|balance| Balance { position, ..balance }),
+        Some(at) => api.balance_at(&account, at, stale).await?,
+        None => api.ledger.view().balance(account.as_str()).map(|balance| Balance { position, ..balance }),
     };
     found(balance, &account)
+}
+
+impl Api {
+    /// A balance as it was; `None` if the account was not there yet.
+    async fn balance_at(
+        &self,
+        account: &AccountId,
+        at: wire::scalar::Timestamp,
+        stale: bool,
+    ) -> Result<Option<Balance>, Refusal> {
+        let view = self.ledger.view();
+        let Some(shards) = view.shards_of(account) else { return Ok(None) };
+        if !stale {
+            self.look_back_includes(&shards).await?;
+        }
+        let stood = self.look_back.standings_at(account, &shards, engine_domain::Timestamp(at.0)).await;
+        let stood = stood.map_err(|error| super::unreadable(&error))?;
+        Ok(view.balance_of(account, &stood, at))
+    }
 }
 
 /// The history of an account, newest first.

@@ -36,6 +36,7 @@ use crate::config::DefaultAnswer;
 use crate::ledger::{BarrierError, Ledger};
 use crate::metrics::QUERY_DURATION_SECONDS;
 use crate::view::Cursor;
+use crate::view::read_model::ReadModel;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
@@ -59,6 +60,8 @@ use utoipa_axum::routes;
 pub struct Api {
     /// Where commands go and answers come from.
     pub ledger: Ledger,
+    /// What queries that look back are answered from.
+    pub look_back: Arc<dyn ReadModel>,
     /// Which headers are believed.
     pub trust: Trust,
     /// How long a request waits for its final answer, and a read for the view.
@@ -196,6 +199,22 @@ impl Api {
     /// then stands.
     async fn settle(&self, shards: &[u32]) -> Result<Vec<String>, Refusal> {
         shown(self.ledger.settled_barrier(shards, self.read_deadline()).await)
+    }
+
+    /// Waits until queries that look back are answered with all that the view includes of these shards.
+    async fn look_back_includes(&self, shards: &[u32]) -> Result<(), Refusal> {
+        let deadline = self.read_deadline();
+        for &shard in shards {
+            let included = self.ledger.view().progress(shard).borrow().journal_next;
+            tokio::select! {
+                biased;
+                () = self.look_back.includes(shard, included) => {}
+                () = host::clock::sleep_until(deadline) => {
+                    return Err(unreadable(&format!("the projections of shard {shard} do not catch up")));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn read_deadline(&self) -> Instant {

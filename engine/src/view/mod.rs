@@ -8,6 +8,7 @@
 //! | [`lists`] | pages over all shards |
 //! | [`cursor`] | where a page ended |
 //! | [`follow`] | tails a shard's journal, folds it, answers who waits |
+//! | [`read_model`] | the port through which queries look back |
 //! | [`trail`] | the audit trail of an account, read back from the journal |
 //!
 //! Invariants: only accepted outcomes come in; a shard's part is behind its own lock, held for one batch or one
@@ -18,6 +19,7 @@ mod cursor;
 mod fold;
 pub(crate) mod follow;
 mod lists;
+pub mod read_model;
 mod render;
 mod rows;
 pub(crate) mod trail;
@@ -29,6 +31,7 @@ use crate::shard::reader::Reader;
 use engine_domain::transaction::Original;
 use engine_domain::{AccountId, Currency, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
 use fold::ShardView;
+use read_model::Standing;
 use render::Total;
 use rows::{AccountRow, State, TransactionRow};
 use std::collections::BTreeMap;
@@ -275,22 +278,40 @@ impl View {
         self.with_account(&id, |row, total| render::balance(&id, row, total, as_of.max(row.created_at)))
     }
 
+    /// The shards that an account is kept on; `None` if there is no such account.
+    pub fn shards_of(&self, id: &AccountId) -> Option<Vec<u32>> {
+        let striped = self.with_account(id, |row, _| row.state.is_striped())?;
+        let home = id.shard(self.shards());
+        Some(if striped { (0..self.shards()).collect() } else { vec![home] })
+    }
+
     /// A balance as it was at `at`; `None` if the account was not there yet.
     pub fn balance_at(&self, id: &str, at: wire::scalar::Timestamp) -> Option<billing::Balance> {
         let id = AccountId::new(id)?;
-        let at = Timestamp(at.0);
-        let striped = self.with_account(&id, |row, _| row.state.is_striped())?;
-        let shards = if striped { 0..self.shards() } else { id.shard(self.shards())..id.shard(self.shards()) + 1 };
-        let mut sum: Option<Total> = None;
-        for shard in shards {
+        let stood = self.stood(&id, &self.shards_of(&id)?, Timestamp(at.0));
+        self.balance_of(&id, &stood, at)
+    }
+
+    /// How the stripes of an account on these shards stood at a point in time.
+    fn stood(&self, id: &AccountId, shards: &[u32], at: Timestamp) -> Vec<Standing> {
+        let stood = shards.iter().filter_map(|&shard| {
             let view = self.read(shard);
-            if let Some(change) = view.accounts.get(&id).and_then(|row| row.as_of(at)) {
-                let stripe = Total::of(change.balance, change.reserved, change.version);
-                sum = Some(sum.map_or(stripe, |sum| sum.with(stripe)));
-            }
-        }
-        let sum = sum?;
-        self.with_account(&id, |row, _| render::balance(&id, row, sum, at))
+            let change = view.accounts.get(id)?.as_of(at)?;
+            Some(Standing { balance: change.balance, reserved: change.reserved, version: change.version })
+        });
+        stood.collect()
+    }
+
+    /// A balance that an account had at `at`, by how its stripes stood then; `None` if none was there yet.
+    pub fn balance_of(
+        &self,
+        id: &AccountId,
+        stood: &[Standing],
+        at: wire::scalar::Timestamp,
+    ) -> Option<billing::Balance> {
+        let totals = stood.iter().map(|stood| Total::of(stood.balance, stood.reserved, stood.version));
+        let sum = totals.reduce(Total::with)?;
+        self.with_account(id, |row, _| render::balance(id, row, sum, Timestamp(at.0)))
     }
 
     /// Whether an account has a rule for its balance; `None` if there is no such account.

@@ -12,7 +12,7 @@ async fn refusal(config: Config) -> Error {
 }
 
 async fn refusal_of(config: Config, ledger: &str) -> Error {
-    match engine::bind(config, ledger, None).await {
+    match engine::bind(config, ledger, None, None).await {
         Ok(bound) => bound.run(Shutdown::new()).await.expect_err("it started"),
         Err(error) => error,
     }

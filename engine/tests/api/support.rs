@@ -52,7 +52,7 @@ impl Engine {
 
     /// An engine on a directory that may have been used before.
     pub async fn start_in(dir: TempDir, change: impl FnOnce(Config) -> Config) -> Self {
-        let bound = engine::bind(change(config(dir.path())), "test", None).await.unwrap();
+        let bound = engine::bind(change(config(dir.path())), "test", None, None).await.unwrap();
         let shutdown = Shutdown::new();
         let engine = Self {
             address: bound.address().unwrap(),

@@ -28,7 +28,9 @@ struct Served {
 
 impl Served {
     async fn start(running: &Running) -> Self {
+        let look_back = Arc::new(running.ledger.view().clone());
         let api = Arc::new(Api {
+            look_back,
             ledger: running.ledger.clone(),
             trust: Trust { actor_header: None, service_token: Some(Secret::new(TOKEN)) },
             answer_wait: ANSWER_WAIT,

@@ -1,4 +1,4 @@
-//! Everything that runs against real services: Kafka with three brokers.
+//! Everything that runs against real services: Kafka with three brokers, PostgreSQL.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
@@ -8,6 +8,8 @@ mod suite;
 mod acls;
 mod appends;
 mod conformance;
+mod database;
 mod feed;
+mod projections;
 mod security;
 mod topics;

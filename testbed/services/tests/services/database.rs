@@ -1,0 +1,138 @@
+//! A database of a test's own, and an engine on it.
+
+use engine::postgres::Config;
+use host::http::{Answer, Client};
+use host::secret::Secret;
+use host::task::{JoinHandle, Shutdown};
+use http::Method;
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use testbed_services::variable;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A database; dropped by [`Database::drop_it`].
+pub struct Database {
+    server: PgConnectOptions,
+    pub name: String,
+}
+
+impl Database {
+    /// One that is not there yet.
+    pub fn planned() -> Self {
+        let server: PgConnectOptions = variable("CROSSFADE_DATABASE_URL").parse().unwrap();
+        let name = format!("crossfade_test_{}", host::random::token().split_off(20));
+        Self { server, name }
+    }
+
+    /// A new one.
+    pub async fn new() -> Self {
+        let database = Self::planned();
+        database.create().await;
+        database
+    }
+
+    pub async fn create(&self) {
+        self.at_the_server(format!(r#"CREATE DATABASE "{}""#, self.name)).await;
+    }
+
+    pub async fn drop_it(self) {
+        self.at_the_server(format!(r#"DROP DATABASE IF EXISTS "{}" WITH (FORCE)"#, self.name)).await;
+    }
+
+    async fn at_the_server(&self, statement: String) {
+        let mut connection = PgConnection::connect_with(&self.server).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.server.clone().database(&self.name)).await.unwrap()
+    }
+
+    pub fn config(&self) -> Config {
+        let url = self.server.clone().database(&self.name).to_url_lossy();
+        Config { url: Secret::new(url.to_string()), connections: 10, statement_timeout_ms: 5_000 }
+    }
+}
+
+/// An engine with an embedded log and projections.
+pub struct Engine {
+    address: SocketAddr,
+    client: Client,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), engine::Error>>,
+}
+
+impl Engine {
+    pub async fn start(folder: &Path, ledger: &str, database: &Database) -> Self {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let config = engine::Config { answer_wait_ms: 2_000, ..engine::Config::new(any, any, folder) };
+        let bound = engine::bind(config, ledger, None, Some(database.config())).await.unwrap();
+        let address = bound.address().unwrap();
+        let shutdown = Shutdown::new();
+        let running = host::task::spawn(bound.run(shutdown.clone()));
+        Self { address, client: Client::new(PATIENCE, 64 << 20), shutdown, running }
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request =
+            host::http::request(method, &format!("http://{}{path}", self.address), None, body.into()).unwrap();
+        self.client.send(request, PATIENCE).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &Value::Null).await
+    }
+
+    pub async fn read(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
+        answer.json().unwrap()
+    }
+
+    pub async fn account(&self, id: &str, account_type: &str) {
+        let body = json!({
+            "accountId": id, "ownerId": "o", "ownerType": "person", "accountType": account_type, "currency": "EUR",
+        });
+        let answer = self.send(Method::POST, "/accounts", &body).await;
+        assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    pub async fn transact(&self, kind: &str, key: &str, source: &str, destination: &str, amount: &str) -> Answer {
+        let body = json!({
+            "idempotencyKey": key, "sourceAccountId": source, "destinationAccountId": destination, "amount": amount,
+            "currency": "EUR",
+        });
+        self.send(Method::POST, &format!("/transactions/{kind}"), &body).await
+    }
+
+    /// What keeps it from being ready; empty when nothing does.
+    pub async fn reasons(&self) -> String {
+        String::from_utf8_lossy(&self.get("/readyz").await.body).into_owned()
+    }
+
+    /// Waits until `/readyz` answers as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) {
+        let asked = async {
+            while !wanted(&self.reasons().await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{what} did not come about"));
+    }
+
+    /// How it ended; it has to have been stopped, or to stop by itself.
+    pub async fn ended(self) -> Result<(), engine::Error> {
+        tokio::time::timeout(PATIENCE, self.running).await.expect("it ends").unwrap()
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.stop();
+        self.ended().await.unwrap();
+    }
+}

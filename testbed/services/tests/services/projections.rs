@@ -1,0 +1,161 @@
+//! Projections in a real PostgreSQL: what they say, and what keeps them from saying it.
+
+use crate::database::{Database, Engine};
+use engine::postgres::{Error, Store};
+use rust_decimal::Decimal;
+use serde_json::Value;
+use sqlx::Row;
+use std::collections::BTreeMap;
+
+const USERS: usize = 12;
+
+/// Money moves between accounts of all shards, refusals among it; the seed is printed.
+async fn traffic(engine: &Engine, prefix: &str, requests: usize) {
+    let seed = fastrand::u64(..);
+    eprintln!("the traffic's seed is {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for number in 0..requests {
+        let user = |random: &mut fastrand::Rng| format!("user-{}", random.usize(..USERS));
+        let (one, other) = (user(&mut random), user(&mut random));
+        let amount = format!("{}.{:02}", random.u32(0..40), random.u32(1..100));
+        let key = format!("{prefix}-{number}");
+        match random.usize(0..3) {
+            0 => engine.transact("topup", &key, "world", &one, &amount).await,
+            1 => engine.transact("withdraw", &key, &one, "world", &amount).await,
+            _ => engine.transact("transfer", &key, &one, &other, &amount).await,
+        };
+    }
+}
+
+async fn accounts(engine: &Engine) {
+    engine.account("world", "EXTERNAL").await;
+    for number in 0..USERS {
+        engine.account(&format!("user-{number}"), "USER").await;
+    }
+}
+
+/// How an account's trail says it stood after each of its events: per aggregate, so that stripes can be added up.
+async fn trail(engine: &Engine, id: &str) -> Vec<(String, String, Decimal)> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    loop {
+        let page = engine.read(&format!("/accounts/{id}/events?fromVersion={from}&limit=1000")).await;
+        for event in page["events"].as_array().unwrap() {
+            if let Some(balance) = event["data"]["balanceAfter"].as_str() {
+                let text = |name: &str| event[name].as_str().unwrap().to_owned();
+                found.push((text("timestamp"), text("aggregateId"), balance.parse().unwrap()));
+            }
+        }
+        match page["next"].as_u64() {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    found.sort();
+    found
+}
+
+fn time(text: &str) -> jiff::Timestamp {
+    text.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn balances_at_any_time_are_those_of_the_trail() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "projected", &database).await;
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    accounts(&engine).await;
+    traffic(&engine, "first", 300).await;
+    // What is applied once stays so, whatever is applied by the next process.
+    engine.stop().await;
+    let engine = Engine::start(folder.path(), "projected", &database).await;
+    engine.until("the journal is folded", |reasons| !reasons.contains("log:")).await;
+    traffic(&engine, "second", 100).await;
+    let mut asked = 0;
+    for id in ["world".to_owned()].into_iter().chain((0..USERS).map(|number| format!("user-{number}"))) {
+        let trail = trail(&engine, &id).await;
+        let mut parts: BTreeMap<String, Decimal> = BTreeMap::new();
+        for (index, (at, aggregate, balance)) in trail.iter().enumerate() {
+            parts.insert(aggregate.clone(), *balance);
+            if trail.get(index + 1).is_some_and(|(next, ..)| time(next) == time(at)) {
+                continue;
+            }
+            let shown = engine.read(&format!("/accounts/{id}/balance?at={at}")).await;
+            let expected: Decimal = parts.values().sum();
+            assert_eq!(shown["balance"].as_str().unwrap().parse::<Decimal>().unwrap(), expected, "{id} at {at}");
+            asked += 1;
+        }
+        assert_eq!(engine.get(&format!("/accounts/{id}/balance?at=2020-01-01T00:00:00Z")).await.status, 404, "{id}");
+    }
+    assert!(asked > 400, "{asked}");
+    check_views(&engine, &database).await;
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+/// The views say the same as the engine.
+async fn check_views(engine: &Engine, database: &Database) {
+    let mut connection = database.connect().await;
+    let rows = "SELECT account_id, balance, currency, version FROM projections.account_balance ORDER BY account_id";
+    let rows = sqlx::query(rows).fetch_all(&mut connection).await.unwrap();
+    let accounts = engine.read("/accounts?limit=1000").await;
+    let accounts: Vec<&Value> = accounts["accounts"].as_array().unwrap().iter().collect();
+    assert_eq!(rows.len(), accounts.len());
+    for (row, account) in rows.iter().zip(accounts) {
+        let (id, balance, currency): (String, Decimal, String) = (row.get(0), row.get(1), row.get(2));
+        assert_eq!(account["accountId"], *id);
+        assert_eq!(account["balance"].as_str().unwrap().parse::<Decimal>().unwrap(), balance, "{id}");
+        assert_eq!(account["currency"], *currency);
+        assert_eq!(account["version"].as_i64().unwrap(), row.get::<i64, _>(3), "{id}");
+    }
+    let sum = "SELECT sum(balance) FROM projections.account_balance";
+    let sum: Decimal = sqlx::query_scalar(sum).fetch_one(&mut connection).await.unwrap();
+    assert!(sum.is_zero(), "{sum}");
+    // Every version of every stripe has a row whose time ends where the next one's begins.
+    let broken = "SELECT count(*) FROM (
+                      SELECT valid_from, valid_to, lead(valid_from) OVER stripe AS next
+                      FROM projections.balance_history WINDOW stripe AS (PARTITION BY account_id, shard ORDER BY version)
+                  ) AS rows WHERE valid_to IS DISTINCT FROM next OR valid_to < valid_from";
+    let broken: i64 = sqlx::query_scalar(broken).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(broken, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
+    let (database, folder) = (Database::planned(), tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "late", &database).await;
+    engine.until("the missing database is named", |reasons| reasons.contains("projections:")).await;
+    engine.until("the journal is folded", |reasons| !reasons.contains("log:")).await;
+    assert!(engine.reasons().await.contains("does not exist"), "{}", engine.reasons().await);
+    accounts(&engine).await;
+    assert_eq!(engine.transact("topup", "k", "world", "user-0", "5").await.status, 200);
+    assert_eq!(engine.read("/accounts/user-0/balance").await["balance"], "5");
+    let looks_back = "/accounts/user-0/balance?at=2100-01-01T00:00:00Z";
+    assert_eq!(engine.get(looks_back).await.status, 503);
+    assert_eq!(engine.get(&format!("{looks_back}&stale=true")).await.status, 503);
+    database.create().await;
+    engine.until("the database is found", |reasons| !reasons.contains("projections:")).await;
+    assert_eq!(engine.read(looks_back).await["balance"], "5");
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let store = Store::new(&database.config()).unwrap();
+    assert_eq!(store.pending().await.unwrap().len(), 1);
+    let engine = Engine::start(folder.path(), "one", &database).await;
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.stop().await;
+    assert_eq!(store.pending().await.unwrap(), []);
+    let other = tempfile::tempdir().unwrap();
+    let refused = Engine::start(other.path(), "other", &database).await.ended().await;
+    assert!(matches!(refused, Err(engine::Error::Database(Error::OtherLedger { .. }))), "{refused:?}");
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'from the future', true, '', 0)";
+    sqlx::query(newer).execute(&mut database.connect().await).await.unwrap();
+    let refused = Engine::start(folder.path(), "one", &database).await.ended().await;
+    assert!(matches!(refused, Err(engine::Error::Database(Error::Newer(9999)))), "{refused:?}");
+    database.drop_it().await;
+}
