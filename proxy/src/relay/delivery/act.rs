@@ -182,13 +182,15 @@ impl Delivery {
     }
 
     /// Whether something that the engine decided before may not have been read yet: the result was found out by asking,
-    /// and no front's log says that what came before it is here. A legacy refuses for good what comes too early.
+    /// and not every front has said that what came before it is here. A legacy refuses for good what comes too early. The
+    /// fronts' word is waited for as long as for a result that was never shipped.
     fn is_early(&self, id: ExchangeId, now: Timestamp) -> bool {
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return false };
         let until = Timestamp(decided.position.at.0.saturating_add(self.rules.reoffer_micros));
         let found_out = decided.resolved && leg.target == System::Legacy;
-        found_out && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
+        let waits = now.since_micros(decided.position.at) <= self.rules.abandoned_micros;
+        found_out && waits && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
     }
 
     /// Whether legs to the engine stay in the log.

@@ -167,7 +167,9 @@ impl Leg {
     /// Whether it is written down that it is sent.
     pub fn is_announced(&self) -> bool {
         match self.step {
-            Step::Waiting | Step::Announced => self.attempt > 1,
+            // One that was refused waits again for its next offer.
+            Step::Waiting => self.attempt > 0,
+            Step::Announced => self.attempt > 1,
             Step::Due(_) | Step::Sent(_) | Step::Pausing(_) | Step::Reported | Step::Parked | Step::GivenUp => true,
         }
     }

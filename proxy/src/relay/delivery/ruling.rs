@@ -125,8 +125,11 @@ impl Delivery {
         self.release(released);
         let behind = self.behind.remove(&id).unwrap_or_default();
         self.skip_behind(id, first);
-        for id in behind.into_iter().filter(|id| *id != first) {
-            self.skip_behind(id, first);
+        for id in behind {
+            // One of them may have a leg by now, `first` for one.
+            if self.exchanges.get(id).is_some_and(|exchange| matches!(exchange.phase, Phase::Skipping { .. })) {
+                self.skip_behind(id, first);
+            }
         }
     }
 }

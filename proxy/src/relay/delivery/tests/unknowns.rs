@@ -79,6 +79,48 @@ fn a_result_that_is_read_late_has_the_leg_of_the_unknown_one_with_its_effect() {
 }
 
 #[test]
+fn a_leg_that_was_refused_once_is_not_given_up_for_a_result_that_is_read_late() {
+    let mut story = story();
+    let lost = unknown(&mut story, "k1", given::withdraw(Legacy, "alice"));
+    story.settle();
+    let retry = story.intent("k1", given::withdraw(Legacy, "alice"));
+    story.result(retry, Class::Applied, 200, &given::applied("L-1", "alice", "bank", None));
+    let question = story.asked.remove(0);
+    let found = given::applied("L-1", "alice", "bank", None);
+    let found = Finding::Decided(Class::Applied, 200, Body(found.into_bytes()));
+    story.delivery.found(question.id, found, Timestamp(story.now));
+    story.act();
+    assert_eq!(story.under_way(), [lost]);
+    // Refused for a reason of state, before the result of the retry is read: its first offer is in the log.
+    let leg = story.sent.remove(0);
+    let refusal = super::story::whole(422, &given::refused("InsufficientBalance"));
+    story.delivery.answered(leg.id, leg.attempt, refusal, Timestamp(story.now));
+    story.act();
+    let more = story.applied("k2", given::topup(Legacy, "alice"));
+    story.settle();
+    assert_eq!(story.under_way(), [more]);
+    assert!(story.written().contains(&format!("skipped {retry} repeat")));
+    story.ok(more);
+    assert_eq!(story.under_way(), [lost], "it is offered again");
+    story.ok(lost);
+    assert_eq!(story.delivery.exchanges.len(), 0);
+}
+
+#[test]
+fn a_front_that_never_says_that_it_has_shipped_is_not_waited_for_without_end() {
+    let mut story = story();
+    story.delivery.front_connected(given::FRONT);
+    let lost = unknown(&mut story, "k1", given::withdraw(Engine, "alice"));
+    story.settle();
+    let found = given::applied("cf-1", "alice", "bank", Some("3:7"));
+    story.find(Finding::Decided(Class::Applied, 200, Body(found.into_bytes())));
+    story.wait(59_000_000);
+    assert_eq!(story.under_way(), [0; 0]);
+    story.wait(2_000_000);
+    assert_eq!(story.under_way(), [lost]);
+}
+
+#[test]
 fn what_the_engine_is_found_to_have_done_waits_for_what_it_may_have_done_before() {
     let mut story = story();
     story.delivery.front_connected(given::FRONT);
