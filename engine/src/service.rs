@@ -174,7 +174,7 @@ impl Bound {
         let opening = async {
             let opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()).await?;
             let naming = naming(&self.place, self.registry).await?;
-            let projected = project(self.store, &opened.0, &self.ledger, self.config.shards, &readiness).await?;
+            let projected = project(self.store, &opened.0, &self.ledger, self.config.shards).await?;
             Ok((opened, naming, projected))
         };
         let opened = tokio::select! {
@@ -204,8 +204,7 @@ impl Bound {
                     None => Arc::new(ledger.view().clone()),
                 };
                 let projector = projected.map(|(projector, generation, _)| {
-                    let (readiness, shutdown) = (readiness.clone(), shards_shutdown.clone());
-                    host::task::spawn(projector.run(generation, readiness, shutdown))
+                    host::task::spawn(projector.run(generation, shards_shutdown.clone()))
                 });
                 // Left last: nobody is to be given a shard before what is on its way from here has arrived.
                 let group_shutdown = Shutdown::new();
@@ -253,11 +252,10 @@ async fn project(
     log: &Arc<dyn Log>,
     ledger: &str,
     shards: u32,
-    readiness: &Readiness,
 ) -> Result<Option<(Projector, Option<Generation>, Projections)>, Error> {
     let Some(store) = store else { return Ok(None) };
     let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
-    let generation = projector.open(readiness).await?;
+    let generation = projector.open().await?;
     Ok(Some((projector, generation, projections)))
 }
 

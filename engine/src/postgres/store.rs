@@ -5,12 +5,20 @@ use host::secret::Secret;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The table in which is noted which migrations were applied: not sqlx's own name, which another program in the same database
+/// may use.
+const MIGRATED: &str = "crossfade_migrations";
+
 /// What the program expects of the database, and how it comes there.
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+fn migrations() -> Migrator {
+    let mut migrations = sqlx::migrate!("../migrations");
+    migrations.dangerous_set_table_name(MIGRATED);
+    migrations
+}
 
 /// How long a connection is waited for: less than a client waits for its answer.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
@@ -64,6 +72,27 @@ pub enum Error {
     /// It does not answer, or says no.
     #[error("the database does not do as it is asked: {0}")]
     Database(#[from] sqlx::Error),
+    /// What it was made from is not the journal that is here.
+    #[error(
+        "the projection of shard {shard} was made from another journal than this one, which ends at offset {end}, or has lost \
+         what is at {next}: it has to be made anew (drop the database's schema `projections`)"
+    )]
+    OtherJournal {
+        /// The shard.
+        shard: u32,
+        /// Up to where it was applied.
+        next: u64,
+        /// Where the journal ends.
+        end: u64,
+    },
+    /// A checkpoint cannot be read.
+    #[error("the checkpoint of shard {shard} cannot be read: `{note}`")]
+    Checkpoint {
+        /// The shard.
+        shard: u32,
+        /// What is noted there.
+        note: String,
+    },
     /// Its projections were made from another ledger.
     #[error(
         "the projection {projection} was made from the ledger `{ledger}` with {shards} shards: use another database, or drop \
@@ -81,7 +110,11 @@ pub enum Error {
 
 /// A database with projections. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Store(PgPool);
+pub struct Store {
+    pool: PgPool,
+    /// For a connection that may take its time.
+    patient: PgConnectOptions,
+}
 
 /// A build of a projection, all shards of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +139,9 @@ impl Config {
     /// [`Error::Config`].
     pub fn check(&self) -> Result<(), Error> {
         self.options()?;
-        if self.connections == 0 {
-            return Err(Error::Config { key: "connections", problem: "0 leaves nothing to ask with".to_owned() });
+        if self.connections < 2 {
+            let problem = format!("{} is too few: one to project with, and one to ask with", self.connections);
+            return Err(Error::Config { key: "connections", problem });
         }
         Ok(())
     }
@@ -118,10 +152,7 @@ impl Config {
             Error::Config { key: "url", problem: problem.to_owned() }
         };
         let options = PgConnectOptions::from_str(self.url.reveal()).map_err(wrong)?;
-        let timeout = self.statement_timeout_ms.to_string();
-        Ok(options
-            .application_name("crossfade")
-            .options([("statement_timeout", timeout.as_str()), ("TimeZone", "UTC")]))
+        Ok(options.application_name("crossfade").options([("TimeZone", "UTC")]))
     }
 }
 
@@ -131,8 +162,11 @@ impl Store {
     /// # Errors
     /// [`Error::Config`].
     pub fn new(config: &Config) -> Result<Self, Error> {
+        let patient = config.options()?;
+        let timeout = config.statement_timeout_ms.to_string();
+        let options = patient.clone().options([("statement_timeout", timeout.as_str())]);
         let pool = PgPoolOptions::new().max_connections(config.connections).acquire_timeout(ACQUIRE_WITHIN);
-        Ok(Self(pool.connect_lazy_with(config.options()?)))
+        Ok(Self { pool: pool.connect_lazy_with(options), patient })
     }
 
     /// Brings the database to what this program expects; processes that do so at once wait for each other.
@@ -140,7 +174,12 @@ impl Store {
     /// # Errors
     /// [`Error::Newer`] if it is beyond that.
     pub async fn migrate(&self) -> Result<(), Error> {
-        match MIGRATIONS.run(&self.0).await {
+        // A connection of its own, without a timeout: a migration takes as long as it takes, and its lock ends with the
+        // connection, whatever comes of it. `run` is not for futures that move between threads; this is what it calls.
+        let mut connection = PgConnection::connect_with(&self.patient).await?;
+        let migrated = migrations().run_direct(None, &mut connection, false).await;
+        connection.close().await?;
+        match migrated {
             Ok(()) => Ok(()),
             Err(MigrateError::VersionMissing(version)) => Err(Error::Newer(version)),
             Err(error) => Err(Error::Migrate(error)),
@@ -150,21 +189,28 @@ impl Store {
     /// The migrations that are still to come.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer; [`Error::Newer`] if there is one that this program does not know.
     pub async fn pending(&self) -> Result<Vec<(i64, String)>, Error> {
-        let known = "SELECT count(*) FROM pg_tables WHERE tablename = '_sqlx_migrations'";
-        let known: i64 = sqlx::query_scalar(known).fetch_one(&self.0).await?;
+        let known: bool =
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(MIGRATED).fetch_one(&self.pool).await?;
         let applied: Vec<i64> = match known {
-            0 => Vec::new(),
-            _ => sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(&self.0).await?,
+            false => Vec::new(),
+            true => {
+                let applied = format!("SELECT version FROM {MIGRATED} WHERE success");
+                sqlx::query_scalar(AssertSqlSafe(applied)).fetch_all(&self.pool).await?
+            }
         };
-        let pending = MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version));
+        let migrations = migrations();
+        if let Some(newer) = applied.iter().find(|version| !migrations.version_exists(**version)) {
+            return Err(Error::Newer(*newer));
+        }
+        let pending = migrations.iter().filter(|migration| !applied.contains(&migration.version));
         Ok(pending.map(|migration| (migration.version, migration.description.to_string())).collect())
     }
 
     /// The pool.
     pub(super) fn pool(&self) -> &PgPool {
-        &self.0
+        &self.pool
     }
 
     /// The live generation of a projection; makes the first one, with the tables that it is to have and the views that show
@@ -174,7 +220,7 @@ impl Store {
     /// [`Error::OtherLedger`] if there is one of another ledger.
     pub async fn live(&self, shape: &Shape, ledger: &str, shards: u32) -> Result<Generation, Error> {
         let projection = shape.projection;
-        let mut transaction = self.0.begin().await?;
+        let mut transaction = self.pool.begin().await?;
         // One process makes it, the others find it.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtext('crossfade projections'))")
             .execute(&mut *transaction)
@@ -204,11 +250,14 @@ impl Store {
             .bind(generation.projection)
             .bind(generation.number)
             .bind(number(shard))
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let (next, note): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Reader::resume(shard, u64::try_from(next).unwrap_or(0), &note))
+        match u64::try_from(next).ok().and_then(|next| Reader::resume(shard, next, &note)) {
+            Some(reader) => Ok(Some(reader)),
+            None => Err(Error::Checkpoint { shard, note }),
+        }
     }
 }
 

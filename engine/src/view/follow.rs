@@ -75,7 +75,8 @@ impl Follower {
         self.dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
         count(accepted.iter().map(|(_, outcome)| &**outcome));
         let waited_for = self.waiters.settle(accepted.iter().map(|(_, outcome)| &**outcome));
-        let (answers, conserved) = self.fold_and_answer(accepted, waited_for);
+        // Behind an outcome that makes or loses money the view stands still, and nobody is answered.
+        let answers = self.fold_and_answer(accepted, waited_for)?;
         self.view.advance(self.shard, Progress::of(&self.reader));
         for (answered, told) in answers {
             for waiting in told {
@@ -83,36 +84,31 @@ impl Follower {
                 waiting.tell(answered);
             }
         }
-        conserved?;
         unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Folds outcomes and makes the answers of those that somebody waits for, by their index. Each is made as soon as
-    /// its outcome is folded: it shows what that one led to, not what came after it. Nothing is answered from an outcome
-    /// behind which money is not conserved on.
+    /// its outcome is folded: it shows what that one led to, not what came after it.
     fn fold_and_answer(
         &self,
         accepted: Vec<(u64, Box<Outcome>)>,
         waited_for: Vec<(usize, Vec<Told>)>,
-    ) -> (Vec<(Answered, Vec<Told>)>, Result<(), NotConserved>) {
+    ) -> Result<Vec<(Answered, Vec<Told>)>, NotConserved> {
         let mut answers = Vec::with_capacity(waited_for.len());
         let mut left = accepted.into_iter();
         let mut folded = 0;
-        let fold_all = || {
-            for (index, told) in waited_for {
-                self.view.fold(self.shard, left.by_ref().take(index - folded))?;
-                folded = index;
-                let Some((offset, outcome)) = left.next() else { break };
-                folded += 1;
-                let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
-                let (answer, at) = (outcome.answer.clone(), outcome.at);
-                self.view.fold(self.shard, [(offset, outcome)])?;
-                answers.push((Answered::of(answer, decided_at, at, &self.view), told));
-            }
-            self.view.fold(self.shard, left)
-        };
-        let conserved = fold_all();
-        (answers, conserved)
+        for (index, told) in waited_for {
+            self.view.fold(self.shard, left.by_ref().take(index - folded))?;
+            folded = index;
+            let Some((offset, outcome)) = left.next() else { break };
+            folded += 1;
+            let decided_at = Position { shard: self.shard, offset: outcome.source_offset };
+            let (answer, at) = (outcome.answer.clone(), outcome.at);
+            self.view.fold(self.shard, [(offset, outcome)])?;
+            answers.push((Answered::of(answer, decided_at, at, &self.view), told));
+        }
+        self.view.fold(self.shard, left)?;
+        Ok(answers)
     }
 }
 

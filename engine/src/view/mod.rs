@@ -285,13 +285,6 @@ impl View {
         Some(if striped { (0..self.shards()).collect() } else { vec![home] })
     }
 
-    /// A balance as it was at `at`; `None` if the account was not there yet.
-    pub fn balance_at(&self, id: &str, at: wire::scalar::Timestamp) -> Option<billing::Balance> {
-        let id = AccountId::new(id)?;
-        let stood = self.stood(&id, &self.shards_of(&id)?, Timestamp(at.0));
-        self.balance_of(&id, &stood, at)
-    }
-
     /// How the stripes of an account on these shards stood at a point in time.
     fn stood(&self, id: &AccountId, shards: &[u32], at: Timestamp) -> Vec<Standing> {
         let stood = shards.iter().filter_map(|&shard| {

@@ -1,8 +1,10 @@
 //! What the view shows: linearizably, page by page, at a time.
 
 use crate::support::*;
+use engine::view::read_model::ReadModel;
 use engine::view::{ByKey, HistoryFilter, Status};
-use engine_domain::{Body, Kind, Limits, Rejection};
+use engine_domain::{Body, Kind, Limits, Rejection, Timestamp};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -209,7 +211,12 @@ async fn a_balance_is_shown_as_it_was() {
     }
     let view = running.ledger.view();
     let created_at = view.account(&id).expect("there").created_at;
-    let balance_at = |id: &str, at| view.balance_at(id, at).map(|balance| balance.balance.to_string());
+    let balance_at = |id: &str, at: wire::scalar::Timestamp| {
+        let id = account(id);
+        let shards = view.shards_of(&id)?;
+        let stood = view.standings_at(&id, &shards, Timestamp(at.0)).now_or_never()?.expect("it is in memory");
+        view.balance_of(&id, &stood, at).map(|balance| balance.balance.to_string())
+    };
     assert_eq!(balance_at(&id, wire::scalar::Timestamp(created_at.0 - 1)), None, "not there yet");
     assert_eq!(balance_at(&id, created_at).as_deref(), Some("0"));
     for (at, expected) in then {

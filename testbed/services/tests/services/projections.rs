@@ -124,17 +124,21 @@ async fn check_views(engine: &Engine, database: &Database) {
 async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
     let (database, folder) = (Database::planned(), tempfile::tempdir().unwrap());
     let engine = Engine::start(folder.path(), "late", &database).await;
-    engine.until("the missing database is named", |reasons| reasons.contains("projections:")).await;
-    engine.until("the journal is folded", |reasons| !reasons.contains("log:")).await;
-    assert!(engine.reasons().await.contains("does not exist"), "{}", engine.reasons().await);
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
     accounts(&engine).await;
     assert_eq!(engine.transact("topup", "k", "world", "user-0", "5").await.status, 200);
     assert_eq!(engine.read("/accounts/user-0/balance").await["balance"], "5");
     let looks_back = "/accounts/user-0/balance?at=2100-01-01T00:00:00Z";
     assert_eq!(engine.get(looks_back).await.status, 503);
     assert_eq!(engine.get(&format!("{looks_back}&stale=true")).await.status, 503);
+    assert!(engine.reasons().await.contains("ready"), "it writes: {}", engine.reasons().await);
     database.create().await;
-    engine.until("the database is found", |reasons| !reasons.contains("projections:")).await;
+    let found = async {
+        while engine.get(looks_back).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), found).await.expect("the database is found");
     assert_eq!(engine.read(looks_back).await["balance"], "5");
     engine.stop().await;
     database.drop_it().await;
@@ -152,10 +156,44 @@ async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let other = tempfile::tempdir().unwrap();
     let refused = Engine::start(other.path(), "other", &database).await.ended().await;
     assert!(matches!(refused, Err(engine::Error::Database(Error::OtherLedger { .. }))), "{refused:?}");
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+    let newer = "INSERT INTO crossfade_migrations (version, description, success, checksum, execution_time)
                  VALUES (9999, 'from the future', true, '', 0)";
     sqlx::query(newer).execute(&mut database.connect().await).await.unwrap();
     let refused = Engine::start(folder.path(), "one", &database).await.ended().await;
     assert!(matches!(refused, Err(engine::Error::Database(Error::Newer(9999)))), "{refused:?}");
+    database.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_made_from_another_journal_is_never_asked() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "lost", &database).await;
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    accounts(&engine).await;
+    for number in 0..5 {
+        engine.transact("topup", &format!("k{number}"), "world", "user-0", "5").await;
+    }
+    let looks_back = "/accounts/user-0/balance?at=2100-01-01T00:00:00Z";
+    assert_eq!(engine.read(looks_back).await["balance"], "25");
+    engine.stop().await;
+    // The same ledger by name, with a shorter journal, and then with one that has grown past it.
+    let other = tempfile::tempdir().unwrap();
+    let engine = Engine::start(other.path(), "lost", &database).await;
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    accounts(&engine).await;
+    for number in 0..20 {
+        engine.transact("topup", &format!("other-{number}"), "world", "user-0", "1").await;
+        if number % 10 == 0 {
+            let answer = engine.get(looks_back).await;
+            assert_eq!(answer.status, 503, "{number}: {}", String::from_utf8_lossy(&answer.body));
+            assert_eq!(engine.get(&format!("{looks_back}&stale=true")).await.status, 503, "{number}");
+        }
+    }
+    engine.stop().await;
+    let engine = Engine::start(other.path(), "lost", &database).await;
+    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    assert_eq!(engine.get(looks_back).await.status, 503);
+    assert_eq!(engine.read("/accounts/user-0/balance").await["balance"], "20");
+    engine.stop().await;
     database.drop_it().await;
 }
