@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The table in which is noted which migrations were applied: not sqlx's own name, which another program in the same database
 /// may use.
-const MIGRATED: &str = "crossfade_migrations";
+const MIGRATED: &str = "migrations_of_crossfade";
 
 /// What the program expects of the database, and how it comes there.
 fn migrations() -> Migrator {

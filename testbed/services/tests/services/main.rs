@@ -1,6 +1,6 @@
 //! Everything that runs against real services: Kafka with three brokers, PostgreSQL.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 #[macro_use]
 #[path = "../../../../eventlog/tests/conformance/suite.rs"]

@@ -156,7 +156,7 @@ async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let other = tempfile::tempdir().unwrap();
     let refused = Engine::start(other.path(), "other", &database).await.ended().await;
     assert!(matches!(refused, Err(engine::Error::Database(Error::OtherLedger { .. }))), "{refused:?}");
-    let newer = "INSERT INTO crossfade_migrations (version, description, success, checksum, execution_time)
+    let newer = "INSERT INTO migrations_of_crossfade (version, description, success, checksum, execution_time)
                  VALUES (9999, 'from the future', true, '', 0)";
     sqlx::query(newer).execute(&mut database.connect().await).await.unwrap();
     let refused = Engine::start(folder.path(), "one", &database).await.ended().await;
