@@ -42,6 +42,8 @@ const COMMANDS_DAYS: u32 = 30;
 /// How long others wait for a shard whose last public events are on their way: longer than the publisher needs to give
 /// them up, shorter than a member of the group may be silent.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
+/// How long the start waits for a database to say whether it is the right one.
+const DATABASE_WITHIN: Duration = Duration::from_secs(5);
 /// What an engine says of itself until it asks its log,
 const OPENING: &str = "the log is being opened";
 /// and while it reads it.
@@ -255,7 +257,11 @@ async fn project(
 ) -> Result<Option<(Projector, Option<Generation>, Projections)>, Error> {
     let Some(store) = store else { return Ok(None) };
     let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
-    let generation = projector.open().await?;
+    let generation = tokio::select! {
+        opened = projector.open() => opened?,
+        // It goes on beside the serving: an engine that writes does not wait for a database.
+        () = host::clock::sleep(DATABASE_WITHIN) => None,
+    };
     Ok(Some((projector, generation, projections)))
 }
 

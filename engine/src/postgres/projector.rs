@@ -125,7 +125,10 @@ impl Projector {
                 () = clock::sleep(TRY_AGAIN) => {}
                 () = shutdown.stopped() => return Ok(()),
             }
-            let again = self.open().await;
+            let again = tokio::select! {
+                again = self.open() => again,
+                () = shutdown.stopped() => return Ok(()),
+            };
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
         };
         let shards = u32::try_from(self.progress.len()).unwrap_or(u32::MAX);

@@ -29,6 +29,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// A checkpoint that does not move is written anew all the same: brokers forget it after `offsets.retention.minutes`,
 /// by default 7 days.
 const RENEWED_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Nothing here waits longer than for the next look, unless the whole process stood still.
+const ASLEEP: Duration = Duration::from_secs(2);
 /// Between two looks at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long records may be on their way when the shard is given up: then others are not kept waiting.
@@ -60,6 +62,16 @@ enum Trouble {
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     Unwritable(#[from] Unwritable),
+    /// Others may have published meanwhile: what is there has to be looked at again.
+    #[error("this process was asleep")]
+    Asleep,
+}
+
+/// What is to be done next.
+enum Next {
+    Take(Vec<Record>),
+    Look,
+    Settle,
 }
 
 /// A stay on duty: where it has come to.
@@ -173,10 +185,19 @@ impl Publishing {
         let mut looks = clock::interval(LOOK_EVERY);
         let mut checkpoints = clock::interval(CHECKPOINT_EVERY);
         loop {
-            tokio::select! {
-                records = journal.next(BATCH) => self.take(stay, &records?).await?,
-                _ = looks.tick() => stay.look()?,
-                _ = checkpoints.tick() => self.settle(stay).await?,
+            let since = clock::now();
+            let next = tokio::select! {
+                records = journal.next(BATCH) => Next::Take(records?),
+                _ = looks.tick() => Next::Look,
+                _ = checkpoints.tick() => Next::Settle,
+            };
+            if clock::now().saturating_duration_since(since) >= ASLEEP {
+                return Err(Trouble::Asleep);
+            }
+            match next {
+                Next::Take(records) => self.take(stay, &records).await?,
+                Next::Look => stay.look()?,
+                Next::Settle => self.settle(stay).await?,
             }
         }
     }

@@ -54,8 +54,11 @@ impl Database {
     }
 
     pub fn config(&self) -> Config {
-        let url = self.server.clone().database(&self.name).to_url_lossy();
-        Config { url: Secret::new(url.to_string()), connections: 10, statement_timeout_ms: 5_000 }
+        Self::config_of(self.server.clone().database(&self.name).to_url_lossy().as_str())
+    }
+
+    pub fn config_of(url: &str) -> Config {
+        Config { url: Secret::new(url), connections: 10, statement_timeout_ms: 5_000 }
     }
 }
 
@@ -69,9 +72,13 @@ pub struct Engine {
 
 impl Engine {
     pub async fn start(folder: &Path, ledger: &str, database: &Database) -> Self {
+        Self::start_on(folder, ledger, database.config()).await
+    }
+
+    pub async fn start_on(folder: &Path, ledger: &str, database: Config) -> Self {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let config = engine::Config { answer_wait_ms: 2_000, ..engine::Config::new(any, any, folder) };
-        let bound = engine::bind(config, ledger, None, Some(database.config())).await.unwrap();
+        let bound = engine::bind(config, ledger, None, Some(database)).await.unwrap();
         let address = bound.address().unwrap();
         let shutdown = Shutdown::new();
         let running = host::task::spawn(bound.run(shutdown.clone()));
@@ -111,19 +118,14 @@ impl Engine {
         self.send(Method::POST, &format!("/transactions/{kind}"), &body).await
     }
 
-    /// What keeps it from being ready; empty when nothing does.
-    pub async fn reasons(&self) -> String {
-        String::from_utf8_lossy(&self.get("/readyz").await.body).into_owned()
-    }
-
-    /// Waits until `/readyz` answers as wanted.
-    pub async fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) {
-        let asked = async {
-            while !wanted(&self.reasons().await) {
+    /// Waits until the journal is folded.
+    pub async fn until_open(&self) {
+        let open = async {
+            while self.get("/readyz").await.status != 200 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{what} did not come about"));
+        tokio::time::timeout(PATIENCE, open).await.expect("the journal is folded");
     }
 
     /// How it ended; it has to have been stopped, or to stop by itself.

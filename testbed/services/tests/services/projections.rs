@@ -63,13 +63,13 @@ fn time(text: &str) -> jiff::Timestamp {
 async fn balances_at_any_time_are_those_of_the_trail() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let engine = Engine::start(folder.path(), "projected", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     accounts(&engine).await;
     traffic(&engine, "first", 300).await;
     // What is applied once stays so, whatever is applied by the next process.
     engine.stop().await;
     let engine = Engine::start(folder.path(), "projected", &database).await;
-    engine.until("the journal is folded", |reasons| !reasons.contains("log:")).await;
+    engine.until_open().await;
     traffic(&engine, "second", 100).await;
     let mut asked = 0;
     for id in ["world".to_owned()].into_iter().chain((0..USERS).map(|number| format!("user-{number}"))) {
@@ -124,14 +124,14 @@ async fn check_views(engine: &Engine, database: &Database) {
 async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
     let (database, folder) = (Database::planned(), tempfile::tempdir().unwrap());
     let engine = Engine::start(folder.path(), "late", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     accounts(&engine).await;
     assert_eq!(engine.transact("topup", "k", "world", "user-0", "5").await.status, 200);
     assert_eq!(engine.read("/accounts/user-0/balance").await["balance"], "5");
     let looks_back = "/accounts/user-0/balance?at=2100-01-01T00:00:00Z";
     assert_eq!(engine.get(looks_back).await.status, 503);
     assert_eq!(engine.get(&format!("{looks_back}&stale=true")).await.status, 503);
-    assert!(engine.reasons().await.contains("ready"), "it writes: {}", engine.reasons().await);
+    assert_eq!(engine.get("/readyz").await.status, 200, "it writes");
     database.create().await;
     let found = async {
         while engine.get(looks_back).await.status != 200 {
@@ -145,12 +145,25 @@ async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_connections_and_says_nothing_does_not_keep_an_engine_from_starting() {
+    let silent = host::net::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let url = format!("postgres://u:p@{}/d", silent.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start_on(folder.path(), "silent", Database::config_of(&url)).await;
+    engine.until_open().await;
+    accounts(&engine).await;
+    assert_eq!(engine.transact("topup", "k", "world", "user-0", "5").await.status, 200);
+    assert_eq!(engine.get("/accounts/user-0/balance?at=2100-01-01T00:00:00Z").await.status, 503);
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let store = Store::new(&database.config()).unwrap();
     assert_eq!(store.pending().await.unwrap().len(), 1);
     let engine = Engine::start(folder.path(), "one", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     engine.stop().await;
     assert_eq!(store.pending().await.unwrap(), []);
     let other = tempfile::tempdir().unwrap();
@@ -168,7 +181,7 @@ async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
 async fn a_database_that_was_made_from_another_journal_is_never_asked() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let engine = Engine::start(folder.path(), "lost", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     accounts(&engine).await;
     for number in 0..5 {
         engine.transact("topup", &format!("k{number}"), "world", "user-0", "5").await;
@@ -179,7 +192,7 @@ async fn a_database_that_was_made_from_another_journal_is_never_asked() {
     // The same ledger by name, with a shorter journal, and then with one that has grown past it.
     let other = tempfile::tempdir().unwrap();
     let engine = Engine::start(other.path(), "lost", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     accounts(&engine).await;
     for number in 0..20 {
         engine.transact("topup", &format!("other-{number}"), "world", "user-0", "1").await;
@@ -191,7 +204,7 @@ async fn a_database_that_was_made_from_another_journal_is_never_asked() {
     }
     engine.stop().await;
     let engine = Engine::start(other.path(), "lost", &database).await;
-    engine.until("the engine is ready", |reasons| reasons.contains("ready")).await;
+    engine.until_open().await;
     assert_eq!(engine.get(looks_back).await.status, 503);
     assert_eq!(engine.read("/accounts/user-0/balance").await["balance"], "20");
     engine.stop().await;
