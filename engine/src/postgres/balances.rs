@@ -97,7 +97,11 @@ async fn before(
         let id = AccountId::new(&id).ok_or_else(|| decode(format!("`{id}` is no account id")))?;
         before.insert(id, standing(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?);
     }
-    Ok(before)
+    // An account that is not there would be taken for one without money.
+    match first.iter().find(|(id, says_all)| !**says_all && !before.contains_key(**id)) {
+        Some((missing, _)) => Err(decode(format!("the account `{missing}` of shard {shard} is not there"))),
+        None => Ok(before),
+    }
 }
 
 impl Changes {

@@ -8,6 +8,7 @@ use super::Delivery;
 use super::exchanges::{Decided, Exchange, ExchangeId, Leg, Phase, Step};
 use super::keys::{Decision, Ruling, fingerprint};
 use wire::words::{Class, Mode, Single, System};
+
 impl Delivery {
     /// Finds out whether a decided exchange has a leg.
     pub(super) fn rule(&mut self, id: ExchangeId) {
