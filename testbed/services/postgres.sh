@@ -14,15 +14,16 @@ postgres_runs() { [ -n "$postgres_bin" ] && as_postgres "$postgres_bin/pg_ctl" -
 postgres_begin() {
   make_passwords
   postgres_bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+  # One that was made for a .services/ that is no more has a password that nobody knows.
+  [ "$(cat "$postgres_home/password" 2>/dev/null)" = "$(password postgres)" ] || { postgres_stop && postgres_purge; }
   postgres_runs && return
   if [ ! -s "$postgres_home/data/PG_VERSION" ]; then
     say "making a database cluster in $postgres_home"
     install -d -o postgres -g postgres -m 700 "$postgres_home"
-    printf '%s\n' "$(password postgres)" >"$postgres_home/password"
+    (umask 077 && password postgres >"$postgres_home/password")
     chown postgres "$postgres_home/password"
     as_postgres "$postgres_bin/initdb" -D "$postgres_home/data" -U crossfade -A scram-sha-256 -E UTF8 --locale C.UTF-8 \
       --pwfile "$postgres_home/password" >/dev/null
-    rm "$postgres_home/password"
   fi
   mkdir -p "$home/log"
   as_postgres "$postgres_bin/pg_ctl" -D "$postgres_home/data" -l "$postgres_home/log" -W start -o "-p $(port postgres) \

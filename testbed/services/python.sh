@@ -1,7 +1,7 @@
 # What the Python programs of the tests need: somebody else's client of Kafka and of the registry, and readers of YAML.
 # shellcheck shell=bash disable=SC2154
 
-python_packages=("confluent-kafka[avro,schemaregistry]==2.*" "PyYAML==6.*" "check-jsonschema==0.*")
+python_packages=("confluent-kafka[avro,schemaregistry]==2.16.*" "PyYAML==6.*" "check-jsonschema==0.*")
 
 python_path() { echo "$lib/python"; }
 

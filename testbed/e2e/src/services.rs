@@ -5,6 +5,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+/// Longer than any reading here takes, so that a reader that hangs is not waited for until the whole run is ended.
+const CONSUMER_SECONDS: &str = "180";
+
 /// Starts, stops, kills, pauses or resumes a broker.
 ///
 /// # Errors
@@ -34,15 +37,17 @@ pub fn registry(action: &str) -> anyhow::Result<()> {
 /// Runs a program of `testbed/services/consumer/`, which knows nothing of Crossfade; the JSON that it prints.
 ///
 /// # Errors
-/// When the services were not started by `./dev services up`, or the program fails: says what it said.
+/// When the services were not started by `./dev services up`, the program fails or takes too long: says what it said.
 pub fn consumer(program: &str, arguments: &[&str]) -> anyhow::Result<Value> {
     let services = PathBuf::from(variable("CROSSFADE_TRIAL_SERVICES")?);
-    let ended = Command::new("python3")
+    let ended = Command::new("timeout")
+        .args([CONSUMER_SECONDS, "python3"])
         .env("PYTHONPATH", variable("CROSSFADE_TRIAL_PYTHONPATH")?)
         .arg(services.with_file_name("consumer").join(program))
         .args(arguments)
         .output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.code() != Some(124), "{program} took longer than {CONSUMER_SECONDS} s: {said}");
     ensure!(ended.status.success(), "{program}: {said}");
     serde_json::from_slice(&ended.stdout).with_context(|| format!("{program} prints no JSON"))
 }

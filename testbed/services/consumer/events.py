@@ -9,15 +9,29 @@ nothing of Crossfade but docs/events.md.
 
 import json
 import sys
+import time
 from collections import Counter, defaultdict
 from decimal import Decimal
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 SHOWN = 10  # of each kind of mistake
+PATIENCE = 60  # seconds for leaders that move
+
+
+def watermarks(consumer, topic, partition):
+    """The first offset and the end of a partition; asks again while its leader moves."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            consumer.poll(0.2)
 
 
 def records(bootstrap, topic):
@@ -29,7 +43,7 @@ def records(bootstrap, topic):
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         left = {}
         for partition in partitions:
-            first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            first, end = watermarks(consumer, topic, partition)
             if end > first:
                 left[partition] = end
         consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
@@ -47,7 +61,9 @@ def records(bootstrap, topic):
 
 
 def main(bootstrap, registry, topic):
-    decode = AvroDeserializer(SchemaRegistryClient({"url": registry}))
+    # The client's own default waits for ever. Schemas are found by the id in each record, subjects by the topic's name.
+    client = SchemaRegistryClient({"url": registry, "timeout": 10})
+    decode = AvroDeserializer(client, conf={"subject.name.strategy.type": "TOPIC"})
     context = SerializationContext(topic, MessageField.VALUE)
     sums, types, ids, versions = defaultdict(Decimal), Counter(), Counter(), defaultdict(int)
     gaps, strange = [], []

@@ -17,10 +17,10 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 
 def main(registry, subject):
-    client = SchemaRegistryClient({"url": registry})
+    client = SchemaRegistryClient({"url": registry, "timeout": 10})
     first, second = (client.get_version(subject, version).schema for version in (1, 2))
     context = SerializationContext(subject.removesuffix("-value"), MessageField.VALUE)
-    settings = {"auto.register.schemas": False, "use.latest.version": False}
+    settings = {"auto.register.schemas": False, "use.latest.version": False, "subject.name.strategy.type": "TOPIC"}
     old = {
         "eventId": str(uuid.uuid4()),
         "eventType": "BalanceChanged",
@@ -44,7 +44,7 @@ def main(registry, subject):
         ),
     }
     value = AvroSerializer(client, first.schema_str, conf=settings)(old, context)
-    new = AvroDeserializer(client, second.schema_str)(value, context)
+    new = AvroDeserializer(client, second.schema_str, conf={"subject.name.strategy.type": "TOPIC"})(value, context)
     print(json.dumps(new, default=str))
 
 
