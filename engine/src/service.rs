@@ -254,7 +254,7 @@ async fn project(
     log: &Arc<dyn Log>,
     ledger: &str,
     shards: u32,
-) -> Result<Option<(Projector, Option<Generation>, Projections)>, Error> {
+) -> Result<Option<(Projector, Option<Vec<Generation>>, Projections)>, Error> {
     let Some(store) = store else { return Ok(None) };
     let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
     let generation = tokio::select! {

@@ -19,6 +19,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 4] = [Kind::Topup, Kind::Withdraw, Kind::Transfer, Kind::Refund];
+
     /// As clients see it: `topup`, `withdraw`, `transfer`, `refund`.
     pub const fn as_str(self) -> &'static str {
         match self {

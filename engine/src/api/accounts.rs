@@ -1,6 +1,5 @@
 //! Accounts: made, changed, read.
 
-use super::Api;
 use super::caller::{self, Caller};
 use super::findings::Findings;
 use super::incoming::{AccountSegment, Head, Incoming};
@@ -10,6 +9,8 @@ use super::query::Query;
 use super::refusals;
 use super::requests::{self, ChangeAccount, CreateAccount};
 use super::submit::{Write, json};
+use super::{Api, unreadable};
+use crate::view::read_model::{HistoryQuery, Projection};
 use crate::view::{HistoryFilter, Status};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -209,10 +210,10 @@ impl Api {
         let view = self.ledger.view();
         let Some(shards) = view.shards_of(account) else { return Ok(None) };
         if !stale {
-            self.look_back_includes(&shards).await?;
+            self.look_back_includes(Projection::Balance, &shards).await?;
         }
         let stood = self.look_back.standings_at(account, &shards, engine_domain::Timestamp(at.0)).await;
-        let stood = stood.map_err(|error| super::unreadable(&error))?;
+        let stood = stood.map_err(|error| unreadable(&error))?;
         Ok(view.balance_of(account, &stood, at))
     }
 }
@@ -250,13 +251,17 @@ pub async fn transactions(
         api.include_account(&account, &head).await?;
         api.include(&api.all_shards()).await?;
     }
-    let view = api.ledger.view();
+    let Some(made_at) = api.ledger.view().made_at(&account) else { return found(None::<TransactionPage>, &account) };
     if kind == Some(None) || status == Some(None) {
-        let nothing = TransactionPage { transactions: Vec::new(), next: None };
-        return found(view.account(account.as_str()).map(|_| nothing), &account);
+        return found(Some(TransactionPage { transactions: Vec::new(), next: None }), &account);
+    }
+    if !stale {
+        api.look_back_includes(Projection::History, &api.all_shards()).await?;
     }
     let filter = HistoryFilter { kind: kind.flatten(), status: status.flatten() };
-    found(view.history(account.as_str(), before.as_ref(), limit, &filter), &account)
+    let query = HistoryQuery { account: &account, made_at, before: before.as_ref(), limit, filter };
+    let page = api.look_back.history(&query).await.map_err(|error| unreadable(&error))?;
+    found(Some(page), &account)
 }
 
 /// The audit trail of an account, in version order.

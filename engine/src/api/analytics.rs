@@ -1,13 +1,14 @@
 //! Figures of all transactions: per day, and as trends.
 
-use super::Api;
 use super::findings::Findings;
 use super::incoming::Head;
 use super::openapi::{ReadProblems, Stale};
 use super::problem::Refusal;
 use super::query::Query;
 use super::submit::json;
+use super::{Api, unreadable};
 use crate::analytics::{self, Bucket, Range, Written};
+use crate::view::read_model::Projection;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -104,9 +105,10 @@ impl Api {
         let Asked { currency, bucket, range, stale } = asked;
         if !stale {
             self.include(&self.all_shards()).await?;
+            self.look_back_includes(Projection::History, &self.all_shards()).await?;
         }
         let (first, last) = range.needed(bucket);
-        let daily = self.ledger.view().daily(currency, first, last);
+        let daily = self.look_back.daily(currency, first, last).await.map_err(|error| unreadable(&error))?;
         let rows = analytics::rows(&daily, bucket, range, every);
         Ok(json(StatusCode::OK, &Analytics { currency: currency.to_string(), rows }))
     }

@@ -36,7 +36,7 @@ use crate::config::DefaultAnswer;
 use crate::ledger::{BarrierError, Ledger};
 use crate::metrics::QUERY_DURATION_SECONDS;
 use crate::view::Cursor;
-use crate::view::read_model::ReadModel;
+use crate::view::read_model::{Projection, ReadModel};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
@@ -202,15 +202,15 @@ impl Api {
     }
 
     /// Waits until queries that look back are answered with all that the view includes of these shards.
-    async fn look_back_includes(&self, shards: &[u32]) -> Result<(), Refusal> {
+    async fn look_back_includes(&self, projection: Projection, shards: &[u32]) -> Result<(), Refusal> {
         let deadline = self.read_deadline();
         for &shard in shards {
             let included = self.ledger.view().progress(shard).borrow().journal_next;
             tokio::select! {
                 biased;
-                () = self.look_back.includes(shard, included) => {}
+                () = self.look_back.includes(projection, shard, included) => {}
                 () = host::clock::sleep_until(deadline) => {
-                    return Err(unreadable(&format!("the projections of shard {shard} do not catch up")));
+                    return Err(unreadable(&format!("the projection `{}` of shard {shard} does not catch up", projection.as_str())));
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! Transactions: asked for, read.
 
-use super::Api;
 use super::caller::Caller;
 use super::fields::shortened;
 use super::findings::Findings;
@@ -10,12 +9,14 @@ use super::problem::Refusal;
 use super::query::Query;
 use super::requests::{self, Move, Refund};
 use super::submit::{Write, json};
+use super::{Api, unreadable};
 use crate::view::ByKey;
+use crate::view::read_model::Projection;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use engine_domain::command::{self, MoveKind};
-use engine_domain::{Body, Text};
+use engine_domain::{Body, Text, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use wire::billing::{Processing, TransactionPage, TransactionResult};
@@ -171,8 +172,11 @@ pub async fn list(State(api): State<Arc<Api>>, head: Head) -> Result<Response, R
     findings.conclude(Some(()))?;
     if !stale {
         api.include(&api.all_shards()).await?;
+        api.look_back_includes(Projection::History, &api.all_shards()).await?;
     }
-    Ok(json(StatusCode::OK, &api.ledger.view().transactions(since, after.as_ref(), limit)))
+    let since = since.map(|since| Timestamp(since.0));
+    let page = api.look_back.transactions(since, after.as_ref(), limit).await;
+    Ok(json(StatusCode::OK, &page.map_err(|error| unreadable(&error))?))
 }
 
 impl Api {

@@ -1,6 +1,6 @@
 //! The projection `balance`: how accounts stand, and stood after every outcome that touched them.
 
-use super::store::{Error, Generation, Shape, Store, number, offset};
+use super::store::{Error, Generation, Shape, decode, number, offset};
 use super::time::Micros;
 use crate::view::read_model::Standing;
 use engine_domain::{AccountId, Event, Money, Outcome, Timestamp};
@@ -223,38 +223,9 @@ async fn write_history(
     Ok(())
 }
 
-impl Store {
-    /// How an account stood at a point in time, one entry per stripe that was there.
-    ///
-    /// # Errors
-    /// When the database does not answer, or has what cannot be.
-    pub async fn standings_at(
-        &self,
-        account: &AccountId,
-        shards: &[u32],
-        at: Timestamp,
-    ) -> Result<Vec<Standing>, Error> {
-        let select = "SELECT stood.balance, stood.reserved, stood.version
-                      FROM UNNEST($2::int[]) AS wanted (shard)
-                      CROSS JOIN LATERAL (
-                          SELECT balance, reserved, version FROM projections.balance_history_rows AS history
-                          WHERE history.account_id = $1 AND history.shard = wanted.shard AND history.valid_from <= $3
-                          ORDER BY valid_from DESC, version DESC LIMIT 1
-                      ) AS stood";
-        let shards: Vec<i32> = shards.iter().map(|shard| number(*shard)).collect();
-        let rows =
-            sqlx::query(select).bind(account.as_str()).bind(&shards).bind(Micros(at.0)).fetch_all(self.pool()).await?;
-        rows.iter().map(|row| standing(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)).collect()
-    }
-}
-
-fn standing(balance: Decimal, reserved: Decimal, version: i64) -> Result<Standing, Error> {
+/// What the columns of a balance say.
+pub(super) fn standing(balance: Decimal, reserved: Decimal, version: i64) -> Result<Standing, Error> {
     let money = |value: Decimal| Money::new(value).ok_or_else(|| decode(format!("{value} is no balance")));
     let version = u64::try_from(version).map_err(|_| decode(format!("{version} is no version")))?;
     Ok(Standing { balance: money(balance)?, reserved: money(reserved)?, version })
-}
-
-/// The database has what no projector writes.
-fn decode(what: String) -> Error {
-    Error::Database(sqlx::Error::Decode(what.into()))
 }

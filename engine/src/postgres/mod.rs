@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`store`] | the database: connecting, migrating, generations and checkpoints |
 //! | [`balances`] | the projection `balance`: how accounts stand and stood |
+//! | [`history`] | the projection `history`: transactions, and what became of them per day |
+//! | [`queries`] | what is asked of both |
 //! | [`time`] | points in time as the database keeps them |
 //! | [`projector`] | follows the journals and applies what was accepted |
 //!
@@ -12,7 +14,9 @@
 //! the truth; all of it can be made again from the journal.
 
 pub mod balances;
+pub mod history;
 pub mod projector;
+mod queries;
 pub mod store;
 mod time;
 

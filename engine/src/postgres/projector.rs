@@ -1,19 +1,24 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::balances;
-use super::store::{Error, Generation, Store, move_checkpoint};
+use super::store::{Error, Generation, Shape, Store, move_checkpoint};
+use super::{balances, history};
+use crate::analytics::{Daily, Day};
 use crate::metrics;
 use crate::shard::reader::{Read, Reader, Unreadable};
-use crate::view::read_model::{ReadModel, Standing, Unanswered};
-use engine_domain::{AccountId, Outcome, Timestamp};
+use crate::view::Cursor;
+use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
+use engine_domain::{AccountId, Currency, Outcome, Timestamp};
 use eventlog::{Log, ReadError, Record};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use host::clock;
 use host::task::Shutdown;
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use wire::billing::TransactionPage;
 use wire::journal::JOURNAL;
 use wire::scalar::Digest;
 
@@ -28,26 +33,49 @@ const CHECKED_TOGETHER: u64 = 1_000;
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
+/// Where each shard's journal goes on: `None` until it is certain that the database was made from this journal.
+type Progress = watch::Sender<Option<u64>>;
+
 /// Projects a ledger.
 pub struct Projector {
     store: Store,
     log: Arc<dyn Log>,
     ledger: String,
-    progress: Vec<watch::Sender<Option<u64>>>,
+    shards: u32,
+    progress: BTreeMap<Projection, Vec<Progress>>,
 }
 
 /// The projections, for queries.
 #[derive(Debug, Clone)]
 pub struct Projections {
     store: Store,
-    /// Per shard: the offset of the journal's next record, once it is certain that the database was made from this journal.
-    progress: Vec<watch::Receiver<Option<u64>>>,
+    shards: u32,
+    progress: BTreeMap<Projection, Vec<watch::Receiver<Option<u64>>>>,
+}
+
+impl Projections {
+    fn progress(&self, projection: Projection, shard: u32) -> &watch::Receiver<Option<u64>> {
+        &self.progress[&projection][shard as usize]
+    }
+
+    /// Answers from a projection, of these shards, if it was made from this journal.
+    async fn answer<T>(
+        &self,
+        projection: Projection,
+        mut shards: impl Iterator<Item = u32>,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Unanswered> {
+        if let Some(shard) = shards.find(|shard| self.progress(projection, *shard).borrow().is_none()) {
+            return Err(Unanswered(format!("the projection `{}` of shard {shard} has not begun", projection.as_str())));
+        }
+        answer.await.map_err(|error| Unanswered(error.to_string()))
+    }
 }
 
 impl ReadModel for Projections {
-    fn includes(&self, shard: u32, journal_next: u64) -> BoxFuture<'_, ()> {
+    fn includes(&self, projection: Projection, shard: u32, journal_next: u64) -> BoxFuture<'_, ()> {
         async move {
-            let mut progress = self.progress[shard as usize].clone();
+            let mut progress = self.progress(projection, shard).clone();
             if progress.wait_for(|applied| applied.is_some_and(|applied| applied >= journal_next)).await.is_err() {
                 // Nobody projects any more: whoever waits has a deadline.
                 std::future::pending::<()>().await;
@@ -61,14 +89,35 @@ impl ReadModel for Projections {
         account: &'a AccountId,
         shards: &'a [u32],
         at: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<Standing>, Unanswered>> {
-        async move {
-            if let Some(shard) = shards.iter().find(|shard| self.progress[**shard as usize].borrow().is_none()) {
-                return Err(Unanswered(format!("the projections of shard {shard} have not begun")));
-            }
-            self.store.standings_at(account, shards, at).await.map_err(|error| Unanswered(error.to_string()))
-        }
-        .boxed()
+    ) -> Answer<'a, Vec<Standing>> {
+        let answer = self.store.standings_at(account, shards, at);
+        self.answer(Projection::Balance, shards.iter().copied(), answer).boxed()
+    }
+
+    fn history<'a>(&'a self, query: &'a HistoryQuery<'a>) -> Answer<'a, TransactionPage> {
+        self.answer(Projection::History, 0..self.shards, self.store.history(query, self.shards)).boxed()
+    }
+
+    fn transactions<'a>(
+        &'a self,
+        since: Option<Timestamp>,
+        after: Option<&'a Cursor>,
+        limit: usize,
+    ) -> Answer<'a, TransactionPage> {
+        let answer = self.store.transactions(since, after, limit, self.shards);
+        self.answer(Projection::History, 0..self.shards, answer).boxed()
+    }
+
+    fn daily(&self, currency: Currency, first: Day, last: Day) -> Answer<'_, Daily> {
+        self.answer(Projection::History, 0..self.shards, self.store.daily(currency, first, last)).boxed()
+    }
+}
+
+/// What a projection consists of.
+fn shape(projection: Projection) -> &'static Shape {
+    match projection {
+        Projection::Balance => &balances::SHAPE,
+        Projection::History => &history::SHAPE,
     }
 }
 
@@ -86,23 +135,31 @@ enum Trouble {
 impl Projector {
     /// A projector of a ledger of so many shards, and what it makes.
     pub fn new(store: Store, log: Arc<dyn Log>, ledger: String, shards: u32) -> (Self, Projections) {
-        let (progress, seen) = (0..shards).map(|_| watch::channel(None)).unzip();
-        let projections = Projections { store: store.clone(), progress: seen };
-        (Self { store, log, ledger, progress }, projections)
+        let none_yet = |projection| (projection, (0..shards).map(|_| Progress::new(None)).collect());
+        let progress: BTreeMap<Projection, Vec<Progress>> = Projection::ALL.into_iter().map(none_yet).collect();
+        let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
+            (*projection, all.iter().map(Progress::subscribe).collect())
+        };
+        let seen = progress.iter().map(subscribe).collect();
+        let projections = Projections { store: store.clone(), shards, progress: seen };
+        (Self { store, log, ledger, shards, progress }, projections)
     }
 
     /// Brings the database to what this program expects, and finds what is to be written; `None` while it does not answer.
     ///
     /// # Errors
     /// When it is not one for this program or this ledger.
-    pub async fn open(&self) -> Result<Option<Generation>, Error> {
-        let shards = u32::try_from(self.progress.len()).unwrap_or(u32::MAX);
+    pub async fn open(&self) -> Result<Option<Vec<Generation>>, Error> {
         let opened = async {
             self.store.migrate().await?;
-            self.store.live(&balances::SHAPE, &self.ledger, shards).await
+            let mut live = Vec::new();
+            for projection in Projection::ALL {
+                live.push(self.store.live(shape(projection), &self.ledger, self.shards).await?);
+            }
+            Ok(live)
         };
         match opened.await {
-            Ok(generation) => Ok(Some(generation)),
+            Ok(live) => Ok(Some(live)),
             Err(error @ (Error::Newer(_) | Error::OtherLedger { .. } | Error::Config { .. })) => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "projections wait for the database");
@@ -116,10 +173,10 @@ impl Projector {
     ///
     /// # Errors
     /// As [`Projector::open`].
-    pub async fn run(self, mut opened: Option<Generation>, shutdown: Shutdown) -> Result<(), Error> {
-        let generation = loop {
-            if let Some(generation) = opened {
-                break generation;
+    pub async fn run(self, mut opened: Option<Vec<Generation>>, shutdown: Shutdown) -> Result<(), Error> {
+        let live = loop {
+            if let Some(live) = opened {
+                break live;
             }
             tokio::select! {
                 () = clock::sleep(TRY_AGAIN) => {}
@@ -131,54 +188,52 @@ impl Projector {
             };
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
         };
-        let shards = u32::try_from(self.progress.len()).unwrap_or(u32::MAX);
-        let seen = self.progress.iter().map(watch::Sender::subscribe).collect();
-        let all = (0..shards).zip(self.progress).map(|(shard, progress)| {
-            let projecting = Projecting {
-                store: self.store.clone(),
-                log: Arc::clone(&self.log),
-                ledger: self.ledger.clone(),
-                generation: generation.clone(),
-                shard,
-                shards,
-                progress,
-            };
+        let Self { store, log, ledger, shards, progress } = self;
+        let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
+            (*projection, all.iter().map(Progress::subscribe).collect())
+        };
+        let seen = progress.iter().map(subscribe).collect();
+        let all = progress.into_iter().zip(live).flat_map(|((projection, progress), generation)| {
+            let parts = (0..shards).zip(progress).map(move |part| (projection, generation.clone(), part));
+            Vec::from_iter(parts)
+        });
+        let all = all.map(|(projection, generation, (shard, progress))| {
+            let (store, log, ledger) = (store.clone(), Arc::clone(&log), ledger.clone());
+            let projecting = Projecting { store, log, ledger, projection, generation, shard, shards, progress };
             let running = host::task::spawn(projecting.run(shutdown.clone()));
             async move {
                 if let Err(panic) = running.await {
-                    tracing::error!(shard, %panic, "a projection ended badly");
+                    tracing::error!(projection = projection.as_str(), shard, %panic, "a projection ended badly");
                 }
             }
         });
-        let measures = measure(Arc::clone(&self.log), generation.projection, seen, shutdown.clone());
+        let all = Vec::from_iter(all);
+        let measures = measure(Arc::clone(&log), seen, shutdown.clone());
         futures_util::future::join(join_all(all), measures).await;
         Ok(())
     }
 }
 
 /// Sets the gauges of how far the projections are behind, one look at a time: the log may take its time to answer.
-async fn measure(
-    log: Arc<dyn Log>,
-    projection: &'static str,
-    seen: Vec<watch::Receiver<Option<u64>>>,
-    shutdown: Shutdown,
-) {
+async fn measure(log: Arc<dyn Log>, seen: BTreeMap<Projection, Vec<watch::Receiver<Option<u64>>>>, shutdown: Shutdown) {
     let mut ticks = clock::interval(MEASURED_EVERY);
+    let shards = seen.values().next().map_or(0, Vec::len);
     loop {
         tokio::select! {
             () = shutdown.stopped() => return,
             _ = ticks.tick() => {}
         }
-        for (shard, seen) in (0_u32..).zip(&seen) {
-            let applied = seen.borrow().unwrap_or(0);
+        for (shard, number) in (0..shards).zip(0_u32..) {
             let end = tokio::select! {
                 () = shutdown.stopped() => return,
-                end = log.end(JOURNAL, shard) => end,
+                end = log.end(JOURNAL, number) => end,
             };
-            if let Ok(end) = end {
-                let lag = end.saturating_sub(applied) as f64;
+            let Ok(end) = end else { continue };
+            for (projection, seen) in &seen {
+                let lag = end.saturating_sub(seen[shard].borrow().unwrap_or(0)) as f64;
+                let name = projection.as_str();
                 ::metrics::gauge!(
-                    metrics::PROJECTION_LAG_RECORDS, "projection" => projection, "partition" => shard.to_string()
+                    metrics::PROJECTION_LAG_RECORDS, "projection" => name, "partition" => number.to_string()
                 )
                 .set(lag);
             }
@@ -191,10 +246,11 @@ struct Projecting {
     store: Store,
     log: Arc<dyn Log>,
     ledger: String,
+    projection: Projection,
     generation: Generation,
     shard: u32,
     shards: u32,
-    progress: watch::Sender<Option<u64>>,
+    progress: Progress,
 }
 
 impl Projecting {
@@ -207,7 +263,7 @@ impl Projecting {
             let pause = match trouble {
                 Ok(()) => LET_GO_ON,
                 Err(trouble) => {
-                    tracing::warn!(shard = self.shard, %trouble, "a projection waits");
+                    tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
                     TRY_AGAIN
                 }
             };
@@ -277,7 +333,7 @@ impl Projecting {
         if !move_checkpoint(&mut transaction, &self.generation, self.shard, from, &behind).await? {
             return Ok(false);
         }
-        balances::apply(&mut transaction, &self.generation, self.shard, &outcomes).await?;
+        self.apply(&mut transaction, &outcomes).await?;
         transaction.commit().await.map_err(Error::from)?;
         *reader = behind;
         let now = clock::unix_micros();
@@ -288,5 +344,12 @@ impl Projecting {
         }
         self.progress.send_replace(Some(reader.next()));
         unreadable.map(|()| true).map_err(Trouble::from)
+    }
+
+    async fn apply(&self, transaction: &mut PgConnection, outcomes: &[Outcome]) -> Result<(), Error> {
+        match self.projection {
+            Projection::Balance => balances::apply(transaction, &self.generation, self.shard, outcomes).await,
+            Projection::History => history::apply(transaction, &self.generation, self.shard, outcomes).await,
+        }
     }
 }

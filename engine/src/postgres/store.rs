@@ -352,3 +352,8 @@ pub(super) fn number(shard: u32) -> i32 {
 pub(super) fn offset(offset: u64) -> i64 {
     i64::try_from(offset).expect("no journal is that long")
 }
+
+/// The database has what no projector writes.
+pub(super) fn decode(what: String) -> Error {
+    Error::Database(sqlx::Error::Decode(what.into()))
+}

@@ -43,3 +43,6 @@ impl Decode<'_, Postgres> for Micros {
         }
     }
 }
+
+/// The day that [`crate::analytics::Day`] counts from, in SQL.
+pub(super) const DATE_EPOCH: &str = "date '1970-01-01'";

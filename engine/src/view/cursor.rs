@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The end of a page, opaque to clients: per shard, how many entries lie before it (lists going forward) or remain
-/// to be shown (histories going back).
+/// The end of a page, opaque to clients: per shard a transaction's number, counted in the order of requests. Lists going
+/// forward go on with it, histories going back with the one before it. It means the same to every read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(Vec<usize>);
 
@@ -14,7 +14,7 @@ pub struct NotACursor;
 
 impl Cursor {
     /// One place per shard.
-    pub(super) fn new(places: Vec<usize>) -> Self {
+    pub(crate) fn new(places: Vec<usize>) -> Self {
         Self(places)
     }
 
@@ -30,7 +30,7 @@ impl Cursor {
     }
 
     /// The place in a shard.
-    pub(super) fn place(&self, shard: usize) -> usize {
+    pub(crate) fn place(&self, shard: usize) -> usize {
         self.0.get(shard).copied().unwrap_or(0)
     }
 }

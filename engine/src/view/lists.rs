@@ -5,9 +5,10 @@
 
 use super::cursor::{Cursor, NotACursor};
 use super::fold::ShardView;
+use super::read_model::HistoryQuery;
 use super::rows::TransactionRow;
 use super::{HistoryFilter, View, render};
-use engine_domain::{AccountId, Text, Timestamp};
+use engine_domain::{Text, Timestamp};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::RwLockReadGuard;
@@ -40,51 +41,48 @@ impl View {
         billing::AccountPage { accounts, next }
     }
 
-    /// The history of an account, newest first; `None` if there is no such account.
-    pub fn history(
-        &self,
-        id: &str,
-        before: Option<&Cursor>,
-        limit: usize,
-        filter: &HistoryFilter,
-    ) -> Option<billing::TransactionPage> {
-        let id = AccountId::new(id)?;
-        let created_at = self.with_account(&id, |row, _| row.created_at)?;
+    /// The history of an account, newest first.
+    pub fn history(&self, query: &HistoryQuery<'_>) -> billing::TransactionPage {
+        let HistoryQuery { account, made_at, before, limit, filter } = query;
         let views = self.read_all();
-        let histories: Vec<&[usize]> = views.iter().map(|view| view.history(&id)).collect();
-        // Per shard, how many entries (of the oldest) are still to be shown.
-        let mut left: Vec<usize> = histories
-            .iter()
-            .enumerate()
-            .map(|(shard, history)| before.map_or(history.len(), |cursor| cursor.place(shard).min(history.len())))
+        let histories: Vec<&[usize]> = views.iter().map(|view| view.history(account)).collect();
+        // Per shard: what is still to be shown has a lower number than this, and how many entries these are.
+        let mut places: Vec<usize> = (0..views.len())
+            .map(|shard| {
+                let all = views[shard].transactions.len();
+                before.map_or(all, |cursor| cursor.place(shard).min(all))
+            })
             .collect();
+        let mut left: Vec<usize> =
+            histories.iter().zip(&places).map(|(history, place)| history.partition_point(|it| it < place)).collect();
         let row = |shard: usize, left: usize| &views[shard].transactions[histories[shard][left - 1]];
-        let mut page = Page::new(limit);
+        let mut page = Page::new(*limit);
         loop {
             let newest = (0..left.len()).filter(|&shard| left[shard] > 0);
             let Some(shard) = newest.max_by_key(|&shard| row(shard, left[shard]).created_at) else { break };
             let row = row(shard, left[shard]);
             // A refusal names accounts that are not there; it is not in the history of one made later.
-            let fits = filter.fits(row) && row.created_at >= created_at;
+            let fits = filter.fits(row) && row.created_at >= *made_at;
             if page.ends_before(fits) {
-                page.next = Some(Cursor::new(left));
+                page.next = Some(Cursor::new(places));
                 break;
             }
             left[shard] -= 1;
+            places[shard] = histories[shard][left[shard]];
             page.take(row, fits);
         }
-        Some(page.finish())
+        page.finish()
     }
 
     /// All transactions, oldest first: from `since` on, behind `after`.
     pub fn transactions(
         &self,
-        since: Option<wire::scalar::Timestamp>,
+        since: Option<Timestamp>,
         after: Option<&Cursor>,
         limit: usize,
     ) -> billing::TransactionPage {
         let views = self.read_all();
-        let since = since.map_or(Timestamp(i64::MIN), |since| Timestamp(since.0));
+        let since = since.unwrap_or(Timestamp(i64::MIN));
         let mut places: Vec<usize> = views
             .iter()
             .enumerate()

@@ -20,8 +20,8 @@ mod fold;
 pub(crate) mod follow;
 mod lists;
 pub mod read_model;
-mod render;
-mod rows;
+pub(crate) mod render;
+pub(crate) mod rows;
 pub(crate) mod trail;
 
 pub use cursor::{Cursor, NotACursor};
@@ -276,6 +276,11 @@ impl View {
         let id = AccountId::new(id)?;
         let as_of = self.read(id.shard(self.shards())).at;
         self.with_account(&id, |row, total| render::balance(&id, row, total, as_of.max(row.created_at)))
+    }
+
+    /// When an account was made; `None` if there is no such account.
+    pub fn made_at(&self, id: &AccountId) -> Option<Timestamp> {
+        self.with_account(id, |row, _| row.created_at)
     }
 
     /// The shards that an account is kept on; `None` if there is no such account.

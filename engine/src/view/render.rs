@@ -1,12 +1,12 @@
 //! Rows as clients see them.
 
-use super::rows::{AccountRow, State, TransactionRow};
+use super::rows::{AccountRow, Completed, Failed, State, TransactionRow};
 use engine_domain::event::Side;
 use engine_domain::{AccountId, AccountType, Limits, Money, Position, Status, Text, Timestamp};
 use wire::billing;
 
 /// Money as it is written.
-pub(super) fn money(money: Money) -> wire::scalar::Money {
+pub(crate) fn money(money: Money) -> wire::scalar::Money {
     wire::scalar::Money(money.decimal())
 }
 
@@ -116,12 +116,23 @@ fn moved(side: &Side) -> billing::Side {
 
 /// A transaction; `None` for one that is as if it had never been asked for.
 pub(super) fn transaction(row: &TransactionRow) -> Option<billing::TransactionResult> {
-    let status = row.status()?;
-    let mut result = billing::TransactionResult {
+    let mut result = requested(row);
+    match &row.state {
+        State::Processing => {}
+        State::Completed(completed) => complete(&mut result, completed),
+        State::Failed(failed) => fail(&mut result, failed),
+        State::Forgotten => return None,
+    }
+    Some(result)
+}
+
+/// A transaction that was asked for, as long as nothing came of it.
+pub(crate) fn requested(row: &TransactionRow) -> billing::TransactionResult {
+    billing::TransactionResult {
         transaction_id: row.id.to_string(),
         tracking_id: row.key.to_string(),
         kind: row.kind.as_str().to_owned(),
-        status: status.as_str().to_owned(),
+        status: super::Status::Processing.as_str().to_owned(),
         amount: money(row.amount.map_or(Money::ZERO, |amount| amount.money())),
         currency: row.currency.map(|currency| currency.to_string()).unwrap_or_default(),
         source: unmoved(row.source.as_ref()),
@@ -137,24 +148,25 @@ pub(super) fn transaction(row: &TransactionRow) -> Option<billing::TransactionRe
         correlation_id: row.correlation_id.to_string(),
         created_at: time(row.created_at),
         completed_at: None,
-        position: None,
-    };
-    match &row.state {
-        State::Processing => result.position = Some(vec![row.requested_in.to_string()]),
-        State::Completed(completed) => {
-            result.source = moved(&completed.source);
-            result.destination = moved(&completed.destination);
-            result.completed_at = Some(time(completed.at));
-            result.position = Some(completed.position.iter().map(Position::to_string).collect());
-        }
-        State::Failed(failed) => {
-            let code = failed.elsewhere.as_ref().map_or(failed.rejection.code(), |refusal| &refusal.code);
-            result.error_code = Some(code.to_owned());
-            result.reason = Some(failed.rejection.reason().to_owned());
-            result.completed_at = Some(time(failed.at));
-            result.position = Some(failed.position.iter().map(Position::to_string).collect());
-        }
-        State::Forgotten => return None,
+        position: Some(vec![row.requested_in.to_string()]),
     }
-    Some(result)
+}
+
+/// The same once money moved: as much as it says.
+pub(crate) fn complete(result: &mut billing::TransactionResult, completed: &Completed) {
+    super::Status::Completed.as_str().clone_into(&mut result.status);
+    result.source = moved(&completed.source);
+    result.destination = moved(&completed.destination);
+    result.completed_at = Some(time(completed.at));
+    result.position = Some(completed.position.iter().map(Position::to_string).collect());
+}
+
+/// The same once it was refused.
+pub(crate) fn fail(result: &mut billing::TransactionResult, failed: &Failed) {
+    super::Status::Failed.as_str().clone_into(&mut result.status);
+    let code = failed.elsewhere.as_ref().map_or(failed.rejection.code(), |refusal| &refusal.code);
+    result.error_code = Some(code.to_owned());
+    result.reason = Some(failed.rejection.reason().to_owned());
+    result.completed_at = Some(time(failed.at));
+    result.position = Some(failed.position.iter().map(Position::to_string).collect());
 }

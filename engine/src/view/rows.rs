@@ -81,7 +81,7 @@ impl AccountRow {
 
 /// A transaction, on the home of its deciding account.
 #[derive(Debug, Clone)]
-pub(super) struct TransactionRow {
+pub(crate) struct TransactionRow {
     pub(super) id: TransactionId,
     pub(super) kind: Kind,
     pub(super) tenant: Text,
@@ -109,7 +109,7 @@ pub(super) struct TransactionRow {
 
 /// What became of a transaction.
 #[derive(Debug, Clone)]
-pub(super) enum State {
+pub(crate) enum State {
     Processing,
     Completed(Box<Completed>),
     Failed(Box<Failed>),
@@ -119,7 +119,7 @@ pub(super) enum State {
 
 /// A transaction that moved money.
 #[derive(Debug, Clone)]
-pub(super) struct Completed {
+pub(crate) struct Completed {
     pub(super) source: Side,
     pub(super) destination: Side,
     pub(super) would_refuse: Option<Rejection>,
@@ -129,16 +129,41 @@ pub(super) struct Completed {
 
 /// A transaction that was refused.
 #[derive(Debug, Clone)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     pub(super) rejection: Rejection,
     pub(super) elsewhere: Option<Refusal>,
     pub(super) position: Vec<Position>,
     pub(super) at: Timestamp,
 }
 
+impl Completed {
+    /// As the event says.
+    pub(crate) fn of(completed: TransactionCompleted) -> Self {
+        Self {
+            source: completed.source,
+            destination: completed.destination,
+            would_refuse: completed.would_refuse,
+            position: completed.position,
+            at: completed.completed_at,
+        }
+    }
+}
+
+impl Failed {
+    /// As the event says.
+    pub(crate) fn of(failed: TransactionFailed) -> Self {
+        Self {
+            rejection: failed.rejection,
+            elsewhere: failed.elsewhere,
+            position: failed.position,
+            at: failed.completed_at,
+        }
+    }
+}
+
 impl TransactionRow {
     /// The row of a request.
-    pub(super) fn of(
+    pub(crate) fn of(
         requested: TransactionRequested,
         correlation_id: Text,
         at: Timestamp,
@@ -171,25 +196,14 @@ impl TransactionRow {
     /// Money moved.
     pub(super) fn complete(&mut self, completed: TransactionCompleted) {
         self.amount = Some(completed.amount);
-        self.state = State::Completed(Box::new(Completed {
-            source: completed.source,
-            destination: completed.destination,
-            would_refuse: completed.would_refuse,
-            position: completed.position,
-            at: completed.completed_at,
-        }));
+        self.state = State::Completed(Box::new(Completed::of(completed)));
     }
 
     /// It was refused.
     pub(super) fn fail(&mut self, failed: TransactionFailed) {
         self.state = match failed.kept {
             false => State::Forgotten,
-            true => State::Failed(Box::new(Failed {
-                rejection: failed.rejection,
-                elsewhere: failed.elsewhere,
-                position: failed.position,
-                at: failed.completed_at,
-            })),
+            true => State::Failed(Box::new(Failed::of(failed))),
         };
     }
 

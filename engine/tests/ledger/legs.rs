@@ -16,7 +16,7 @@ fn shown(running: &Running, accounts: [&str; 2]) -> (String, String) {
     let by_id = view.transaction(&by_key.transaction_id).expect("there by its id too");
     assert_eq!(by_id, *by_key);
     for account in accounts {
-        let history = view.history(account, None, 10, &HistoryFilter::default()).expect("there").transactions;
+        let history = history(view, account, None, 10, HistoryFilter::default()).expect("there").transactions;
         let under_key: Vec<_> = history.into_iter().filter(|result| result.tracking_id == "k").collect();
         assert_eq!(under_key, std::slice::from_ref(&by_id));
     }

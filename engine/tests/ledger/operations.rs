@@ -215,7 +215,7 @@ async fn another_request_under_a_used_key_is_refused_and_leaves_no_trace() {
     assert_eq!(rejection(&other), Some(Rejection::DuplicateKey));
     assert_eq!(other.transaction, Some(first), "it names what holds the key");
     assert_eq!(running.balance(&users[2]).await, "90");
-    let history = running.ledger.view().history(&users[2], None, 100, &Default::default()).expect("there");
+    let history = history(running.ledger.view(), &users[2], None, 100, Default::default()).expect("there");
     assert_eq!(history.transactions.len(), 2);
 }
 

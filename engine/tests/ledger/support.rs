@@ -2,6 +2,8 @@
 
 use crate::faulty::{Faulty, Rotten};
 use engine::ledger::{Answered, Duties, Ledger, Settings, Submitted};
+use engine::view::read_model::HistoryQuery;
+use engine::view::{Cursor, HistoryFilter, View};
 use engine_domain::command::{ChangeAccount, CreateAccount, LimitChange, Move, MoveKind, Refund};
 use engine_domain::{
     AccountId, AccountType, Amount, Answer, Body, Command, CommandId, Currency, Limits, Mode, Money, Rejection,
@@ -14,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use wire::billing::TransactionResult;
+use wire::billing::{TransactionPage, TransactionResult};
 use wire::stored::Stored;
 
 pub const SHARDS: u32 = 10;
@@ -280,6 +282,19 @@ pub fn refund(running: &Running, key: &str, named: &str, how_much: Option<&str>)
 }
 
 /// The rule that refused it, whether that is kept or not.
+/// A page of an account's history; `None` if there is no such account.
+pub fn history(
+    view: &View,
+    id: &str,
+    before: Option<&Cursor>,
+    limit: usize,
+    filter: HistoryFilter,
+) -> Option<TransactionPage> {
+    let account = account(id);
+    let made_at = view.made_at(&account)?;
+    Some(view.history(&HistoryQuery { account: &account, made_at, before, limit, filter }))
+}
+
 pub fn rejection(answered: &Answered) -> Option<Rejection> {
     match &answered.answer {
         Answer::Refused { rejection, .. } => Some(*rejection),

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 use testbed_services::variable;
 
+const TOKEN: &str = "service-token";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A database; dropped by [`Database::drop_it`].
@@ -75,10 +76,14 @@ impl Engine {
         Self::start_on(folder, ledger, database.config()).await
     }
 
-    pub async fn start_on(folder: &Path, ledger: &str, database: Config) -> Self {
+    pub async fn start_on(folder: &Path, ledger: &str, database: impl Into<Option<Config>>) -> Self {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let config = engine::Config { answer_wait_ms: 2_000, ..engine::Config::new(any, any, folder) };
-        let bound = engine::bind(config, ledger, None, Some(database)).await.unwrap();
+        let config = engine::Config {
+            answer_wait_ms: 2_000,
+            service_token: Some(Secret::new(TOKEN)),
+            ..engine::Config::new(any, any, folder)
+        };
+        let bound = engine::bind(config, ledger, None, database.into()).await.unwrap();
         let address = bound.address().unwrap();
         let shutdown = Shutdown::new();
         let running = host::task::spawn(bound.run(shutdown.clone()));
@@ -86,9 +91,21 @@ impl Engine {
     }
 
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.send_as(None, method, path, body).await
+    }
+
+    /// As another part of Crossfade would, in that mode.
+    pub async fn leg(&self, mode: &'static str, path: &str, body: &Value) -> Answer {
+        self.send_as(Some(mode), Method::POST, path, body).await
+    }
+
+    async fn send_as(&self, mode: Option<&'static str>, method: Method, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request =
-            host::http::request(method, &format!("http://{}{path}", self.address), None, body.into()).unwrap();
+        let (url, token) = (format!("http://{}{path}", self.address), mode.is_some().then_some(TOKEN));
+        let mut request = host::http::request(method, &url, token, body.into()).unwrap();
+        if let Some(mode) = mode {
+            request.headers_mut().insert(wire::leg::MODE, http::HeaderValue::from_static(mode));
+        }
         self.client.send(request, PATIENCE).await.unwrap()
     }
 

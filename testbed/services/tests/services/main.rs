@@ -11,5 +11,6 @@ mod conformance;
 mod database;
 mod feed;
 mod projections;
+mod read_models;
 mod security;
 mod topics;

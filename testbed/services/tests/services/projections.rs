@@ -161,7 +161,7 @@ async fn a_database_that_takes_connections_and_says_nothing_does_not_keep_an_eng
 async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let store = Store::new(&database.config()).unwrap();
-    assert_eq!(store.pending().await.unwrap().len(), 1);
+    assert_eq!(store.pending().await.unwrap().len(), 2);
     let engine = Engine::start(folder.path(), "one", &database).await;
     engine.until_open().await;
     engine.stop().await;
