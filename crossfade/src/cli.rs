@@ -108,6 +108,9 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Look at the projections in the database, make them anew, verify them
+    #[command(subcommand)]
+    Projection(ProjectionCommand),
     /// Look at what could not be processed, and settle it
     #[command(subcommand)]
     Dlq(DlqCommand),
@@ -139,6 +142,9 @@ pub struct DemoArgs {
     /// Keep the log in the Kafka cluster at CROSSFADE_KAFKA_BOOTSTRAP, in topics of its own
     #[arg(long)]
     pub kafka: bool,
+    /// Keep projections and the legacy in a database of its own, in the PostgreSQL at CROSSFADE_DATABASE_URL
+    #[arg(long)]
+    pub postgres: bool,
     /// Exchanges to send at least
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     pub exchanges: u64,
@@ -373,6 +379,42 @@ pub enum TopicsCommand {
         #[arg(long)]
         acls: bool,
     },
+}
+
+/// `crossfade projection …`
+#[derive(Debug, Subcommand)]
+pub enum ProjectionCommand {
+    /// List the projections: which build is live, how far behind the log it is, what is known to be wrong
+    List,
+    /// Make a projection anew from the log while queries are answered; the new build then takes the place of the old one
+    Rebuild {
+        /// Which.
+        #[command(flatten)]
+        which: WhichProjection,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Compare a projection row by row with what the log says; with differences exit code 3
+    Verify {
+        /// Which.
+        #[command(flatten)]
+        which: WhichProjection,
+        /// Make it anew if anything differs
+        #[arg(long)]
+        repair: bool,
+    },
+}
+
+/// One projection, or all.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct WhichProjection {
+    /// balance or history
+    pub name: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `crossfade dlq …`

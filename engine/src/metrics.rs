@@ -22,10 +22,14 @@ pub const PROJECTION_LAG_RECORDS: &str = "crossfade_projection_lag_records";
 /// Seconds from an outcome's decision to the commit of its projection (histogram: `projection`).
 pub const EVENT_TO_PROJECTION_SECONDS: &str = "crossfade_event_to_projection_seconds";
 /// Seconds that a query took, waiting for the view included (histogram: `query`).
+pub const PROJECTION_MISMATCHED_ROWS: &str = "crossfade_projection_mismatched_rows";
+/// Labels: none.
+pub const AUDIT_COMPLETE_RATIO: &str = "crossfade_audit_complete_ratio";
+/// See [`ALL`]. Labels: query.
 pub const QUERY_DURATION_SECONDS: &str = "crossfade_query_duration_seconds";
 
 /// Every metric of this crate with its help text.
-pub const ALL: [(&str, &str); 11] = [
+pub const ALL: [(&str, &str); 13] = [
     (COMMANDS_TOTAL, "Commands by what they ask and what became of them."),
     (COMMAND_DURATION_SECONDS, "Seconds from submitting a command to its answer."),
     (REJECTED_OUTCOMES_TOTAL, "Journal records that do not extend the accepted chain."),
@@ -36,6 +40,8 @@ pub const ALL: [(&str, &str); 11] = [
     (DEAD_LETTERS_TOTAL, "Records that could not be processed and were kept as dead letters."),
     (PROJECTION_LAG_RECORDS, "Records of a shard's journal that a projection has not applied yet."),
     (EVENT_TO_PROJECTION_SECONDS, "Seconds from an outcome's decision to the commit of its projection."),
+    (PROJECTION_MISMATCHED_ROWS, "Rows of a projection that are known to say something else than the log."),
+    (AUDIT_COMPLETE_RATIO, "Share of all events whose envelope says by whom, why and when."),
     (QUERY_DURATION_SECONDS, "Seconds that a query took, waiting for the view included."),
 ];
 

@@ -4,8 +4,10 @@ use crate::api::caller::Trust;
 use crate::api::{self, Api};
 use crate::config::Config;
 use crate::ledger::{Duties, Ledger, OpenError, Settings};
+use crate::postgres::jobs::Jobs;
+use crate::postgres::mismatches::Mismatches;
 use crate::postgres::projector::{Projections, Projector};
-use crate::postgres::store::Generation;
+use crate::postgres::sampling::Sampling;
 use crate::postgres::{self, Store};
 use crate::publisher::{self, Naming, Presence, Publisher, registry};
 use crate::view::read_model::ReadModel;
@@ -176,7 +178,7 @@ impl Bound {
         let opening = async {
             let opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()).await?;
             let naming = naming(&self.place, self.registry).await?;
-            let projected = project(self.store, &opened.0, &self.ledger, self.config.shards).await?;
+            let projected = project(self.store.clone(), &opened.0, &self.ledger, self.config.shards).await?;
             Ok((opened, naming, projected))
         };
         let opened = tokio::select! {
@@ -194,7 +196,7 @@ impl Bound {
                     let publisher = Publisher {
                         log: Arc::clone(&log),
                         connection,
-                        ledger: self.ledger,
+                        ledger: self.ledger.clone(),
                         shards: self.config.shards,
                         duties: duties.clone(),
                         presence: presence.clone(),
@@ -205,13 +207,23 @@ impl Bound {
                     Some((_, _, projections)) => Arc::new(projections.clone()),
                     None => Arc::new(ledger.view().clone()),
                 };
-                let projector = projected.map(|(projector, generation, _)| {
-                    host::task::spawn(projector.run(generation, shards_shutdown.clone()))
+                let mismatches = Mismatches::default();
+                let jobs = self.store.map(|store| {
+                    let (log, ledger_id, mismatches) = (Arc::clone(&log), self.ledger.clone(), mismatches.clone());
+                    Jobs::new(store, log, ledger_id, self.config.shards, mismatches, shards_shutdown.clone())
+                });
+                let projector = projected.map(|(projector, opened, projections)| {
+                    let sampling = Sampling { view: ledger.view().clone(), projections, mismatches };
+                    let (shutdown, projected) =
+                        (shards_shutdown.clone(), projector.run(opened, shards_shutdown.clone()));
+                    host::task::spawn(
+                        async move { futures_util::future::join(projected, sampling.run(shutdown)).await.0 },
+                    )
                 });
                 // Left last: nobody is to be given a shard before what is on its way from here has arrived.
                 let group_shutdown = Shutdown::new();
                 let belonging = host::task::spawn(belong(self.place, duties, presence, group_shutdown.clone()));
-                serving.go_on(api(&self.config, self.trust, ledger, look_back), log, &readiness, &shutdown);
+                serving.go_on(api(&self.config, self.trust, ledger, look_back, jobs), log, &readiness, &shutdown);
                 readiness.cleared(LOG);
                 serving.end().await;
                 shards_shutdown.stop();
@@ -254,15 +266,15 @@ async fn project(
     log: &Arc<dyn Log>,
     ledger: &str,
     shards: u32,
-) -> Result<Option<(Projector, Option<Vec<Generation>>, Projections)>, Error> {
+) -> Result<Option<(Projector, bool, Projections)>, Error> {
     let Some(store) = store else { return Ok(None) };
     let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
-    let generation = tokio::select! {
+    let opened = tokio::select! {
         opened = projector.open() => opened?,
         // It goes on beside the serving: an engine that writes does not wait for a database.
-        () = host::clock::sleep(DATABASE_WITHIN) => None,
+        () = host::clock::sleep(DATABASE_WITHIN) => false,
     };
-    Ok(Some((projector, generation, projections)))
+    Ok(Some((projector, opened, projections)))
 }
 
 /// What the public events' schemas are called, if there are public events: only in a cluster anybody could read them.
@@ -302,10 +314,11 @@ async fn open(
     Ok((log, ledger))
 }
 
-fn api(config: &Config, trust: Trust, ledger: Ledger, look_back: Arc<dyn ReadModel>) -> Arc<Api> {
+fn api(config: &Config, trust: Trust, ledger: Ledger, look_back: Arc<dyn ReadModel>, jobs: Option<Jobs>) -> Arc<Api> {
     Arc::new(Api {
         ledger,
         look_back,
+        jobs,
         trust,
         answer_wait: Duration::from_millis(config.answer_wait_ms),
         default_answer: config.default_answer,

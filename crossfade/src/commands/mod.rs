@@ -7,6 +7,7 @@ mod dlq;
 mod exchanges;
 pub(crate) mod log;
 mod migrate;
+mod projection;
 pub(crate) mod reconcile;
 mod rollout;
 pub(crate) mod status;
@@ -42,6 +43,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Account(command) => account::run(&Parts::new(&global)?, command, output).await,
         Command::Transaction(command) => account::transaction(&Parts::new(&global)?, command, output).await,
         Command::Log(command) => log::run(&Parts::new(&global)?, command).await,
+        Command::Projection(command) => projection::run(&Parts::new(&global)?, command, output).await,
         Command::Dlq(command) => dlq::run(&Parts::new(&global)?, command, output).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
         Command::Topics(command) => topics::run(config::load(&global)?, command, output).await,

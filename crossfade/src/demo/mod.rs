@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`cluster`] | topics of its own in a Kafka cluster |
+//! | [`database`] | a database of its own in PostgreSQL |
 //! | [`site`] | configuration, tokens and free ports in one directory |
 //! | [`journey`] | the dial's way, and who turns it |
 //! | [`watch`] | the live line, once a second |
@@ -14,6 +15,7 @@
 //! to the legacy, and nobody else is told.
 
 pub mod cluster;
+pub mod database;
 pub mod journey;
 pub mod latency;
 pub mod report;
@@ -50,7 +52,13 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     let cluster = if args.kafka { Some(cluster::take().await?) } else { None };
-    let site = Site::create(&folder, &Changes { cluster: cluster.clone(), ..Changes::default() }).await?;
+    let database = if args.postgres { Some(database::take().await?) } else { None };
+    let changes = Changes {
+        cluster: cluster.clone(),
+        database: database.as_ref().map(database::Database::url),
+        ..Changes::default()
+    };
+    let site = Site::create(&folder, &changes).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
     let running = compose::start_all(config::load(&global)?).await?;
@@ -70,9 +78,12 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
         }
     };
     running.join(&shutdown).await?;
-    // Whoever keeps the data keeps the topics with it.
+    // Whoever keeps the data keeps the topics and the database with it.
     if let (Some(cluster), None) = (&cluster, &args.data) {
         cluster::give_back(cluster).await?;
+    }
+    if let (Some(database), None) = (&database, &args.data) {
+        database.give_back().await?;
     }
     Ok(exit)
 }
@@ -161,6 +172,7 @@ async fn until_ready(site: &Site) -> anyhow::Result<()> {
 fn say(site: &Site, args: &DemoArgs) {
     let place = site.folder.display();
     let log = if args.kafka { "; the log is in Kafka" } else { "" };
-    render::note(&format!("Everything runs on this machine, in {place}{log}."));
+    let database = if args.postgres { "; projections and legacy are in PostgreSQL" } else { "" };
+    render::note(&format!("Everything runs on this machine, in {place}{log}{database}."));
     render::note(&format!("Look around meanwhile: crossfade status -w --config {}", site.config.display()));
 }

@@ -5,6 +5,7 @@
 use anyhow::Context;
 use engine::Cluster;
 use host::disk;
+use host::secret::Secret;
 use std::path::{Path, PathBuf};
 
 /// A directory with everything that the parts need to start.
@@ -94,10 +95,15 @@ pub struct Changes {
     pub legacy: String,
     /// The cluster that keeps the log, instead of directories.
     pub cluster: Option<Cluster>,
+    /// The database of the projections and of the legacy, instead of memory and a file.
+    pub database: Option<Secret>,
 }
 
 /// The permissions that a site has a token for, each in `tokens/<name>`.
 const TOKENS: [&str; 4] = ["viewer", "operator", "approver", "service"];
+
+/// Where its address is, with the password in it.
+const DATABASE: &str = "database";
 
 impl Site {
     /// Makes the directory, the tokens and the configuration.
@@ -109,6 +115,9 @@ impl Site {
         disk::create_dir(&folder.join("tokens"))?;
         for name in TOKENS {
             disk::replace(&folder.join("tokens").join(name), host::random::token().as_bytes())?;
+        }
+        if let Some(database) = &changes.database {
+            disk::replace(&folder.join("tokens").join(DATABASE), database.reveal().as_bytes())?;
         }
         let ports = Ports::free().await?;
         let config = folder.join("crossfade.toml");
@@ -170,6 +179,13 @@ fn text(folder: &Path, ports: &Ports, changes: &Changes) -> String {
             (sections, "# No directory: its log is in Kafka.".to_owned())
         }
     };
+    let (legacy_store, postgres) = match &changes.database {
+        None => (format!("data_dir = \"{folder}/legacy\"\n{}", changes.legacy), String::new()),
+        Some(_) => {
+            let url = format!("url = {{ file = \"{folder}/tokens/{DATABASE}\" }}\n");
+            (format!("{}\n[legacy.postgres]\n{url}", changes.legacy), format!("[postgres]\n{url}\n"))
+        }
+    };
     format!(
         r#"# A whole installation of Crossfade on one machine.
 ledger = "demo"
@@ -177,9 +193,8 @@ ledger = "demo"
 {cutover_log}
 [legacy]
 listen = "127.0.0.1:{legacy}"
-data_dir = "{folder}/legacy"
-{}
-[engine]
+{legacy_store}
+{postgres}[engine]
 listen = "127.0.0.1:{engine}"
 control_listen = "127.0.0.1:{engine_control}"
 {engine_log}
@@ -224,6 +239,6 @@ service_token = {{ file = "{folder}/tokens/service" }}
 token = {{ file = "{folder}/tokens/approver" }}
 service_token = {{ file = "{folder}/tokens/service" }}
 "#,
-        changes.legacy, changes.engine, changes.relay, changes.comparator, changes.front,
+        changes.engine, changes.relay, changes.comparator, changes.front,
     )
 }

@@ -1,23 +1,25 @@
 //! `/internal/*` on the control listener: for the relay and the command line, with the service token.
 
-use super::Api;
 use super::caller::{Caller, Trust};
 use super::findings::{Findings, Flaw};
 use super::incoming::Incoming;
 use super::problem::Refusal;
+use super::{Api, unreadable};
 use crate::dead_letters::{Refused, Settlement};
 use crate::ledger::Submitted;
+use crate::postgres::jobs::Jobs;
+use crate::view::read_model::Projection;
 use axum::Router;
 use axum::extract::{Json, Path, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
-use axum::routing::post;
+use axum::routing::{get, post};
 use engine_domain::{Body, TransactionId, command};
 use eventlog::serve::{Served, log_router};
 use host::ops::Readiness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wire::control::{PostAliases, SettleDeadLetter};
+use wire::control::{PostAliases, ProjectionJob, ProjectionJobView, ProjectionList, SettleDeadLetter};
 use wire::dead_letter::{Letter, Origin};
 
 /// The control listener's routes.
@@ -26,6 +28,8 @@ pub fn router(api: Arc<Api>, log: Served, readiness: Readiness) -> Router {
     let internal = Router::new()
         .route("/internal/aliases", post(take_aliases))
         .route("/internal/dead-letters/{settlement}", post(settle))
+        .route("/internal/projections", get(list_projections))
+        .route("/internal/projections/{name}/{job}", post(begin_job))
         .with_state(api)
         .merge(log_router(log))
         .route_layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -92,6 +96,36 @@ async fn settle(
         Refused::Newer { .. } => Refusal::new(StatusCode::CONFLICT, "NewerProgram", refused.to_string()),
         Refused::Log(_) => Refusal::unavailable("Unavailable", refused.to_string()),
     })
+}
+
+/// All projections as they are, and the jobs that run.
+async fn list_projections(State(api): State<Arc<Api>>) -> Result<Json<ProjectionList>, Refusal> {
+    let projections = jobs(&api)?.list().await.map_err(|error| unreadable(&error))?;
+    Ok(Json(ProjectionList { projections }))
+}
+
+/// Begins to rebuild or verify a projection; 202 once it runs.
+async fn begin_job(
+    State(api): State<Arc<Api>>,
+    Path((name, job)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<Option<ProjectionJobView>>), Refusal> {
+    let jobs = jobs(&api)?;
+    let not_found = |detail: &str| Refusal::new(StatusCode::NOT_FOUND, "NotFound", detail);
+    let projection: Projection =
+        name.parse().map_err(|()| not_found("there are the projections `balance` and `history`"))?;
+    let job = match job.as_str() {
+        "rebuild" => ProjectionJob::Rebuild,
+        "verify" => ProjectionJob::Verify,
+        _ => return Err(not_found("a projection can be rebuilt or verified")),
+    };
+    let begun = jobs.begin(projection, job);
+    begun.map_err(|error| Refusal::new(StatusCode::CONFLICT, "Busy", error.to_string()))?;
+    Ok((StatusCode::ACCEPTED, Json(jobs.job(projection))))
+}
+
+fn jobs(api: &Api) -> Result<&Jobs, Refusal> {
+    let detail = "this engine has no database: its configuration has no section [postgres]";
+    api.jobs.as_ref().ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "NoProjections", detail))
 }
 
 /// Which letter, by whom, and why: all of it is recorded for ever.

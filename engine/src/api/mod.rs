@@ -35,6 +35,7 @@ pub mod transactions;
 use crate::config::DefaultAnswer;
 use crate::ledger::{BarrierError, Ledger};
 use crate::metrics::QUERY_DURATION_SECONDS;
+use crate::postgres::jobs::Jobs;
 use crate::view::Cursor;
 use crate::view::read_model::{Projection, ReadModel};
 use axum::Router;
@@ -62,6 +63,8 @@ pub struct Api {
     pub ledger: Ledger,
     /// What queries that look back are answered from.
     pub look_back: Arc<dyn ReadModel>,
+    /// What can be done with the projections, if there is a database.
+    pub jobs: Option<Jobs>,
     /// Which headers are believed.
     pub trust: Trust,
     /// How long a request waits for its final answer, and a read for the view.

@@ -266,6 +266,9 @@ async fn measure(log: &Arc<dyn Log>, view: &View, health: &Health, shutdown: Shu
             let error: f64 = error.to_string().parse().unwrap_or(f64::NAN);
             ::metrics::gauge!(metrics::CONSERVATION_ERROR, "currency" => currency.to_string()).set(error);
         }
+        let (events, complete) = view.audited();
+        let ratio = if events == 0 { 1.0 } else { complete as f64 / events as f64 };
+        ::metrics::gauge!(metrics::AUDIT_COMPLETE_RATIO).set(ratio);
         kinds.values_mut().for_each(|count| *count = 0);
         for saga in view.open_sagas() {
             *kinds.entry(saga.kind).or_default() += 1;

@@ -1,6 +1,7 @@
 //! The projection `balance`: how accounts stand, and stood after every outcome that touched them.
 
-use super::store::{Error, Generation, Shape, decode, number, offset};
+use super::generations::{Generation, Shape};
+use super::store::{Error, decode, number, offset};
 use super::time::Micros;
 use crate::view::read_model::Standing;
 use engine_domain::{AccountId, Event, Money, Outcome, Timestamp};
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 /// Its tables and views.
 pub const SHAPE: Shape = Shape {
     projection: "balance",
-    tables: &["account_balance", "balance_history"],
+    tables: &[("account_balance", "account_id, shard"), ("balance_history", "account_id, shard, version")],
     views: &[
         (
             // Of an account in stripes: their sum, and versions added up as in the engine's own answers.
@@ -30,6 +31,19 @@ pub const SHAPE: Shape = Shape {
                     lead(valid_from) OVER (PARTITION BY account_id, shard ORDER BY version) AS valid_to,
                     reserved, shard
              FROM {schema}.balance_history",
+        ),
+    ],
+    rules: &[
+        (
+            "currencies whose balances on a shard do not sum to zero",
+            "SELECT count(*) FROM (SELECT FROM {schema}.account_balance GROUP BY shard, currency HAVING sum(balance) <> 0) AS sums",
+        ),
+        (
+            "accounts that do not stand as their history ends",
+            "SELECT count(*) FROM {schema}.account_balance AS now WHERE NOT EXISTS (
+                 SELECT FROM {schema}.balance_history AS last
+                 WHERE (last.account_id, last.shard, last.version, last.balance, last.reserved)
+                     = (now.account_id, now.shard, now.version, now.balance, now.reserved))",
         ),
     ],
 };

@@ -1,7 +1,8 @@
 //! The projection `history`: transactions as clients are shown them, and what became of them per day. Writing it; what is
 //! asked of it is in [`super::queries`].
 
-use super::store::{Error, Generation, Shape, decode, number};
+use super::generations::{Generation, Shape};
+use super::store::{Error, decode, number};
 use super::time::{DATE_EPOCH, Micros};
 use crate::analytics::{Day, day_at};
 use crate::view::render;
@@ -17,7 +18,7 @@ use wire::billing::TransactionResult;
 /// Its tables and views.
 pub const SHAPE: Shape = Shape {
     projection: "history",
-    tables: &["transaction_history", "daily_totals"],
+    tables: &[("transaction_history", "shard, number"), ("daily_totals", "currency, day, type, status, shard")],
     views: &[
         (
             "transaction_history",
@@ -32,6 +33,17 @@ pub const SHAPE: Shape = Shape {
              FROM {schema}.daily_totals GROUP BY currency, day, type, status HAVING sum(count) > 0",
         ),
     ],
+    rules: &[(
+        "days whose totals are not those of their transactions",
+        "SELECT count(*) FROM (
+             SELECT currency, (completed_at AT TIME ZONE 'UTC')::date AS day, type, status, shard, count(*) AS count,
+                    sum(amount) AS sum
+             FROM {schema}.transaction_history WHERE NOT hidden AND completed_at IS NOT NULL AND currency <> ''
+             GROUP BY 1, 2, 3, 4, 5
+         ) AS counted FULL JOIN (SELECT * FROM {schema}.daily_totals WHERE count > 0) AS kept
+             USING (currency, day, type, status, shard)
+         WHERE (counted.count, counted.sum) IS DISTINCT FROM (kept.count, kept.sum)",
+    )],
 };
 
 /// A transaction as the table has it. What other columns say is taken from what is shown.

@@ -1,26 +1,25 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::store::{Error, Generation, Shape, Store, move_checkpoint};
+use super::generations::Shape;
+use super::part::Part;
+use super::store::{Error, Store};
 use super::{balances, history};
 use crate::analytics::{Daily, Day};
 use crate::metrics;
-use crate::shard::reader::{Read, Reader, Unreadable};
 use crate::view::Cursor;
 use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
-use engine_domain::{AccountId, Currency, Outcome, Timestamp};
-use eventlog::{Log, ReadError, Record};
+use engine_domain::{AccountId, Currency, Timestamp};
+use eventlog::Log;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use host::clock;
 use host::task::Shutdown;
-use sqlx::PgConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use wire::billing::TransactionPage;
 use wire::journal::JOURNAL;
-use wire::scalar::Digest;
 
 /// Journal records applied together at most: a transaction of some ten milliseconds.
 const BATCH: usize = 1_000;
@@ -28,8 +27,6 @@ const BATCH: usize = 1_000;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// After somebody else has moved a checkpoint: let him go on.
 const LET_GO_ON: Duration = Duration::from_millis(100);
-/// Journal records looked at together for the one that a checkpoint follows.
-const CHECKED_TOGETHER: u64 = 1_000;
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
@@ -114,22 +111,11 @@ impl ReadModel for Projections {
 }
 
 /// What a projection consists of.
-fn shape(projection: Projection) -> &'static Shape {
+pub(super) fn shape(projection: Projection) -> &'static Shape {
     match projection {
         Projection::Balance => &balances::SHAPE,
         Projection::History => &history::SHAPE,
     }
-}
-
-/// Applying cannot go on as it is.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    #[error(transparent)]
-    Store(#[from] Error),
-    #[error(transparent)]
-    Log(#[from] ReadError),
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
 }
 
 impl Projector {
@@ -145,39 +131,35 @@ impl Projector {
         (Self { store, log, ledger, shards, progress }, projections)
     }
 
-    /// Brings the database to what this program expects, and finds what is to be written; `None` while it does not answer.
+    /// Brings the database to what this program expects, and makes what is not there; `false` while it does not answer.
     ///
     /// # Errors
     /// When it is not one for this program or this ledger.
-    pub async fn open(&self) -> Result<Option<Vec<Generation>>, Error> {
+    pub async fn open(&self) -> Result<bool, Error> {
         let opened = async {
             self.store.migrate().await?;
-            let mut live = Vec::new();
             for projection in Projection::ALL {
-                live.push(self.store.live(shape(projection), &self.ledger, self.shards).await?);
+                self.store.live(shape(projection), &self.ledger, self.shards).await?;
             }
-            Ok(live)
+            Ok(())
         };
         match opened.await {
-            Ok(live) => Ok(Some(live)),
+            Ok(()) => Ok(true),
             Err(error @ (Error::Newer(_) | Error::OtherLedger { .. } | Error::Config { .. })) => Err(error),
             Err(error) => {
                 tracing::warn!(%error, "projections wait for the database");
-                Ok(None)
+                Ok(false)
             }
         }
     }
 
-    /// Projects until `shutdown` into what [`Projector::open`] has found, if it has. While the database does not do as it is
-    /// asked, this waits and says so; an engine that writes is ready all the same.
+    /// Projects until `shutdown`; first makes sure that the database is `opened`. While it does not do as it is asked, this
+    /// waits and says so; an engine that writes is ready all the same.
     ///
     /// # Errors
     /// As [`Projector::open`].
-    pub async fn run(self, mut opened: Option<Vec<Generation>>, shutdown: Shutdown) -> Result<(), Error> {
-        let live = loop {
-            if let Some(live) = opened {
-                break live;
-            }
+    pub async fn run(self, mut opened: bool, shutdown: Shutdown) -> Result<(), Error> {
+        while !opened {
             tokio::select! {
                 () = clock::sleep(TRY_AGAIN) => {}
                 () = shutdown.stopped() => return Ok(()),
@@ -187,19 +169,19 @@ impl Projector {
                 () = shutdown.stopped() => return Ok(()),
             };
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
-        };
+        }
         let Self { store, log, ledger, shards, progress } = self;
         let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
             (*projection, all.iter().map(Progress::subscribe).collect())
         };
         let seen = progress.iter().map(subscribe).collect();
-        let all = progress.into_iter().zip(live).flat_map(|((projection, progress), generation)| {
-            let parts = (0..shards).zip(progress).map(move |part| (projection, generation.clone(), part));
+        let all = progress.into_iter().flat_map(|(projection, progress)| {
+            let parts = (0..shards).zip(progress).map(move |(shard, progress)| (projection, shard, progress));
             Vec::from_iter(parts)
         });
-        let all = all.map(|(projection, generation, (shard, progress))| {
+        let all = all.map(|(projection, shard, progress)| {
             let (store, log, ledger) = (store.clone(), Arc::clone(&log), ledger.clone());
-            let projecting = Projecting { store, log, ledger, projection, generation, shard, shards, progress };
+            let projecting = Projecting { store, log, ledger, projection, shard, shards, progress };
             let running = host::task::spawn(projecting.run(shutdown.clone()));
             async move {
                 if let Err(panic) = running.await {
@@ -241,13 +223,12 @@ async fn measure(log: Arc<dyn Log>, seen: BTreeMap<Projection, Vec<watch::Receiv
     }
 }
 
-/// Projects one shard.
+/// Projects one shard into whatever generation is live.
 struct Projecting {
     store: Store,
     log: Arc<dyn Log>,
     ledger: String,
     projection: Projection,
-    generation: Generation,
     shard: u32,
     shards: u32,
     progress: Progress,
@@ -274,82 +255,40 @@ impl Projecting {
         }
     }
 
-    /// Applies from the checkpoint on, until something fails or somebody else has moved it.
-    async fn project(&self) -> Result<(), Trouble> {
-        let kept = self.store.checkpoint(&self.generation, self.shard).await?;
-        let mut reader = kept.unwrap_or_else(|| Reader::new(&self.ledger, self.shard, self.shards));
-        self.check(&reader).await?;
+    /// Applies from the checkpoint of the live generation on, until something fails or the checkpoint is not where it is
+    /// believed to be: somebody else has moved it, or another generation went live.
+    async fn project(&self) -> Result<(), Error> {
+        let part = Part {
+            store: self.store.clone(),
+            log: Arc::clone(&self.log),
+            ledger: self.ledger.clone(),
+            projection: self.projection,
+            generation: self.store.live(shape(self.projection), &self.ledger, self.shards).await?,
+            shard: self.shard,
+            shards: self.shards,
+        };
+        let mut reader = part.reader().await?;
         self.progress.send_replace(Some(reader.next()));
         let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
         loop {
             let records = journal.next(BATCH).await?;
-            if !self.take(&mut reader, &records).await? {
+            let taken = part.take(&mut reader, &records).await;
+            if let Ok(Some(times)) = &taken {
+                self.took(times);
+            }
+            self.progress.send_replace(Some(reader.next()));
+            if taken?.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Makes sure that what was applied came from this journal: the outcome that the next one has to follow is in it.
-    async fn check(&self, reader: &Reader) -> Result<(), Trouble> {
-        if reader.chain().next_source() == 0 {
-            return Ok(());
-        }
-        let end = self.log.end(JOURNAL, self.shard).await?;
-        let mut behind = reader.next();
-        while behind > 0 && reader.next() <= end {
-            // Nearly always the last one before: only what does not count can stand between.
-            let from = behind.saturating_sub(CHECKED_TOGETHER);
-            let count = usize::try_from(behind - from).unwrap_or(usize::MAX);
-            let records = self.log.read(JOURNAL, self.shard, from, count).await?;
-            if records.iter().rev().any(|record| Digest::of(&record.value) == reader.chain().parent()) {
-                return Ok(());
-            }
-            behind = from;
-        }
-        Err(Error::OtherJournal { shard: self.shard, next: reader.next(), end }.into())
-    }
-
-    /// Applies records in one transaction; `false` if somebody else was there before. What stands before a record that
-    /// cannot be read is applied all the same.
-    async fn take(&self, reader: &mut Reader, records: &[Record]) -> Result<bool, Trouble> {
-        let from = reader.next();
-        let mut behind = reader.clone();
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(records.len());
-        let mut unreadable = Ok(());
-        for record in records {
-            match behind.take(record) {
-                Ok(Read::Accepted(outcome)) => outcomes.push(*outcome),
-                Ok(Read::Ignored | Read::NoOutcome(_)) => {}
-                Err(error) => {
-                    unreadable = Err(error);
-                    break;
-                }
-            }
-        }
-        if behind.next() == from {
-            return unreadable.map(|()| true).map_err(Trouble::from);
-        }
-        let mut transaction = self.store.pool().begin().await.map_err(Error::from)?;
-        if !move_checkpoint(&mut transaction, &self.generation, self.shard, from, &behind).await? {
-            return Ok(false);
-        }
-        self.apply(&mut transaction, &outcomes).await?;
-        transaction.commit().await.map_err(Error::from)?;
-        *reader = behind;
+    fn took(&self, times: &[Timestamp]) {
         let now = clock::unix_micros();
-        for outcome in &outcomes {
-            let seconds = Duration::from_micros(now.saturating_sub(outcome.at.0).try_into().unwrap_or(0)).as_secs_f64();
-            ::metrics::histogram!(metrics::EVENT_TO_PROJECTION_SECONDS, "projection" => self.generation.projection)
+        for at in times {
+            let seconds = Duration::from_micros(now.saturating_sub(at.0).try_into().unwrap_or(0)).as_secs_f64();
+            ::metrics::histogram!(metrics::EVENT_TO_PROJECTION_SECONDS, "projection" => self.projection.as_str())
                 .record(seconds);
-        }
-        self.progress.send_replace(Some(reader.next()));
-        unreadable.map(|()| true).map_err(Trouble::from)
-    }
-
-    async fn apply(&self, transaction: &mut PgConnection, outcomes: &[Outcome]) -> Result<(), Error> {
-        match self.projection {
-            Projection::Balance => balances::apply(transaction, &self.generation, self.shard, outcomes).await,
-            Projection::History => history::apply(transaction, &self.generation, self.shard, outcomes).await,
         }
     }
 }

@@ -1,11 +1,12 @@
-//! The database: connecting, migrating, generations and checkpoints.
+//! The database: connecting and migrating.
 
-use crate::shard::reader::Reader;
+use crate::shard::reader::Unreadable;
+use eventlog::ReadError;
 use host::secret::Secret;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ fn migrations() -> Migrator {
     migrations
 }
 
+/// Connections with which a projection is built: as many shards are built side by side,
+pub(super) const PATIENT_CONNECTIONS: u32 = 3;
+/// and how long one of them is waited for.
+const PATIENTLY: Duration = Duration::from_secs(30);
 /// How long a connection is waited for: less than a client waits for its answer.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -85,6 +90,28 @@ pub enum Error {
         /// Where the journal ends.
         end: u64,
     },
+    /// Somebody else builds or verifies this projection.
+    #[error("the projection `{0}` is being built or verified already: wait for it")]
+    Busy(&'static str),
+    /// A build of a projection contradicts itself.
+    #[error("the new build of the projection `{projection}` has {count} {broken}: the one that is live stays")]
+    Rule {
+        /// The projection.
+        projection: &'static str,
+        /// How many.
+        count: i64,
+        /// What is wrong.
+        broken: &'static str,
+    },
+    /// It changes faster than it can be caught up with.
+    #[error("the projection `{0}` changes faster than it can be caught up with: try again when there is less load")]
+    NotCaughtUp(&'static str),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// A record of the journal cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// A checkpoint cannot be read.
     #[error("the checkpoint of shard {shard} cannot be read: `{note}`")]
     Checkpoint {
@@ -114,22 +141,6 @@ pub struct Store {
     pool: PgPool,
     /// For a connection that may take its time.
     patient: PgConnectOptions,
-}
-
-/// A build of a projection, all shards of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generation {
-    /// The projection.
-    pub projection: &'static str,
-    /// Its number.
-    pub number: i32,
-}
-
-impl Generation {
-    /// The schema with its tables.
-    pub fn schema(&self) -> String {
-        format!("{}_{}", self.projection, self.number)
-    }
 }
 
 impl Config {
@@ -176,7 +187,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), Error> {
         // A connection of its own, without a timeout: a migration takes as long as it takes, and its lock ends with the
         // connection, whatever comes of it. `run` is not for futures that move between threads; this is what it calls.
-        let mut connection = PgConnection::connect_with(&self.patient).await?;
+        let mut connection = self.connect().await?;
         let migrated = migrations().run_direct(None, &mut connection, false).await;
         connection.close().await?;
         match migrated {
@@ -213,134 +224,21 @@ impl Store {
         &self.pool
     }
 
-    /// The live generation of a projection; makes the first one, with the tables that it is to have and the views that show
-    /// it, in `shape`.
-    ///
-    /// # Errors
-    /// [`Error::OtherLedger`] if there is one of another ledger.
-    pub async fn live(&self, shape: &Shape, ledger: &str, shards: u32) -> Result<Generation, Error> {
-        let projection = shape.projection;
-        let mut transaction = self.pool.begin().await?;
-        // One process makes it, the others find it.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('crossfade projections'))")
-            .execute(&mut *transaction)
-            .await?;
-        let live = "SELECT number, ledger, shards FROM projections.generation WHERE projection = $1 AND live";
-        if let Some(row) = sqlx::query(live).bind(projection).fetch_optional(&mut *transaction).await? {
-            let (made_from, its_shards): (String, i32) = (row.try_get(1)?, row.try_get(2)?);
-            if made_from != ledger || u32::try_from(its_shards) != Ok(shards) {
-                return Err(Error::OtherLedger { projection, ledger: made_from, shards: its_shards });
-            }
-            return Ok(Generation { projection, number: row.try_get(0)? });
-        }
-        let generation = begin_generation(&mut transaction, shape, ledger, shards).await?;
-        go_live(&mut transaction, shape, &generation).await?;
-        transaction.commit().await?;
-        Ok(generation)
-    }
-
-    /// Where the journal of a shard goes on in a generation; `None` if nothing of it was applied.
+    /// A connection of its own that may take its time.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(crate) async fn checkpoint(&self, generation: &Generation, shard: u32) -> Result<Option<Reader>, Error> {
-        let kept = "SELECT journal_next, note FROM projections.checkpoint
-                    WHERE projection = $1 AND generation = $2 AND shard = $3";
-        let row = sqlx::query(kept)
-            .bind(generation.projection)
-            .bind(generation.number)
-            .bind(number(shard))
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let (next, note): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-        match u64::try_from(next).ok().and_then(|next| Reader::resume(shard, next, &note)) {
-            Some(reader) => Ok(Some(reader)),
-            None => Err(Error::Checkpoint { shard, note }),
-        }
+    pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
+        Ok(PgConnection::connect_with(&self.patient).await?)
     }
-}
 
-/// What a projection consists of.
-#[derive(Debug)]
-pub struct Shape {
-    /// Its name.
-    pub projection: &'static str,
-    /// Its tables, as in the schema `projections_shape`.
-    pub tables: &'static [&'static str],
-    /// The views that show it in the schema `projections`: name, and what it selects, where `{schema}` is its schema.
-    pub views: &'static [(&'static str, &'static str)],
-}
-
-/// A new generation with empty tables.
-async fn begin_generation(
-    transaction: &mut PgConnection,
-    shape: &Shape,
-    ledger: &str,
-    shards: u32,
-) -> Result<Generation, Error> {
-    let next = "INSERT INTO projections.generation (projection, number, ledger, shards)
-                SELECT $1, coalesce(max(number), 0) + 1, $2, $3 FROM projections.generation WHERE projection = $1
-                RETURNING number";
-    let made = sqlx::query_scalar(next).bind(shape.projection).bind(ledger).bind(number(shards));
-    let generation = Generation { projection: shape.projection, number: made.fetch_one(&mut *transaction).await? };
-    let schema = generation.schema();
-    run(transaction, format!("CREATE SCHEMA {schema}")).await?;
-    for table in shape.tables {
-        let like = format!("CREATE TABLE {schema}.{table} (LIKE projections_shape.{table} INCLUDING ALL)");
-        run(transaction, like).await?;
+    /// The same database through a few connections that may take their time, and whose commits need not be on the disk
+    /// at once: what a crash takes is applied again.
+    pub(super) fn patient(&self) -> Self {
+        let options = self.patient.clone().options([("synchronous_commit", "off")]);
+        let pool = PgPoolOptions::new().max_connections(PATIENT_CONNECTIONS).acquire_timeout(PATIENTLY);
+        Self { pool: pool.connect_lazy_with(options), patient: self.patient.clone() }
     }
-    Ok(generation)
-}
-
-/// From now on the views show this generation.
-async fn go_live(transaction: &mut PgConnection, shape: &Shape, generation: &Generation) -> Result<(), Error> {
-    for (view, selects) in shape.views {
-        let selects = selects.replace("{schema}", &generation.schema());
-        run(transaction, format!("CREATE OR REPLACE VIEW projections.{view} AS {selects}")).await?;
-    }
-    sqlx::query("UPDATE projections.generation SET live = (number = $2) WHERE projection = $1")
-        .bind(generation.projection)
-        .bind(generation.number)
-        .execute(&mut *transaction)
-        .await?;
-    Ok(())
-}
-
-/// Runs a statement that is made of names of this program's own.
-async fn run(transaction: &mut PgConnection, statement: String) -> Result<(), Error> {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
-    Ok(())
-}
-
-/// Moves the checkpoint of a shard from where it is believed to be; `false` if it is not there, because somebody else has
-/// moved it.
-pub(crate) async fn move_checkpoint(
-    transaction: &mut PgConnection,
-    generation: &Generation,
-    shard: u32,
-    from: u64,
-    to: &Reader,
-) -> Result<bool, Error> {
-    let statement = if from == 0 {
-        "INSERT INTO projections.checkpoint AS kept (projection, generation, shard, journal_next, note)
-         VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (projection, generation, shard) DO UPDATE
-         SET journal_next = excluded.journal_next, note = excluded.note, updated_at = now() WHERE kept.journal_next = $6"
-    } else {
-        "UPDATE projections.checkpoint SET journal_next = $4, note = $5, updated_at = now()
-         WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6"
-    };
-    let moved = sqlx::query(statement)
-        .bind(generation.projection)
-        .bind(generation.number)
-        .bind(number(shard))
-        .bind(offset(to.next()))
-        .bind(to.note())
-        .bind(offset(from))
-        .execute(&mut *transaction)
-        .await?;
-    Ok(moved.rows_affected() == 1)
 }
 
 /// A shard as the database keeps it.

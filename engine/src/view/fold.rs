@@ -31,6 +31,8 @@ pub(super) struct ShardView {
     /// The newest outcome: its time, and the command it decided.
     pub(super) at: Timestamp,
     pub(super) last_source: Option<u64>,
+    /// Events, and those of them whose envelope is complete.
+    pub(super) audited: (u64, u64),
 }
 
 /// Where a final transaction is counted, and as what; one that names no currency moved nothing and is not.
@@ -90,6 +92,10 @@ impl ShardView {
     pub(super) fn fold(&mut self, outcome: Outcome, offset: u64) {
         let at = outcome.at;
         let position = Position { shard: outcome.shard, offset: outcome.source_offset };
+        let complete = !outcome.correlation_id.is_empty() && !outcome.actor.is_empty() && !outcome.command.0.is_nil();
+        let events = outcome.events.len() as u64;
+        self.audited.0 += events;
+        self.audited.1 += if complete { events } else { 0 };
         for event in outcome.events {
             match event {
                 Event::AccountCreated(created) => {

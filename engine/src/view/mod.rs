@@ -283,6 +283,40 @@ impl View {
         self.with_account(id, |row, _| row.created_at)
     }
 
+    /// An account's currency; `None` if there is no such account.
+    pub(crate) fn currency_of(&self, id: &AccountId) -> Option<Currency> {
+        self.with_account(id, |row, _| row.state.currency)
+    }
+
+    /// Any account (or stripe), and when it changed: some changes in a row, `most` at the most. Nothing while there is none.
+    pub(crate) fn some_changes(&self, random: &mut fastrand::Rng, most: usize) -> Option<(AccountId, Vec<Timestamp>)> {
+        let counts: Vec<usize> = (0..self.shards()).map(|shard| self.read(shard).ids.len()).collect();
+        let all: usize = counts.iter().sum();
+        let mut index = (all > 0).then(|| random.usize(..all))?;
+        let (shard, _) = (0..).zip(counts).find(|(_, count)| {
+            let here = index < *count;
+            index -= if here { 0 } else { *count };
+            here
+        })?;
+        let view = self.read(shard);
+        let id = AccountId::new(view.ids.iter().nth(index)?)?;
+        let changes = &view.accounts.get(&id)?.changes;
+        let first = random.usize(..changes.len().max(1));
+        Some((id, changes.iter().skip(first).take(most).map(|change| change.at).collect()))
+    }
+
+    /// How many transactions were asked for, per shard.
+    pub(crate) fn requests(&self) -> Vec<usize> {
+        (0..self.shards()).map(|shard| self.read(shard).transactions.len()).collect()
+    }
+
+    /// How many events there are, and how many of them say by whom, why and when they happened: all that the envelope of
+    /// an audit trail has.
+    pub(crate) fn audited(&self) -> (u64, u64) {
+        let counts = (0..self.shards()).map(|shard| self.read(shard).audited);
+        counts.fold((0, 0), |(all, complete), counts| (all + counts.0, complete + counts.1))
+    }
+
     /// The shards that an account is kept on; `None` if there is no such account.
     pub fn shards_of(&self, id: &AccountId) -> Option<Vec<u32>> {
         let striped = self.with_account(id, |row, _| row.state.is_striped())?;

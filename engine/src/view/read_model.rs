@@ -41,6 +41,14 @@ impl Projection {
     }
 }
 
+impl std::str::FromStr for Projection {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Projection::ALL.into_iter().find(|projection| projection.as_str() == text).ok_or(())
+    }
+}
+
 /// A page of an account's history.
 #[derive(Debug)]
 pub struct HistoryQuery<'a> {

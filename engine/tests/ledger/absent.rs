@@ -31,6 +31,7 @@ impl Served {
         let look_back = Arc::new(running.ledger.view().clone());
         let api = Arc::new(Api {
             look_back,
+            jobs: None,
             ledger: running.ledger.clone(),
             trust: Trust { actor_header: None, service_token: Some(Secret::new(TOKEN)) },
             answer_wait: ANSWER_WAIT,

@@ -3,6 +3,7 @@
 use crate::process::Process;
 use anyhow::{Context, bail, ensure};
 use crossfade::demo::cluster;
+use crossfade::demo::database::{self, Database};
 use crossfade::demo::site::{Changes, Site};
 use host::http::{Answer, Client};
 use http::Method;
@@ -10,8 +11,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
-use wire::control::{Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, RunReconciliation, SetRollout, Summary};
+use wire::control::{
+    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, ProjectionJobView, RunReconciliation, SetRollout, Summary,
+};
 use wire::decision::Reconciliation;
 
 /// Which processes there are.
@@ -41,6 +45,14 @@ pub fn on_kafka() -> bool {
     std::env::var(LOG).is_ok_and(|log| log == "kafka")
 }
 
+/// Where end-to-end runs keep projections and the legacy: `postgres`, or in memory and a file if this is not set.
+const DATABASE: &str = "CROSSFADE_TRIAL_DATABASE";
+
+/// Whether projections and the legacy are in PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var(DATABASE).is_ok_and(|database| database == "postgres")
+}
+
 /// Requests a second that the machine carries, out of those that it carries with an embedded log.
 pub fn rate(embedded: f64) -> f64 {
     if on_kafka() { (embedded / 2.0).min(200.0) } else { embedded }
@@ -55,6 +67,7 @@ pub struct System {
     processes: BTreeMap<&'static str, Process>,
     client: Client,
     cluster: Option<cluster::Cluster>,
+    database: Option<Database>,
     // Removed last, when no process writes into it any more.
     folder: tempfile::TempDir,
 }
@@ -67,10 +80,21 @@ impl System {
     pub async fn start(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
         let cluster = if on_kafka() { Some(cluster::take().await?) } else { None };
-        let site = Site::create(folder.path(), &Changes { cluster: cluster.clone(), ..changes.clone() }).await?;
+        let database = if on_postgres() { Some(database::take().await?) } else { None };
+        let (url, changes) = (database.as_ref().map(Database::url), changes.clone());
+        let changes = Changes { cluster: cluster.clone(), database: url, ..changes };
+        let site = Site::create(folder.path(), &changes).await?;
         let client = Client::new(Duration::from_secs(2), 256 << 20);
-        let mut system =
-            Self { site, layout, binary: binary.to_owned(), processes: BTreeMap::new(), client, cluster, folder };
+        let mut system = Self {
+            site,
+            layout,
+            binary: binary.to_owned(),
+            processes: BTreeMap::new(),
+            client,
+            cluster,
+            database,
+            folder,
+        };
         for name in layout.processes() {
             system.start_process(name).await?;
         }
@@ -113,8 +137,11 @@ impl System {
         self.processes.remove(name).with_context(|| format!("{name} does not run"))?.kill()
     }
 
-    /// Stops everything in order, the front first, so that every boot ends clean.
+    /// Stops everything in order, the front first, so that every boot ends clean. What is in a database has to agree then.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if self.database.is_some() {
+            self.projections_agree().await?;
+        }
         for name in self.layout.processes().iter().rev() {
             if let Some(mut process) = self.processes.remove(name) {
                 process.stop().await?;
@@ -123,6 +150,22 @@ impl System {
         if let Some(cluster) = self.cluster.take() {
             cluster::give_back(&cluster).await?;
         }
+        if let Some(database) = self.database.take() {
+            database.give_back().await?;
+        }
+        Ok(())
+    }
+
+    /// With a database: the projections say what the log says, row by row.
+    async fn projections_agree(&self) -> anyhow::Result<()> {
+        let mut verify = Command::new(&self.binary);
+        verify.args(["projection", "verify", "--all", "-o", "json", "--config"]).arg(&self.site.config);
+        let ended = host::task::spawn_blocking(move || verify.output()).await??;
+        let said = String::from_utf8_lossy(&ended.stdout);
+        ensure!(ended.status.success(), "{said} {}", String::from_utf8_lossy(&ended.stderr));
+        let jobs: BTreeMap<String, ProjectionJobView> = serde_json::from_slice(&ended.stdout)?;
+        let records: Vec<u64> = jobs.values().map(|job| job.records_done).collect();
+        ensure!(records.len() == 2 && records.iter().all(|records| *records > 0), "nothing was verified: {said}");
         Ok(())
     }
 

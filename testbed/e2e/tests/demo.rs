@@ -4,13 +4,20 @@
 
 use serde_json::Value;
 use std::process::{Command, Output};
-use testbed_e2e::system::on_kafka;
+use testbed_e2e::system::{on_kafka, on_postgres};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
 
 fn demo(arguments: &[&str]) -> Output {
     let kafka = on_kafka().then_some("--kafka");
-    Command::new(BINARY).args(["demo", "--once", "-o", "json"]).args(kafka).args(arguments).output().unwrap()
+    let postgres = on_postgres().then_some("--postgres");
+    Command::new(BINARY)
+        .args(["demo", "--once", "-o", "json"])
+        .args(kafka)
+        .args(postgres)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn report(output: &Output) -> Value {

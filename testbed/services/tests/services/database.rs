@@ -66,6 +66,7 @@ impl Database {
 /// An engine with an embedded log and projections.
 pub struct Engine {
     address: SocketAddr,
+    control: SocketAddr,
     client: Client,
     shutdown: Shutdown,
     running: JoinHandle<Result<(), engine::Error>>,
@@ -84,10 +85,10 @@ impl Engine {
             ..engine::Config::new(any, any, folder)
         };
         let bound = engine::bind(config, ledger, None, database.into()).await.unwrap();
-        let address = bound.address().unwrap();
+        let (address, control) = (bound.address().unwrap(), bound.control_address().unwrap());
         let shutdown = Shutdown::new();
         let running = host::task::spawn(bound.run(shutdown.clone()));
-        Self { address, client: Client::new(PATIENCE, 64 << 20), shutdown, running }
+        Self { address, control, client: Client::new(PATIENCE, 64 << 20), shutdown, running }
     }
 
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
@@ -97,6 +98,37 @@ impl Engine {
     /// As another part of Crossfade would, in that mode.
     pub async fn leg(&self, mode: &'static str, path: &str, body: &Value) -> Answer {
         self.send_as(Some(mode), Method::POST, path, body).await
+    }
+
+    /// To the control listener.
+    pub async fn control(&self, method: Method, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.control);
+        let request = host::http::request(method, &url, Some(TOKEN), String::new().into()).unwrap();
+        self.client.send(request, PATIENCE).await.unwrap()
+    }
+
+    /// A projection as `crossfade projection list` shows it.
+    pub async fn projection(&self, name: &str) -> Value {
+        let answer = self.control(Method::GET, "/internal/projections").await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let all: Value = answer.json().unwrap();
+        all["projections"].as_array().unwrap().iter().find(|found| found["name"] == name).unwrap().clone()
+    }
+
+    /// Runs a job to its end.
+    pub async fn job(&self, name: &str, job: &str) -> Value {
+        let begun = self.control(Method::POST, &format!("/internal/projections/{name}/{job}")).await;
+        assert_eq!(begun.status, 202, "{}", String::from_utf8_lossy(&begun.body));
+        let ended = async {
+            loop {
+                let job = self.projection(name).await["job"].take();
+                if job["state"] != "running" {
+                    return job;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it ends")
     }
 
     async fn send_as(&self, mode: Option<&'static str>, method: Method, path: &str, body: &Value) -> Answer {

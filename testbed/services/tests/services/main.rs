@@ -14,3 +14,4 @@ mod projections;
 mod read_models;
 mod security;
 mod topics;
+mod verification;

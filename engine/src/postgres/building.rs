@@ -1,0 +1,277 @@
+//! Builds a projection anew from the journals, beside the live one: to take its place, or to be compared with it.
+//!
+//! The live one is written and asked all the while. At the end its checkpoints are held for a moment, until the new build is
+//! exactly as far: then one of the two takes the place of the other in the same transaction, or both are compared in a
+//! snapshot that is taken before the checkpoints are let go.
+
+use super::generations::{Generation, begin, drop_others, go_live, live_checkpoints, run};
+use super::part::Part;
+use super::projector::shape;
+use super::store::{Error, PATIENT_CONNECTIONS, Store};
+use crate::shard::reader::Reader;
+use crate::view::read_model::Projection;
+use eventlog::Log;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use wire::control::{ProjectionDifference, ProjectionJob};
+use wire::journal::JOURNAL;
+
+/// Catching up ends when no more than this is left: some tenths of a second.
+const NEARLY_THERE: u64 = 2_000;
+/// With more than this left, the checkpoints are not held until it is applied.
+const HELD_FOR_AT_MOST: u64 = 4_000;
+/// So often it is tried to catch up, and to hold the checkpoints.
+const TRIES: usize = 20;
+/// Differences that are shown; all are counted.
+const SHOWN: usize = 100;
+/// Queries that run when the views change are waited for, and hold up others no longer than this.
+const SWITCH_WITHIN: &str = "2s";
+
+/// How far a build is, in journal records.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    pub(super) done: AtomicU64,
+    pub(super) total: AtomicU64,
+}
+
+/// What comes of a build.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// Rows that differ.
+    pub differences: u64,
+    /// The first of them.
+    pub shown: Vec<ProjectionDifference>,
+}
+
+/// Builds projections.
+pub(super) struct Builder {
+    pub(super) store: Store,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) ledger: String,
+    pub(super) shards: u32,
+}
+
+impl Builder {
+    /// Builds a projection from the beginning of the journals. A rebuild then goes live; of a verification only what it
+    /// found is left.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while somebody else does so; [`Error::Rule`] if the new build contradicts itself: then the live one
+    /// stays.
+    pub(super) async fn build(
+        &self,
+        projection: Projection,
+        job: ProjectionJob,
+        counted: &Counted,
+    ) -> Result<Found, Error> {
+        let shape = shape(projection);
+        let mut connection = self.store.connect().await?;
+        // It ends with the connection, whatever becomes of this process.
+        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1))")
+            .bind(format!("crossfade builds {}", shape.projection))
+            .fetch_one(&mut connection)
+            .await?;
+        if !alone {
+            return Err(Error::Busy(shape.projection));
+        }
+        // What is left of a build that was not finished.
+        drop_others(&mut connection, shape).await?;
+        let mut transaction = connection.begin().await?;
+        let fresh = begin(&mut transaction, shape, &self.ledger, self.shards).await?;
+        transaction.commit().await?;
+        let found = self.fill(&mut connection, projection, &fresh, job, counted).await;
+        let dropped = drop_others(&mut connection, shape).await;
+        let found = found?;
+        dropped?;
+        connection.close().await?;
+        Ok(found)
+    }
+
+    async fn fill(
+        &self,
+        connection: &mut PgConnection,
+        projection: Projection,
+        fresh: &Generation,
+        job: ProjectionJob,
+        counted: &Counted,
+    ) -> Result<Found, Error> {
+        let mut building = self.parts(projection, fresh);
+        for _ in 0..TRIES {
+            let ends = match job {
+                ProjectionJob::Rebuild => self.ends().await?,
+                // The live one may be behind, and is compared as far as it is.
+                ProjectionJob::Verify => live_checkpoints(connection, fresh.projection, self.shards, false).await?,
+            };
+            counted.total.store(ends.iter().sum(), Ordering::Relaxed);
+            let left = left(&building, &ends);
+            building = catch_up(building, &ends, counted).await?;
+            if left <= NEARLY_THERE {
+                break;
+            }
+        }
+        check_rules(connection, projection, fresh).await?;
+        for _ in 0..TRIES {
+            let mut held = connection.begin().await?;
+            let nexts = live_checkpoints(&mut held, fresh.projection, self.shards, true).await?;
+            if left(&building, &nexts) > HELD_FOR_AT_MOST {
+                held.rollback().await?;
+                building = catch_up(building, &nexts, counted).await?;
+                continue;
+            }
+            building = catch_up(building, &nexts, counted).await?;
+            match job {
+                ProjectionJob::Rebuild => {
+                    run(&mut held, format!("SET LOCAL lock_timeout = '{SWITCH_WITHIN}'")).await?;
+                    match go_live(&mut held, shape(projection), fresh).await {
+                        Ok(()) => {
+                            held.commit().await?;
+                            return Ok(Found::default());
+                        }
+                        Err(Error::Database(sqlx::Error::Database(error)))
+                            if error.code().as_deref() == Some(LOCKED) =>
+                        {
+                            held.rollback().await?;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                ProjectionJob::Verify => {
+                    let mut compared = self.store.connect().await?;
+                    run(&mut compared, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned()).await?;
+                    // The snapshot is taken by the first query.
+                    let live = live_generation(&mut compared, fresh.projection).await?;
+                    held.rollback().await?;
+                    let found = differences(&mut compared, projection, &live, fresh).await?;
+                    compared.close().await?;
+                    return Ok(found);
+                }
+            }
+        }
+        Err(Error::NotCaughtUp(fresh.projection))
+    }
+
+    fn parts(&self, projection: Projection, fresh: &Generation) -> Vec<(Part, Reader)> {
+        let part = |shard| {
+            let part = Part {
+                store: self.store.clone(),
+                log: Arc::clone(&self.log),
+                ledger: self.ledger.clone(),
+                projection,
+                generation: fresh.clone(),
+                shard,
+                shards: self.shards,
+            };
+            (part, Reader::new(&self.ledger, shard, self.shards))
+        };
+        (0..self.shards).map(part).collect()
+    }
+
+    async fn ends(&self) -> Result<Vec<u64>, Error> {
+        let mut ends = Vec::new();
+        for shard in 0..self.shards {
+            ends.push(self.log.end(JOURNAL, shard).await?);
+        }
+        Ok(ends)
+    }
+}
+
+/// PostgreSQL: a lock could not be had in time.
+const LOCKED: &str = "55P03";
+
+fn left(building: &[(Part, Reader)], ends: &[u64]) -> u64 {
+    building.iter().zip(ends).map(|((_, reader), end)| end.saturating_sub(reader.next())).sum()
+}
+
+/// Brings every shard as far as that, some of them side by side.
+async fn catch_up(
+    building: Vec<(Part, Reader)>,
+    ends: &[u64],
+    counted: &Counted,
+) -> Result<Vec<(Part, Reader)>, Error> {
+    let mut all: Vec<BoxFuture<'_, Result<(Part, Reader), Error>>> = Vec::with_capacity(building.len());
+    for ((part, mut reader), end) in building.into_iter().zip(ends) {
+        let caught_up = async move {
+            part.up_to(&mut reader, *end, &counted.done).await?;
+            Ok((part, reader))
+        };
+        all.push(caught_up.boxed());
+    }
+    stream::iter(all).buffered(PATIENT_CONNECTIONS as usize).try_collect().await
+}
+
+async fn check_rules(connection: &mut PgConnection, projection: Projection, fresh: &Generation) -> Result<(), Error> {
+    for (broken, count) in shape(projection).rules {
+        let count = count.replace("{schema}", &fresh.schema());
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
+        if count > 0 {
+            return Err(Error::Rule { projection: fresh.projection, count, broken });
+        }
+    }
+    Ok(())
+}
+
+async fn live_generation(connection: &mut PgConnection, projection: &'static str) -> Result<Generation, Error> {
+    let number = sqlx::query_scalar("SELECT number FROM projections.generation WHERE projection = $1 AND live");
+    Ok(Generation { projection, number: number.bind(projection).fetch_one(connection).await? })
+}
+
+/// The rows in which the live build differs from the fresh one, which is exactly as far.
+async fn differences(
+    connection: &mut PgConnection,
+    projection: Projection,
+    live: &Generation,
+    fresh: &Generation,
+) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for (table, key) in shape(projection).tables {
+        let from = format!(
+            "FROM {}.{table} AS live FULL JOIN {}.{table} AS fresh USING ({key}) WHERE live IS DISTINCT FROM fresh",
+            live.schema(),
+            fresh.schema()
+        );
+        let count: i64 =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) {from}"))).fetch_one(&mut *connection).await?;
+        found.differences += u64::try_from(count).unwrap_or(0);
+        let room = SHOWN.saturating_sub(found.shown.len());
+        if count == 0 || room == 0 {
+            continue;
+        }
+        let select = format!(
+            "SELECT concat_ws(', ', {key}), to_jsonb(live)::text, to_jsonb(fresh)::text {from} ORDER BY {key} LIMIT {room}"
+        );
+        for row in sqlx::query(AssertSqlSafe(select)).fetch_all(&mut *connection).await? {
+            let (row, live, fresh): (String, Option<String>, Option<String>) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            found.shown.push(difference(table, row, live, fresh));
+        }
+    }
+    Ok(found)
+}
+
+/// Of two versions of a row only the columns that differ.
+fn difference(table: &str, row: String, live: Option<String>, fresh: Option<String>) -> ProjectionDifference {
+    let read =
+        |text: Option<String>| text.and_then(|text| serde_json::from_str::<serde_json::Map<_, Value>>(&text).ok());
+    let (mut live, mut fresh) = (read(live), read(fresh));
+    if let (Some(live), Some(fresh)) = (&mut live, &mut fresh) {
+        let same: Vec<String> = live
+            .iter()
+            .filter(|(column, value)| fresh.get(*column) == Some(*value))
+            .map(|(column, _)| column.clone())
+            .collect();
+        for column in same {
+            live.remove(&column);
+            fresh.remove(&column);
+        }
+    }
+    ProjectionDifference {
+        table: table.to_owned(),
+        row,
+        projection: live.map(Value::Object),
+        log: fresh.map(Value::Object),
+    }
+}

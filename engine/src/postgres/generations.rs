@@ -1,0 +1,216 @@
+//! Builds of projections: generations, which of them is shown, and their checkpoints.
+
+use super::store::{Error, Store, number, offset};
+use super::time::Micros;
+use crate::shard::reader::Reader;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+/// A build of a projection, all shards of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The projection.
+    pub projection: &'static str,
+    /// Its number.
+    pub number: i32,
+}
+
+impl Generation {
+    /// The schema with its tables.
+    pub fn schema(&self) -> String {
+        format!("{}_{}", self.projection, self.number)
+    }
+}
+
+impl Store {
+    /// The live generation of a projection; makes the first one, with the tables that it is to have and the views that show
+    /// it, in `shape`.
+    ///
+    /// # Errors
+    /// [`Error::OtherLedger`] if there is one of another ledger.
+    pub async fn live(&self, shape: &Shape, ledger: &str, shards: u32) -> Result<Generation, Error> {
+        let projection = shape.projection;
+        let mut transaction = self.pool().begin().await?;
+        // One process makes it, the others find it.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('crossfade projections'))")
+            .execute(&mut *transaction)
+            .await?;
+        let live = "SELECT number, ledger, shards FROM projections.generation WHERE projection = $1 AND live";
+        if let Some(row) = sqlx::query(live).bind(projection).fetch_optional(&mut *transaction).await? {
+            let (made_from, its_shards): (String, i32) = (row.try_get(1)?, row.try_get(2)?);
+            if made_from != ledger || u32::try_from(its_shards) != Ok(shards) {
+                return Err(Error::OtherLedger { projection, ledger: made_from, shards: its_shards });
+            }
+            return Ok(Generation { projection, number: row.try_get(0)? });
+        }
+        let generation = begin(&mut transaction, shape, ledger, shards).await?;
+        go_live(&mut transaction, shape, &generation).await?;
+        transaction.commit().await?;
+        Ok(generation)
+    }
+
+    /// The live generation of a projection: its number, when it was begun (microseconds since 1970), and how far each shard is.
+    ///
+    /// # Errors
+    /// When the database does not answer, or there is none.
+    pub(super) async fn live_one(&self, projection: &'static str, shards: u32) -> Result<(i32, i64, Vec<u64>), Error> {
+        let mut connection = self.pool().acquire().await?;
+        let live = "SELECT number, begun_at FROM projections.generation WHERE projection = $1 AND live";
+        let row = sqlx::query(live).bind(projection).fetch_one(&mut *connection).await?;
+        let (number, begun_at): (i32, Micros) = (row.try_get(0)?, row.try_get(1)?);
+        Ok((number, begun_at.0, live_checkpoints(&mut connection, projection, shards, false).await?))
+    }
+
+    /// Where the journal of a shard goes on in a generation; `None` if nothing of it was applied.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(crate) async fn checkpoint(&self, generation: &Generation, shard: u32) -> Result<Option<Reader>, Error> {
+        let kept = "SELECT journal_next, note FROM projections.checkpoint
+                    WHERE projection = $1 AND generation = $2 AND shard = $3";
+        let row = sqlx::query(kept)
+            .bind(generation.projection)
+            .bind(generation.number)
+            .bind(number(shard))
+            .fetch_optional(self.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (next, note): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        match u64::try_from(next).ok().and_then(|next| Reader::resume(shard, next, &note)) {
+            Some(reader) => Ok(Some(reader)),
+            None => Err(Error::Checkpoint { shard, note }),
+        }
+    }
+}
+
+/// What a projection consists of.
+#[derive(Debug)]
+pub struct Shape {
+    /// Its name.
+    pub projection: &'static str,
+    /// Its tables, as in the schema `projections_shape`, and the key of each.
+    pub tables: &'static [(&'static str, &'static str)],
+    /// The views that show it in the schema `projections`: name, and what it selects, where `{schema}` is its schema.
+    pub views: &'static [(&'static str, &'static str)],
+    /// What has to hold within a whole build: what it is that does not, and a query for how often.
+    pub rules: &'static [(&'static str, &'static str)],
+}
+
+/// A new generation with empty tables.
+pub(super) async fn begin(
+    transaction: &mut PgConnection,
+    shape: &Shape,
+    ledger: &str,
+    shards: u32,
+) -> Result<Generation, Error> {
+    let next = "INSERT INTO projections.generation (projection, number, ledger, shards)
+                SELECT $1, coalesce(max(number), 0) + 1, $2, $3 FROM projections.generation WHERE projection = $1
+                RETURNING number";
+    let made = sqlx::query_scalar(next).bind(shape.projection).bind(ledger).bind(number(shards));
+    let generation = Generation { projection: shape.projection, number: made.fetch_one(&mut *transaction).await? };
+    let schema = generation.schema();
+    run(transaction, format!("CREATE SCHEMA {schema}")).await?;
+    for (table, _) in shape.tables {
+        let like = format!("CREATE TABLE {schema}.{table} (LIKE projections_shape.{table} INCLUDING ALL)");
+        run(transaction, like).await?;
+    }
+    Ok(generation)
+}
+
+/// From now on the views show this generation.
+pub(super) async fn go_live(
+    transaction: &mut PgConnection,
+    shape: &Shape,
+    generation: &Generation,
+) -> Result<(), Error> {
+    for (view, selects) in shape.views {
+        let selects = selects.replace("{schema}", &generation.schema());
+        run(transaction, format!("CREATE OR REPLACE VIEW projections.{view} AS {selects}")).await?;
+    }
+    // One after the other: at no time are there two.
+    for (live, is) in [(false, "<>"), (true, "=")] {
+        let set = format!("UPDATE projections.generation SET live = {live} WHERE projection = $1 AND number {is} $2");
+        let set = sqlx::query(AssertSqlSafe(set)).bind(generation.projection).bind(generation.number);
+        set.execute(&mut *transaction).await?;
+    }
+    Ok(())
+}
+
+/// Forgets all generations of a projection that are not live.
+pub(super) async fn drop_others(connection: &mut PgConnection, shape: &Shape) -> Result<(), Error> {
+    let others = "SELECT number FROM projections.generation WHERE projection = $1 AND NOT live";
+    let others: Vec<i32> = sqlx::query_scalar(others).bind(shape.projection).fetch_all(&mut *connection).await?;
+    for number in others {
+        let generation = Generation { projection: shape.projection, number };
+        let mut transaction = connection.begin().await?;
+        run(&mut transaction, format!("DROP SCHEMA IF EXISTS {} CASCADE", generation.schema())).await?;
+        sqlx::query("DELETE FROM projections.generation WHERE projection = $1 AND number = $2 AND NOT live")
+            .bind(generation.projection)
+            .bind(generation.number)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// How far each shard is in the live generation of a projection. `held`: and nobody brings it further as long as this
+/// transaction lasts.
+pub(super) async fn live_checkpoints(
+    connection: &mut PgConnection,
+    projection: &'static str,
+    shards: u32,
+    held: bool,
+) -> Result<Vec<u64>, Error> {
+    let select = format!(
+        "SELECT shard, journal_next FROM projections.checkpoint JOIN projections.generation
+             ON generation.projection = checkpoint.projection AND generation.number = checkpoint.generation
+         WHERE checkpoint.projection = $1 AND live ORDER BY shard {}",
+        if held { "FOR UPDATE OF checkpoint" } else { "" }
+    );
+    let mut nexts = vec![0; shards as usize];
+    for row in sqlx::query(AssertSqlSafe(select)).bind(projection).fetch_all(&mut *connection).await? {
+        let (shard, next): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if let (Some(place), Ok(next)) =
+            (usize::try_from(shard).ok().and_then(|shard| nexts.get_mut(shard)), next.try_into())
+        {
+            *place = next;
+        }
+    }
+    Ok(nexts)
+}
+
+/// Runs a statement that is made of names of this program's own.
+pub(super) async fn run(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// Moves the checkpoint of a shard from where it is believed to be; `false` if it is not there, because somebody else has
+/// moved it.
+pub(crate) async fn move_checkpoint(
+    transaction: &mut PgConnection,
+    generation: &Generation,
+    shard: u32,
+    from: u64,
+    to: &Reader,
+) -> Result<bool, Error> {
+    let statement = if from == 0 {
+        "INSERT INTO projections.checkpoint AS kept (projection, generation, shard, journal_next, note)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (projection, generation, shard) DO UPDATE
+         SET journal_next = excluded.journal_next, note = excluded.note, updated_at = now() WHERE kept.journal_next = $6"
+    } else {
+        "UPDATE projections.checkpoint SET journal_next = $4, note = $5, updated_at = now()
+         WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6"
+    };
+    let moved = sqlx::query(statement)
+        .bind(generation.projection)
+        .bind(generation.number)
+        .bind(number(shard))
+        .bind(offset(to.next()))
+        .bind(to.note())
+        .bind(offset(from))
+        .execute(&mut *transaction)
+        .await?;
+    Ok(moved.rows_affected() == 1)
+}

@@ -1,0 +1,49 @@
+//! How many rows are known to be wrong, per projection: by the last whole verification, and by samples since.
+
+use crate::metrics;
+use crate::view::read_model::Projection;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Clones share the counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mismatches(Arc<Mutex<BTreeMap<Projection, Known>>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    verified: u64,
+    sampled: u64,
+}
+
+impl Known {
+    /// A sample may be one of the rows that the verification found.
+    fn rows(self) -> u64 {
+        self.verified.max(self.sampled)
+    }
+}
+
+impl Mismatches {
+    /// What a whole verification has found; nothing right after a rebuild.
+    pub(crate) fn verified(&self, projection: Projection, rows: u64) {
+        self.change(projection, |known| known.verified = rows);
+    }
+
+    /// How many samples were wrong when they were looked at last.
+    pub(crate) fn sampled(&self, projection: Projection, rows: u64) {
+        self.change(projection, |known| known.sampled = rows);
+    }
+
+    fn change(&self, projection: Projection, change: impl FnOnce(&mut Known)) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(projection).or_default();
+        change(known);
+        ::metrics::gauge!(metrics::PROJECTION_MISMATCHED_ROWS, "projection" => projection.as_str())
+            .set(known.rows() as f64);
+    }
+
+    /// How many are known.
+    pub(crate) fn of(&self, projection: Projection) -> u64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&projection).copied().unwrap_or_default().rows()
+    }
+}

@@ -1,0 +1,125 @@
+//! Rows that somebody changed: found, named, alarmed about, and mended while queries are answered.
+
+use crate::database::{Database, Engine};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+const USERS: usize = 6;
+
+async fn traffic(engine: &Engine) {
+    engine.account("world", "EXTERNAL").await;
+    for number in 0..USERS {
+        engine.account(&format!("user-{number}"), "USER").await;
+    }
+    for number in 0..60 {
+        let (one, other) = (format!("user-{}", number % USERS), format!("user-{}", (number + 1) % USERS));
+        engine.transact("topup", &format!("t-{number}"), "world", &one, "3").await;
+        engine.transact("transfer", &format!("m-{number}"), &one, &other, "1").await;
+        engine.transact("withdraw", &format!("w-{number}"), &one, "world", "1000").await;
+    }
+}
+
+async fn change(database: &Database, statement: &str) {
+    let changed = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut database.connect().await).await;
+    assert_eq!(changed.unwrap().rows_affected(), 1, "{statement}");
+}
+
+/// Waits until the samples alone say that so many rows are wrong, or none.
+async fn until_sampled(engine: &Engine, projection: &str, wrong: bool) {
+    eprintln!("{projection}: until samples are {}", if wrong { "wrong" } else { "right" });
+    let said = async {
+        while (engine.projection(projection).await["mismatchedRows"].as_u64().unwrap() > 0) != wrong {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), said).await.expect("a sample meets it in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_row_is_named_alarmed_about_and_mended_while_queries_go_on() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Arc::new(Engine::start(folder.path(), "verified", &database).await);
+    engine.until_open().await;
+    traffic(&engine).await;
+    for projection in ["balance", "history"] {
+        let job = engine.job(projection, "verify").await;
+        assert_eq!((&job["state"], &job["differences"]), (&json!("done"), &json!(0)), "{job}");
+        assert_eq!(engine.projection(projection).await["generation"], 1, "a verification leaves nothing behind");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::new(AtomicU64::new(0));
+    let (asking, stopped, count) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&asked));
+    let queries = tokio::spawn(async move {
+        let right = asking.read("/accounts/user-3/balance").await["balance"].clone();
+        while !stopped.load(Ordering::Relaxed) {
+            let balance = asking.read("/accounts/user-3/balance?at=2100-01-01T00:00:00Z").await;
+            assert_eq!(balance["balance"], right);
+            let history = asking.read("/accounts/user-3/transactions?limit=1000").await;
+            assert_eq!(history["transactions"].as_array().unwrap().len(), 40);
+            count.fetch_add(2, Ordering::Relaxed);
+        }
+    });
+    for (projection, statement, table, expected) in [
+        (
+            "balance",
+            "UPDATE balance_1.balance_history SET balance = balance + 0.5 WHERE account_id = 'user-0' AND version = 5",
+            "balance_history",
+            ("balance", true, true),
+        ),
+        (
+            "history",
+            "UPDATE history_1.transaction_history SET shown = replace(shown, '\"amount\":\"3\"', '\"amount\":\"4\"')
+             WHERE idempotency_key = 't-7'",
+            "transaction_history",
+            ("shown", true, true),
+        ),
+        (
+            "history",
+            "DELETE FROM history_2.transaction_history WHERE idempotency_key = 'w-10'",
+            "transaction_history",
+            ("idempotency_key", false, true),
+        ),
+        (
+            "balance",
+            "INSERT INTO balance_2.account_balance SELECT 'nobody', shard, balance, reserved, currency, version, updated_at
+             FROM balance_2.account_balance WHERE account_id = 'user-1'",
+            "account_balance",
+            ("account_id", true, false),
+        ),
+    ] {
+        change(&database, statement).await;
+        // A row that belongs to no account is found by the whole verification only.
+        if !statement.contains("nobody") {
+            until_sampled(&engine, projection, true).await;
+        }
+        let job = engine.job(projection, "verify").await;
+        assert_eq!((&job["state"], &job["differences"]), (&json!("done"), &json!(1)), "{job}");
+        let shown = &job["shown"][0];
+        let (column, in_projection, in_log) = expected;
+        assert_eq!(shown["table"], table, "{job}");
+        let has = |side: &Value| side.get(column).is_some();
+        assert_eq!((has(&shown["projection"]), has(&shown["log"])), (in_projection, in_log), "{job}");
+        assert!(engine.projection(projection).await["mismatchedRows"].as_u64().unwrap() > 0);
+        let before = asked.load(Ordering::Relaxed);
+        let job = engine.job(projection, "rebuild").await;
+        assert_eq!(job["state"], "done", "{job}");
+        until_sampled(&engine, projection, false).await;
+        let job = engine.job(projection, "verify").await;
+        assert_eq!(job["differences"], 0, "{job}");
+        assert!(asked.load(Ordering::Relaxed) > before, "queries go on meanwhile");
+    }
+    // The new builds are followed as the old ones were.
+    assert_eq!(engine.transact("topup", "after", "world", "user-1", "3").await.status, 200);
+    let history = engine.read("/accounts/user-1/transactions?limit=1").await;
+    assert_eq!(history["transactions"][0]["trackingId"], "after");
+    stop.store(true, Ordering::Relaxed);
+    queries.await.unwrap();
+    let left = "SELECT count(*) FROM information_schema.schemata WHERE schema_name ~ '^(balance|history)_[0-9]+$'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&mut database.connect().await).await.unwrap();
+    assert_eq!(left, 2, "one build of each");
+    Arc::into_inner(engine).unwrap().stop().await;
+    database.drop_it().await;
+}
