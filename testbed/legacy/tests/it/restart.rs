@@ -23,11 +23,15 @@ async fn everything_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_one_directory_is_told_so() {
+async fn a_second_process_on_one_store_is_told_so() {
     let legacy = Legacy::start().await;
     let error = bind(legacy.config.clone()).await.unwrap_err().to_string();
-    assert!(error.contains("another process uses the data directory"), "{error}");
-    assert!(error.contains(legacy.config.data_dir.to_str().unwrap()), "{error}");
+    if legacy.database.is_some() {
+        assert!(error.contains("another process uses the schema `legacy` of this database"), "{error}");
+    } else {
+        assert!(error.contains("another process uses the data directory"), "{error}");
+        assert!(error.contains(legacy.config.data_dir.to_str().unwrap()), "{error}");
+    }
     assert_eq!(legacy.get("/healthz").await.status, 200);
 }
 
