@@ -198,6 +198,22 @@ async fn whatever_is_lost_everything_happens_once() {
     assert_eq!(history["transactions"].as_array().unwrap().len(), REQUESTS);
 }
 
+/// A process that was thought to be dead comes back, and another one has its place.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: ./dev test --services"]
+async fn only_one_process_writes() {
+    let legacy = Legacy::start_on(Database::new().await).await.with_people().await;
+    let mut connection = legacy.database.as_ref().unwrap().connect().await;
+    cut(&mut connection).await;
+    let successor = bind(legacy.config.clone()).await.unwrap();
+    legacy.transact("transfer", "k", "alice", "bob", "10").await.expect_refused(503, "NotAppended");
+    assert_eq!(legacy.balance("alice").await, "100", "reads harm nobody");
+    drop(successor);
+    let retry = legacy.transact("transfer", "k", "alice", "bob", "10").await;
+    retry.expect_applied();
+    assert!(!retry.replayed);
+}
+
 async fn restart_after_unknown(legacy: Legacy) -> Legacy {
     let (ended, legacy) = legacy.restart_ended().await;
     let error = ended.unwrap_err().to_string();

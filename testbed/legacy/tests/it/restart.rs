@@ -67,4 +67,10 @@ async fn a_file_that_is_no_store_is_an_error() {
 fn unknown_settings_are_errors() {
     assert!(serde_json::from_value::<Config>(json!({"data_dir": "x", "listen": "127.0.0.1:1"})).is_ok());
     assert!(serde_json::from_value::<Config>(json!({"data_dri": "x"})).is_err());
+    let database = |postgres| serde_json::from_value::<Config>(json!({ "postgres": postgres }));
+    let config = database(json!({"url": {"env": "PATH"}})).unwrap();
+    assert_eq!(serde_json::to_value(&config).unwrap()["postgres"], json!({"url": "(hidden)"}));
+    assert!(database(json!({"url": {"env": "PATH"}, "connections": 1})).is_err());
+    let error = database(json!({"url": "postgres://me:a-secret@there"})).unwrap_err().to_string();
+    assert!(!error.contains("a-secret"), "{error}");
 }
