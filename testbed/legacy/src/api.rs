@@ -3,11 +3,11 @@
 use crate::execute::{Answer, Asked, Command, Reply};
 use crate::faults::FaultSwitch;
 use crate::incoming::{AccountId, Asking, Caller, Correlation, Refused, Segment, correlate, json, whole};
-use crate::reads::{self, Filter, Found, Page};
+use crate::reads::{self, Found, Page};
 use crate::refusal::{Finding, Problem};
 use crate::request;
 use crate::shapes::{Kind, Outcome};
-use crate::store;
+use crate::store::{self, Filter, Reading};
 use crate::writer::Writer;
 use axum::Router;
 use axum::body::Body;
@@ -18,7 +18,6 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use host::ops::Readiness;
 use host::task::{self, Shutdown};
-use redb::Database;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -30,7 +29,7 @@ const OTHER_OUTCOMES: [&str; 5] = ["processing", "authorized", "captured", "void
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) writer: Writer,
-    pub(crate) database: Arc<Database>,
+    pub(crate) store: Arc<dyn Reading>,
     pub(crate) faults: Arc<FaultSwitch>,
     pub(crate) slow: Duration,
     pub(crate) hang: Duration,
@@ -112,6 +111,7 @@ impl Api {
                 // A client that goes away ends this by dropping it.
                 let _ = host::clock::timeout(self.hang, self.shutdown.stopped()).await;
             }
+            Some(Reply::Unavailable) => return Err(caller.correlation.refuse(Problem::not_appended())),
             Some(Reply::Fail) | None => {}
         }
         Err(caller.correlation.refuse(Problem::internal()))
@@ -121,15 +121,15 @@ impl Api {
     async fn read(
         &self,
         correlation: Correlation,
-        read: impl FnOnce(&Database) -> Result<Found, store::Error> + Send + 'static,
+        read: impl FnOnce(&dyn Reading) -> Result<Found, store::Error> + Send + 'static,
     ) -> Answered {
-        let database = self.database.clone();
-        let problem = match task::spawn_blocking(move || read(&database)).await {
+        let store = self.store.clone();
+        let problem = match task::spawn_blocking(move || read(&*store)).await {
             Ok(Ok(Ok(body))) => return Ok(json(200, "application/json", body.into())),
             Ok(Ok(Err(problem))) => problem,
             Ok(Err(error)) => {
                 tracing::error!(%error, "cannot read the store");
-                Problem::internal()
+                if error.nothing_written() { Problem::not_readable() } else { Problem::internal() }
             }
             Err(error) => {
                 tracing::error!(%error, "a read was given up");
@@ -148,7 +148,7 @@ async fn show_account(
 ) -> Answered {
     query.stale();
     query.finish()?;
-    api.read(correlation, move |database| reads::account(database, &id)).await
+    api.read(correlation, move |store| reads::account(store, &id)).await
 }
 
 async fn show_balance(
@@ -161,14 +161,14 @@ async fn show_balance(
     // There is no other state than the newest.
     query.word("at", |_| None::<()>);
     query.finish()?;
-    api.read(correlation, move |database| reads::balance(database, &id)).await
+    api.read(correlation, move |store| reads::balance(store, &id)).await
 }
 
 async fn list_accounts(State(api): State<Api>, correlation: Correlation, mut query: Asking) -> Answered {
     let (after, limit) = (query.word("after", |text| Some(text.to_owned())), query.limit());
     query.stale();
     query.finish()?;
-    api.read(correlation, move |database| reads::accounts(database, after.as_deref(), limit)).await
+    api.read(correlation, move |store| reads::accounts(store, after.as_deref(), limit)).await
 }
 
 async fn show_history(
@@ -185,10 +185,9 @@ async fn show_history(
     });
     query.stale();
     query.finish()?;
-    // The legacy has no payments: asking for them is asking for an outcome that never is.
-    let outcome = if kind == Some(None) { Some(None) } else { outcome };
-    let filter = Filter { kind: kind.flatten(), outcome };
-    api.read(correlation, move |database| reads::history(database, &id, page, filter)).await
+    let nothing_fits = kind == Some(None) || outcome == Some(None);
+    let filter = (!nothing_fits).then_some(Filter { kind: kind.flatten(), outcome: outcome.flatten() });
+    api.read(correlation, move |store| reads::history(store, &id, page, filter)).await
 }
 
 async fn list_transactions(State(api): State<Api>, correlation: Correlation, mut query: Asking) -> Answered {
@@ -196,18 +195,18 @@ async fn list_transactions(State(api): State<Api>, correlation: Correlation, mut
     let since = query.word("since", |text| text.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_microsecond);
     query.stale();
     query.finish()?;
-    api.read(correlation, move |database| reads::transactions(database, since, page)).await
+    api.read(correlation, move |store| reads::transactions(store, since, page)).await
 }
 
 async fn show_transaction(State(api): State<Api>, Segment(id): Segment, correlation: Correlation) -> Answered {
-    api.read(correlation, move |database| reads::transaction(database, &id)).await
+    api.read(correlation, move |store| reads::transaction(store, &id)).await
 }
 
 async fn show_status(State(api): State<Api>, Segment(key): Segment, caller: Caller, mut query: Asking) -> Answered {
     let account = query.word("account", |text| Some(text.to_owned()));
     query.finish()?;
     let Caller { tenant, correlation, .. } = caller;
-    api.read(correlation, move |database| reads::status(database, &tenant, &key, account.as_deref())).await
+    api.read(correlation, move |store| reads::status(store, &tenant, &key, account.as_deref())).await
 }
 
 async fn show_faults(State(api): State<Api>) -> Response {

@@ -9,9 +9,8 @@ use crate::shapes::{
     Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Kind, Outcome, Side, TransactionResult,
     rfc3339,
 };
-use crate::store::{self, Booked, Error, Kept, Scope, Writing};
+use crate::store::{self, Booked, Error, Kept, Scope, Store, Writing};
 use bytes::Bytes;
-use redb::Database;
 use std::sync::Arc;
 
 /// A request that changes something.
@@ -53,16 +52,27 @@ pub(crate) enum Reply {
     Hang,
     /// Answer 500.
     Fail,
+    /// Answer 503: nothing was written.
+    Unavailable,
 }
 
 /// The one who executes. There is one per store.
-#[derive(Debug)]
 pub(crate) struct Executor {
-    database: Arc<Database>,
+    store: Box<dyn Store>,
     faults: Arc<FaultSwitch>,
     refusal_keeps_key: bool,
-    /// Times of decisions never go back, so that the list of all transactions is in order of time.
-    last_decided: i64,
+    decided: Decided,
+}
+
+/// When the newest transaction was decided, in microseconds since 1970. Times of decisions never go back, so that the
+/// list of all transactions is in order of time.
+struct Decided(i64);
+
+impl Decided {
+    fn next(&mut self) -> i64 {
+        self.0 = self.0.max(host::clock::unix_micros());
+        self.0
+    }
 }
 
 /// A transaction with the accounts and the original it is about.
@@ -85,13 +95,14 @@ struct Party {
 }
 
 impl Executor {
+    /// `last_decided` is when the newest transaction in the store was decided.
     pub(crate) fn new(
-        database: Arc<Database>,
+        store: Box<dyn Store>,
+        last_decided: i64,
         faults: Arc<FaultSwitch>,
         refusal_keeps_key: bool,
-    ) -> Result<Self, Error> {
-        let last_decided = store::last_decided(&database)?;
-        Ok(Self { database, faults, refusal_keeps_key, last_decided })
+    ) -> Self {
+        Self { store, faults, refusal_keeps_key, decided: Decided(last_decided) }
     }
 
     pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
@@ -104,7 +115,7 @@ impl Executor {
 
     fn account(&mut self, asked: &Asked, key: Option<&str>, new: &NewAccount) -> Result<Answer, Error> {
         let refuse = |code| problem(Problem::refused(code), asked);
-        let writing = Writing::begin(&self.database)?;
+        let mut writing = self.store.begin()?;
         let scope = key.map(|key| Scope { tenant: &asked.tenant, account: &new.account_id, key });
         let content = Content::Account(new.clone());
         if let Some(kept) = scope.map(|scope| writing.kept(scope)).transpose()?.flatten() {
@@ -140,7 +151,7 @@ impl Executor {
     }
 
     fn change(&mut self, asked: &Asked, id: &str, change: &AccountChange) -> Result<Answer, Error> {
-        let writing = Writing::begin(&self.database)?;
+        let mut writing = self.store.begin()?;
         let account = writing.account(id)?;
         let changed = account.ok_or(Code::AccountNotFound).and_then(|account| rules::change(&account, change));
         match changed {
@@ -155,11 +166,11 @@ impl Executor {
     }
 
     fn transaction(&mut self, asked: &Asked, key: &str, transaction: &Transaction) -> Result<Reply, Error> {
-        let writing = Writing::begin(&self.database)?;
-        let case = Case::of(&writing, transaction)?;
+        let mut writing = self.store.begin()?;
+        let case = Case::of(&mut *writing, transaction)?;
         let scope = Scope { tenant: &asked.tenant, account: &case.deciding, key };
         if let Some(kept) = writing.kept(scope)? {
-            return self.known(asked, &case, scope, kept).map(Reply::Answer);
+            return known(asked, &case, scope, kept, &mut self.decided).map(Reply::Answer);
         }
         let decision = case.decide();
         let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
@@ -168,10 +179,10 @@ impl Executor {
             writing.commit()?;
             return Ok(if fault == FaultKind::HangBefore { Reply::Hang } else { Reply::Fail });
         }
-        let now = self.decision_time();
+        let now = self.decided.next();
         let (id, answer) = match decision {
-            Ok(amount) => apply(&writing, asked, &case, scope, amount, now, fault)?,
-            Err(code) => refuse(&writing, asked, &case, scope, code, now, self.refusal_keeps_key)?,
+            Ok(amount) => apply(&mut *writing, asked, &case, scope, amount, now, fault)?,
+            Err(code) => refuse(&mut *writing, asked, &case, scope, code, now, self.refusal_keeps_key)?,
         };
         if let Some(fault) = fault {
             writing.put_fault(&fault_entry(fault, scope, id))?;
@@ -184,48 +195,45 @@ impl Executor {
             _ => Reply::Answer(answer),
         })
     }
+}
 
-    /// A key that is known: the same answer again, or a refusal of the other content. Nothing is written.
-    fn known(&mut self, asked: &Asked, case: &Case<'_>, scope: Scope<'_>, kept: Kept) -> Result<Answer, Error> {
-        if matches!(&kept.content, Content::Transaction(known) if known == case.transaction) {
-            return Ok(replay(kept));
-        }
-        let code = case.same_account().unwrap_or(Code::DuplicateKey);
-        let id = kept.transaction_id.unwrap_or_default();
-        let result = case.refused(id, scope.key, code, &asked.correlation_id, self.decision_time());
-        problem(Problem::refused(code).with_result(result), asked)
+impl Party {
+    fn both(writing: &mut dyn Writing, ids: [&str; 2]) -> Result<[Self; 2], Error> {
+        let [one, other] = writing.accounts(ids)?;
+        Ok([Self { id: ids[0].to_owned(), account: one }, Self { id: ids[1].to_owned(), account: other }])
     }
 
-    fn decision_time(&mut self) -> i64 {
-        self.last_decided = self.last_decided.max(host::clock::unix_micros());
-        self.last_decided
+    fn nobody() -> Self {
+        Self { id: String::new(), account: None }
     }
 }
 
 impl<'a> Case<'a> {
-    fn of(writing: &Writing, transaction: &'a Transaction) -> Result<Self, Error> {
-        let party =
-            |id: &str| -> Result<Party, Error> { Ok(Party { id: id.to_owned(), account: writing.account(id)? }) };
+    fn of(writing: &mut dyn Writing, transaction: &'a Transaction) -> Result<Self, Error> {
         match transaction {
-            Transaction::Move(asked) => Ok(Self {
-                transaction,
-                kind: asked.kind,
-                source: party(&asked.source)?,
-                destination: party(&asked.destination)?,
-                original: None,
-                amount: Some(asked.amount),
-                currency: asked.currency.clone(),
-                deciding: if asked.kind == Kind::Topup { &asked.destination } else { &asked.source }.clone(),
-            }),
+            Transaction::Move(asked) => {
+                let [source, destination] = Party::both(writing, [&asked.source, &asked.destination])?;
+                Ok(Self {
+                    transaction,
+                    kind: asked.kind,
+                    source,
+                    destination,
+                    original: None,
+                    amount: Some(asked.amount),
+                    currency: asked.currency.clone(),
+                    deciding: if asked.kind == Kind::Topup { &asked.destination } else { &asked.source }.clone(),
+                })
+            }
             Transaction::Refund(asked) => {
                 // A refund of nothing names no accounts, so there is nothing to refund of it either.
                 let names_accounts = |(_, booked): &(u64, Booked)| !booked.result.source.account_id.is_empty();
                 let original = writing.transaction(&asked.original)?.filter(names_accounts);
-                let side = |of: fn(&TransactionResult) -> &Side| match &original {
-                    Some((_, booked)) => party(&of(&booked.result).account_id),
-                    None => Ok(Party { id: String::new(), account: None }),
+                let [source, destination] = match &original {
+                    Some((_, Booked { result, .. })) => {
+                        Party::both(writing, [&result.destination.account_id, &result.source.account_id])?
+                    }
+                    None => [Party::nobody(), Party::nobody()],
                 };
-                let (source, destination) = (side(|result| &result.destination)?, side(|result| &result.source)?);
                 // An account that does not exist counts as limited: nothing says that it may be shared.
                 let debited_decides = source.account.as_ref().is_none_or(Account::is_limited);
                 let deciding = match &original {
@@ -245,6 +253,11 @@ impl<'a> Case<'a> {
                 })
             }
         }
+    }
+
+    /// Which of source and destination there are.
+    fn known(&self) -> [bool; 2] {
+        [self.source.account.is_some(), self.destination.account.is_some()]
     }
 
     /// The refusal of a request that names one account as source and destination.
@@ -316,9 +329,20 @@ impl<'a> Case<'a> {
     }
 }
 
+/// A key that is known: the same answer again, or a refusal of the other content. Nothing is written.
+fn known(asked: &Asked, case: &Case<'_>, scope: Scope<'_>, kept: Kept, decided: &mut Decided) -> Result<Answer, Error> {
+    if matches!(&kept.content, Content::Transaction(known) if known == case.transaction) {
+        return Ok(replay(kept));
+    }
+    let code = case.same_account().unwrap_or(Code::DuplicateKey);
+    let id = kept.transaction_id.unwrap_or_default();
+    let result = case.refused(id, scope.key, code, &asked.correlation_id, decided.next());
+    problem(Problem::refused(code).with_result(result), asked)
+}
+
 /// Books a transaction that no rule refuses; gives its id and the answer.
 fn apply(
-    writing: &Writing,
+    writing: &mut dyn Writing,
     asked: &Asked,
     case: &Case<'_>,
     scope: Scope<'_>,
@@ -337,7 +361,7 @@ fn apply(
         result.source = book(&mut source, &case.source.id, debit);
         result.destination = book(&mut destination, &case.destination.id, credit);
         if fault != Some(FaultKind::LostWrite) {
-            enter(writing, sequence, &result, [source.as_ref(), destination.as_ref()])?;
+            writing.put_transaction(sequence, &result, case.known())?;
         }
         shown.get_or_insert(result);
     }
@@ -349,7 +373,7 @@ fn apply(
     // What was refunded belongs to the original, not to the effect: the faults leave it alone, so that later
     // refunds of it are decided as if nothing had happened.
     if let Some((sequence, original)) = &case.original {
-        writing.put_transaction(*sequence, &Booked { refunded: original.refunded + amount, ..original.clone() })?;
+        writing.put_refunded(*sequence, &Booked { refunded: original.refunded + amount, ..original.clone() })?;
     }
     let result = shown.expect("at least one result was made");
     let body = serde_json::to_string(&result)?;
@@ -366,7 +390,7 @@ fn apply(
 
 /// Books a refusal, if refusals keep their keys; gives its id if it was kept, and the answer.
 fn refuse(
-    writing: &Writing,
+    writing: &mut dyn Writing,
     asked: &Asked,
     case: &Case<'_>,
     scope: Scope<'_>,
@@ -381,7 +405,7 @@ fn refuse(
     if !keeps_key {
         return Ok((transaction_id, answer));
     }
-    enter(writing, sequence, &result, [case.source.account.as_ref(), case.destination.account.as_ref()])?;
+    writing.put_transaction(sequence, &result, case.known())?;
     let body = String::from_utf8_lossy(&answer.body).into_owned();
     let kept = Kept {
         content: Content::Transaction(case.transaction.clone()),
@@ -391,20 +415,6 @@ fn refuse(
     };
     writing.put_kept(scope, &kept)?;
     Ok((transaction_id, answer))
-}
-
-/// Keeps a transaction and enters it into the history of the accounts that exist.
-fn enter(
-    writing: &Writing,
-    sequence: u64,
-    result: &TransactionResult,
-    accounts: [Option<&Account>; 2],
-) -> Result<(), Error> {
-    writing.put_transaction(sequence, &Booked { result: result.clone(), refunded: Money::ZERO })?;
-    for account in accounts.into_iter().flatten() {
-        writing.put_history(&account.account_id, sequence, result)?;
-    }
-    Ok(())
 }
 
 /// Moves money on one account, and gives the side that shows it.

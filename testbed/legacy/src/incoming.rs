@@ -18,6 +18,8 @@ const DRAINED: usize = 8;
 /// Rows in a page when nothing is said, and at most.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+/// What a client is told to wait that is answered 503: a database that comes back does so within seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// The largest tenant and correlation id.
 const MAX_TENANT: usize = 255;
 const MAX_CORRELATION: usize = 128;
@@ -66,7 +68,11 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         // Texts and numbers only, which always can be written.
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
-        json(self.0.status(), "application/problem+json", body.into())
+        let mut response = json(self.0.status(), "application/problem+json", body.into());
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
     }
 }
 

@@ -8,13 +8,13 @@
 //! | [`money`], [`shapes`], [`strict`] | amounts, JSON shapes, strict JSON |
 //! | [`request`] | from a body to a command, or to everything that is wrong with it |
 //! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
-//! | [`store`] | the tables on disk |
+//! | [`store`] | what is kept, and where: in a file, or in PostgreSQL |
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`faults`] | which faults are switched on |
 //! | `reads`, `incoming`, `api` | reads; HTTP |
 //!
 //! Invariants:
-//! - What was answered is on disk, and the fault ledger says in the same transaction what was done on purpose.
+//! - What was answered is kept durably, and the fault ledger says in the same transaction what was done on purpose.
 //! - One (tenant, deciding account, key) has one effect, except where the fault ledger says otherwise.
 //!
 //! This crate must never know what a front, an engine or a cutover is.
@@ -39,7 +39,6 @@ use faults::FaultSwitch;
 use host::net::TcpListener;
 use host::ops::Readiness;
 use host::task::Shutdown;
-use redb::Database;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -52,7 +51,7 @@ use std::time::Duration;
 pub struct Config {
     /// Where clients, the front and operators reach it; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where it keeps its file; held by one process.
+    /// Where it keeps its file, unless it keeps everything in PostgreSQL; held by one process.
     pub data_dir: PathBuf,
     /// Whether a refusal by a rule consumes its key and stands in the history.
     pub refusal_keeps_key: bool,
@@ -62,6 +61,8 @@ pub struct Config {
     pub hang_seconds: u64,
     /// The seed of faults that are switched on without one.
     pub fault_seed: u64,
+    /// The database that everything is kept in, instead of in a file.
+    pub postgres: Option<store::postgres::Config>,
 }
 
 impl Default for Config {
@@ -75,6 +76,7 @@ impl Default for Config {
             // Longer than every time-out that is meant to notice it.
             hang_seconds: 120,
             fault_seed: 1,
+            postgres: None,
         }
     }
 }
@@ -82,7 +84,7 @@ impl Default for Config {
 /// Why the legacy cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory, the listener or the thread cannot be had; the message names it.
+    /// The listener or the thread cannot be had; the message names it.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The store cannot be read or written.
@@ -93,28 +95,25 @@ pub enum Error {
     WriterDied,
 }
 
-/// A legacy that holds its data directory and its listener, and serves nothing yet.
+/// A legacy that holds its store and its listener, and serves nothing yet.
 #[derive(Debug)]
 pub struct Bound {
     config: Config,
     address: SocketAddr,
     listener: TcpListener,
-    database: Arc<Database>,
-    // Dropped after the database: the next process finds a closed file.
-    lock: host::disk::DirLock,
+    store: store::Opened,
 }
 
-/// Opens the data directory and the listener.
+/// Opens the store and the listener.
 ///
 /// # Errors
-/// When the directory cannot be written or belongs to another process, the store cannot be opened, or the address
-/// cannot be listened on.
+/// When the store cannot be opened or belongs to another process, or the address cannot be listened on.
 pub async fn bind(config: Config) -> Result<Bound, Error> {
-    let lock = host::disk::lock_dir(&config.data_dir)?;
-    let database = store::open(&config.data_dir)?;
+    let opening = config.clone();
+    let store = host::task::spawn_blocking(move || store::open(&opening)).await.map_err(std::io::Error::other)??;
     let listener = host::net::listen(config.listen).await?;
     let address = listener.local_addr()?;
-    Ok(Bound { config, address, listener, database, lock })
+    Ok(Bound { config, address, listener, store })
 }
 
 impl Bound {
@@ -126,16 +125,16 @@ impl Bound {
     /// Serves until `shutdown`, and finishes what is in flight.
     ///
     /// # Errors
-    /// When the store failed: what was answered before is on disk, and nothing is answered any more.
+    /// When the store failed: what was answered before is kept, and nothing is answered any more.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
-        let Bound { config, address, listener, database, lock } = self;
+        let Bound { config, address, listener, store } = self;
         let stop = shutdown.child();
         let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-        let executor = Executor::new(database.clone(), faults.clone(), config.refusal_keeps_key)?;
+        let executor = Executor::new(store.store, store.last_decided, faults.clone(), config.refusal_keeps_key);
         let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
         let api = api::Api {
             writer: writer.clone(),
-            database,
+            store: store.reading,
             faults,
             slow: Duration::from_millis(config.slow_ms),
             hang: Duration::from_secs(config.hang_seconds),
@@ -145,7 +144,6 @@ impl Bound {
         host::http::serve_router(listener, api::router(api, Readiness::new()), stop).await;
         writer.stop().await;
         let ended = host::task::spawn_blocking(move || thread.join()).await;
-        drop(lock);
         match ended {
             Ok(Ok(ended)) => Ok(ended?),
             Ok(Err(_)) | Err(_) => Err(Error::WriterDied),

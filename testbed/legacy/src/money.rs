@@ -39,6 +39,13 @@ impl Money {
             None => parse_unsigned(text, BALANCE_DIGITS),
         }
     }
+
+    /// Reads what a store keeps: any balance, also of an unlimited account with more than 19 digits.
+    pub(crate) fn parse_stored(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let money = parse_unsigned(unsigned, 30)?;
+        Some(if unsigned.len() < text.len() { -money } else { money })
+    }
 }
 
 fn parse_unsigned(text: &str, max_digits: usize) -> Option<Money> {
@@ -102,13 +109,10 @@ impl Serialize for Money {
 }
 
 impl<'de> Deserialize<'de> for Money {
-    /// Reads what [`Money`] wrote: any balance, also of an unlimited account with more than 19 digits.
+    /// Reads what [`Money`] wrote.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let unsigned = text.strip_prefix('-').unwrap_or(&text);
-        let money = parse_unsigned(unsigned, 30)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an amount of money")))?;
-        Ok(if unsigned.len() < text.len() { -money } else { money })
+        Self::parse_stored(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not an amount of money")))
     }
 }
 

@@ -1,15 +1,11 @@
-//! Reads: each from one consistent view of what is committed.
+//! Reads: what is committed, as it is answered.
 
 use crate::money::Money;
 use crate::refusal::{Code, Problem};
-use crate::shapes::{
-    Account, AccountPage, AccountView, Balance, FaultEntry, Kind, Outcome, TransactionPage, TransactionResult, rfc3339,
-};
-use crate::store::{self, ACCOUNTS, Booked, Error, FAULTS, HISTORY, KEYS, Kept, Scope, TRACKING, TRANSACTIONS};
-use redb::{Database, ReadTransaction, ReadableTable};
+use crate::shapes::{AccountPage, AccountView, Balance, FaultEntry, TransactionPage, rfc3339};
+use crate::store::{Error, Filter, Reading, Row, Scope};
 use serde::Serialize;
 use serde_json::Value;
-use std::ops::Bound;
 
 /// The body of an answer, or the problem instead of one.
 pub(crate) type Found = Result<Vec<u8>, Problem>;
@@ -22,20 +18,12 @@ pub(crate) struct Page {
     pub(crate) limit: usize,
 }
 
-/// Which transactions of an account are asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Filter {
-    pub(crate) kind: Option<Kind>,
-    /// Inner `None`: an outcome that the legacy never has, so nothing fits.
-    pub(crate) outcome: Option<Option<Outcome>>,
+pub(crate) fn account(store: &dyn Reading, id: &str) -> Result<Found, Error> {
+    store.account(id)?.map_or(not_found(), |account| body(&AccountView::of(&account)))
 }
 
-pub(crate) fn account(database: &Database, id: &str) -> Result<Found, Error> {
-    find_account(&store::read(database)?, id)?.map_or(not_found(), |account| body(&AccountView::of(&account)))
-}
-
-pub(crate) fn balance(database: &Database, id: &str) -> Result<Found, Error> {
-    let found = find_account(&store::read(database)?, id)?.map(|account| Balance {
+pub(crate) fn balance(store: &dyn Reading, id: &str) -> Result<Found, Error> {
+    let found = store.account(id)?.map(|account| Balance {
         account_id: account.account_id,
         balance: account.balance,
         reserved: Money::ZERO,
@@ -48,106 +36,42 @@ pub(crate) fn balance(database: &Database, id: &str) -> Result<Found, Error> {
 }
 
 /// Accounts in order of their ids, from behind `after`.
-pub(crate) fn accounts(database: &Database, after: Option<&str>, limit: usize) -> Result<Found, Error> {
-    let table = store::read(database)?.open_table(ACCOUNTS)?;
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let mut accounts: Vec<Account> = Vec::new();
-    for entry in table.range::<&str>((from, Bound::Unbounded))?.take(limit + 1) {
-        accounts.push(store::row(entry?.1.value())?);
-    }
+pub(crate) fn accounts(store: &dyn Reading, after: Option<&str>, limit: usize) -> Result<Found, Error> {
+    let mut accounts = store.accounts(after, limit + 1)?;
     let more = cut(&mut accounts, limit);
     let next = accounts.last().filter(|_| more).map(|account| account.account_id.clone());
     body(&AccountPage { accounts: accounts.iter().map(AccountView::of).collect(), next })
 }
 
-/// The history of an account, newest first, from before the cursor.
-pub(crate) fn history(database: &Database, account: &str, page: Page, filter: Filter) -> Result<Found, Error> {
-    let view = store::read(database)?;
-    if find_account(&view, account)?.is_none() {
+/// The history of an account, newest first, from before the cursor. Without a filter nothing fits: what is asked for
+/// never is.
+pub(crate) fn history(store: &dyn Reading, account: &str, page: Page, filter: Option<Filter>) -> Result<Found, Error> {
+    if store.account(account)?.is_none() {
         return not_found();
     }
-    let Filter { kind, outcome } = filter;
-    if outcome == Some(None) {
-        return body(&TransactionPage { transactions: Vec::new(), next: None });
-    }
-    let (history, rows) = (view.open_table(HISTORY)?, view.open_table(TRANSACTIONS)?);
-    let mut found: Vec<(u64, TransactionResult)> = Vec::new();
-    for entry in history.range((account, 0)..(account, page.from.unwrap_or(u64::MAX)))?.rev() {
-        let (key, tags) = entry?;
-        let (sequence, tags) = (key.value().1, tags.value());
-        let fits = kind.is_none_or(|kind| tags.0 == store::history_tags(kind, Outcome::Completed).0)
-            && outcome.flatten().is_none_or(|outcome| tags.1 == store::history_tags(Kind::Topup, outcome).1);
-        if let (true, Some(bytes)) = (fits, rows.get(sequence)?) {
-            found.push((sequence, store::row::<Booked>(bytes.value())?.result));
-            if found.len() > page.limit {
-                break;
-            }
-        }
-    }
-    transaction_page(found, page.limit)
+    let rows = match filter {
+        Some(filter) => store.history(account, page.from.unwrap_or(u64::MAX), filter, page.limit + 1)?,
+        None => Vec::new(),
+    };
+    transaction_page(rows, page.limit)
 }
 
 /// All transactions, oldest first, from behind the cursor and not before `since` (microseconds since 1970).
-pub(crate) fn transactions(database: &Database, since: Option<i64>, page: Page) -> Result<Found, Error> {
-    let rows = store::read(database)?.open_table(TRANSACTIONS)?;
-    let after = page.from.map_or(0, |cursor| cursor.saturating_add(1));
-    let first = match since {
-        Some(since) => first_since(&rows, since)?.max(after),
-        None => after,
-    };
-    let mut found = Vec::new();
-    for entry in rows.range(first..)?.take(page.limit + 1) {
-        let (sequence, bytes) = entry?;
-        found.push((sequence.value(), store::row::<Booked>(bytes.value())?.result));
-    }
-    transaction_page(found, page.limit)
+pub(crate) fn transactions(store: &dyn Reading, since: Option<i64>, page: Page) -> Result<Found, Error> {
+    let first = page.from.map_or(0, |cursor| cursor.saturating_add(1));
+    transaction_page(store.transactions(first, since, page.limit + 1)?, page.limit)
 }
 
-/// The first sequence decided at `since` or later: times never go back along the sequences, so halving finds it.
-fn first_since(rows: &impl ReadableTable<u64, &'static [u8]>, since: i64) -> Result<u64, Error> {
-    let mut low = 0;
-    let mut high = rows.last()?.map_or(0, |(sequence, _)| sequence.value() + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match rows.range(middle..high)?.next().transpose()? {
-            None => high = middle,
-            Some((sequence, bytes)) => {
-                if store::decided(&store::row::<Booked>(bytes.value())?.result) < since {
-                    low = sequence.value() + 1;
-                } else {
-                    high = middle;
-                }
-            }
-        }
-    }
-    Ok(low)
-}
-
-pub(crate) fn transaction(database: &Database, id: &str) -> Result<Found, Error> {
-    let rows = store::read(database)?.open_table(TRANSACTIONS)?;
-    let found = store::sequence_of(id).map(|sequence| rows.get(sequence)).transpose()?.flatten();
-    match found {
-        Some(bytes) => body(&store::row::<Booked>(bytes.value())?.result),
-        None => transaction_not_found(),
-    }
+pub(crate) fn transaction(store: &dyn Reading, id: &str) -> Result<Found, Error> {
+    store.transaction(id)?.map_or(transaction_not_found(), |result| body(&result))
 }
 
 /// The transaction with this tracking id, as it was answered: also one whose effect was lost since.
-pub(crate) fn status(database: &Database, tenant: &str, key: &str, account: Option<&str>) -> Result<Found, Error> {
-    let view = store::read(database)?;
+pub(crate) fn status(store: &dyn Reading, tenant: &str, key: &str, account: Option<&str>) -> Result<Found, Error> {
     let account = match account {
         Some(account) => account.to_owned(),
         None => {
-            let tracking = view.open_table(TRACKING)?;
-            let mut accounts = Vec::new();
-            for entry in tracking.range((tenant, key, "")..)? {
-                let scope = entry?.0;
-                let (in_tenant, with_key, account) = scope.value();
-                if (in_tenant, with_key) != (tenant, key) || accounts.len() > 1 {
-                    break;
-                }
-                accounts.push(account.to_owned());
-            }
+            let mut accounts = store.tracked(tenant, key)?;
             match (accounts.pop(), accounts.is_empty()) {
                 (Some(account), true) => account,
                 (Some(_), false) => {
@@ -158,7 +82,7 @@ pub(crate) fn status(database: &Database, tenant: &str, key: &str, account: Opti
             }
         }
     };
-    let kept = find_kept(&view, Scope { tenant, account: &account, key })?;
+    let kept = store.kept(Scope { tenant, account: &account, key })?;
     match kept.filter(|kept| kept.transaction_id.is_some()) {
         None => transaction_not_found(),
         Some(kept) if kept.status == 200 => Ok(Ok(kept.body.into_bytes())),
@@ -170,31 +94,18 @@ pub(crate) fn status(database: &Database, tenant: &str, key: &str, account: Opti
 }
 
 /// The whole fault ledger, oldest first.
-pub(crate) fn fault_log(database: &Database) -> Result<Found, Error> {
+pub(crate) fn fault_log(store: &dyn Reading) -> Result<Found, Error> {
     #[derive(Serialize)]
     struct FaultLog {
         faults: Vec<FaultEntry>,
     }
-    let mut faults = Vec::new();
-    for entry in store::read(database)?.open_table(FAULTS)?.iter()? {
-        faults.push(store::row(entry?.1.value())?);
-    }
-    body(&FaultLog { faults })
+    body(&FaultLog { faults: store.faults()? })
 }
 
-fn find_account(view: &ReadTransaction, id: &str) -> Result<Option<Account>, Error> {
-    view.open_table(ACCOUNTS)?.get(id)?.map(|bytes| store::row(bytes.value())).transpose()
-}
-
-fn find_kept(view: &ReadTransaction, scope: Scope<'_>) -> Result<Option<Kept>, Error> {
-    let keys = view.open_table(KEYS)?;
-    keys.get((scope.tenant, scope.account, scope.key))?.map(|bytes| store::row(bytes.value())).transpose()
-}
-
-fn transaction_page(mut found: Vec<(u64, TransactionResult)>, limit: usize) -> Result<Found, Error> {
-    let more = cut(&mut found, limit);
-    let next = found.last().filter(|_| more).map(|(sequence, _)| sequence.to_string());
-    body(&TransactionPage { transactions: found.into_iter().map(|(_, result)| result).collect(), next })
+fn transaction_page(mut rows: Vec<Row>, limit: usize) -> Result<Found, Error> {
+    let more = cut(&mut rows, limit);
+    let next = rows.last().filter(|_| more).map(|(sequence, _)| sequence.to_string());
+    body(&TransactionPage { transactions: rows.into_iter().map(|(_, result)| result).collect(), next })
 }
 
 /// Cuts a list that was read one longer than asked for; says whether there was more.

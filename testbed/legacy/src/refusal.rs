@@ -142,6 +142,16 @@ impl Problem {
         Self::new(500, "InternalError", "the legacy service failed; ask for the result by the key")
     }
 
+    /// 503: a request that changes something cannot be executed now.
+    pub fn not_appended() -> Self {
+        Self::new(503, "NotAppended", "nothing was written: send the same again, with the same key")
+    }
+
+    /// 503: a read cannot be answered now.
+    pub fn not_readable() -> Self {
+        Self::new(503, "NotReadable", "this cannot be read now: ask again")
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         self.0.status

@@ -49,11 +49,19 @@ impl Writer {
     }
 }
 
-/// After a failed write nobody knows what is on the disk, so the writer ends instead of trying again.
+/// After a failed write nobody knows what is on the disk, so the writer ends instead of trying again, unless it is
+/// certain that nothing was written.
 fn write(mut executor: Executor, mut jobs: mpsc::Receiver<Job>) -> Result<(), Error> {
     while let Some(Job::Execute(asked, reply)) = jobs.blocking_recv() {
+        let executed = match executor.execute(&asked) {
+            Err(error) if error.nothing_written() => {
+                tracing::warn!(%error, correlation_id = asked.correlation_id, "a request could not be executed");
+                Reply::Unavailable
+            }
+            other => other?,
+        };
         // A client that has gone does not take its request along.
-        let _ = reply.send(executor.execute(&asked)?);
+        let _ = reply.send(executed);
     }
     Ok(())
 }

@@ -270,3 +270,42 @@ async fn bad_paths_and_queries_are_answered_as_by_the_engine() {
     }
     legacy.get("/accounts/in-transit:1").await.expect_refused(404, "AccountNotFound");
 }
+
+/// What a store cannot hold as it is has to come back from there all the same.
+#[tokio::test]
+async fn free_text_may_hold_every_character() {
+    let legacy = Legacy::start().await.with_people().await;
+    let text = "a\0b\u{1}0\u{1}1\u{7f}\u{e000}\u{10ffff}'\"\\%";
+    let account = json!({
+        "accountId": "odd", "ownerId": text, "ownerType": text, "accountType": "USER", "currency": "CZK",
+        "metadata": { text: text },
+    });
+    let made = legacy.post_with("/accounts", &[("Idempotency-Key", "odd")], account.clone()).await;
+    assert_eq!((made.status, &made.body["ownerId"]), (201, &json!(text)), "{}", made.text);
+    assert!(legacy.post_with("/accounts", &[("Idempotency-Key", "odd")], account).await.replayed);
+    assert_eq!(legacy.get("/accounts/odd").await.body, made.body);
+    let mut body = movement("k", "bank", "odd", "1");
+    body["reference"] = json!(text);
+    body["metadata"] = json!({ text: text });
+    let booked = legacy.post("/transactions/topup", body.clone()).await;
+    assert_eq!(booked.expect_applied()["reference"], text);
+    assert!(legacy.post("/transactions/topup", body).await.replayed);
+    assert_eq!(legacy.history("odd").await, [booked.body]);
+    // The key of a refund of what is not there is unique for what it names.
+    legacy.fault("slow").await;
+    let refund = || legacy.refund("r", text, None);
+    refund().await.expect_refused(404, "OriginalNotFound");
+    assert!(refund().await.replayed);
+    assert_eq!(legacy.fault_log().await[0]["account"], text);
+    assert_eq!(legacy.get("/transactions/status/r").await.body["originalTransactionId"], text);
+    for (path, status) in [
+        ("/transactions/status/r%00", 404),
+        ("/transactions/status/r?account=%00", 404),
+        ("/transactions/%00", 404),
+        ("/accounts/%00", 404),
+        ("/accounts?after=o%00", 200),
+    ] {
+        assert_eq!(legacy.get(path).await.status, status, "{path}");
+    }
+    assert_eq!(legacy.get("/accounts?after=o%00").await.body["accounts"][0]["accountId"], "odd");
+}

@@ -1,5 +1,6 @@
 //! A running legacy and the shortest way to talk to it.
 
+use crate::database::Database;
 use bytes::Bytes;
 use host::http::{Answer, Client, SendError};
 use host::task::{JoinHandle, Shutdown};
@@ -17,9 +18,11 @@ fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// A legacy in this process, on a directory of its own.
+/// A legacy in this process, on a directory or a database of its own.
 pub struct Legacy {
     pub directory: TempDir,
+    /// Dropped at the end, too.
+    pub database: Option<Database>,
     pub config: Config,
     pub url: String,
     client: Client,
@@ -38,23 +41,36 @@ impl Legacy {
     }
 
     pub async fn start_with(config: Config) -> Self {
-        Self::start_in(directory(), config).await
+        Self::start_in(directory(), Database::if_wanted().await, config).await
     }
 
-    async fn start_in(directory: TempDir, config: Config) -> Self {
-        let config = Config { data_dir: directory.path().join("legacy"), ..config };
+    /// One that keeps everything in PostgreSQL, whatever the others do.
+    pub async fn start_on(database: Database) -> Self {
+        Self::start_in(directory(), Some(database), config()).await
+    }
+
+    async fn start_in(directory: TempDir, database: Option<Database>, config: Config) -> Self {
+        let postgres = database.as_ref().map(Database::config);
+        let config = Config { data_dir: directory.path().join("legacy"), postgres, ..config };
         let bound = bind(config.clone()).await.unwrap();
         let url = format!("http://{}", bound.address());
         let shutdown = Shutdown::new();
         let running = host::task::spawn(bound.run(shutdown.clone()));
-        Self { directory, config, url, client: Client::new(TIMEOUT, 8 << 20), shutdown, running }
+        Self { directory, database, config, url, client: Client::new(TIMEOUT, 8 << 20), shutdown, running }
     }
 
-    /// Stops it in order, and starts it again on the same directory.
+    /// Stops it in order, and starts it again where it was.
     pub async fn restart(self) -> Self {
         self.shutdown.stop();
-        self.running.await.unwrap().unwrap();
-        Self::start_in(self.directory, self.config).await
+        let (ended, legacy) = self.restart_ended().await;
+        ended.unwrap();
+        legacy
+    }
+
+    /// Waits until it has ended by itself, and starts it again where it was.
+    pub async fn restart_ended(self) -> (Result<(), Error>, Self) {
+        let ended = self.running.await.unwrap();
+        (ended, Self::start_in(self.directory, self.database, self.config).await)
     }
 
     /// Stops it in order.
@@ -176,6 +192,7 @@ pub struct Reply {
     pub replayed: bool,
     pub content_type: String,
     pub correlation_id: String,
+    pub retry_after: Option<String>,
 }
 
 impl Reply {
@@ -189,6 +206,7 @@ impl Reply {
             replayed: header("idempotency-replayed").as_deref() == Some("true"),
             content_type: header("content-type").unwrap_or_default(),
             correlation_id: header("x-correlation-id").unwrap_or_default(),
+            retry_after: header("retry-after"),
         }
     }
 

@@ -52,6 +52,17 @@ async fn a_history_is_newest_first_and_in_pages() {
 }
 
 #[tokio::test]
+async fn a_history_begins_with_the_account() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.transact("transfer", "early", "alice", "carol", "1").await.expect_refused(404, "AccountNotFound");
+    legacy.transact("transfer", "self", "alice", "alice", "1").await.expect_refused(422, "SameAccount");
+    legacy.account("carol", "USER", json!({})).await;
+    legacy.transact("transfer", "late", "alice", "carol", "1").await.expect_applied();
+    assert_eq!(keys(&legacy.get("/accounts/carol/transactions").await.body), ["late"]);
+    assert_eq!(keys(&legacy.get("/accounts/alice/transactions").await.body), ["late", "self", "early", "first"]);
+}
+
+#[tokio::test]
 async fn all_transactions_are_listed_oldest_first() {
     let legacy = Legacy::start().await.with_people().await;
     for key in ["a", "b", "c", "d"] {
@@ -71,7 +82,10 @@ async fn all_transactions_are_listed_oldest_first() {
         assert_eq!(keys(&found), keys(&all)[first..], "since row {index}");
     }
     assert!(keys(&legacy.get("/transactions?since=2999-01-01T00:00:00Z").await.body).is_empty());
-    assert_eq!(keys(&legacy.get("/transactions?since=1999-01-01T00:00:00Z").await.body).len(), 5);
+    for long_ago in ["1999-01-01T00:00:00Z", "-000100-01-01T00:00:00Z"] {
+        assert_eq!(keys(&legacy.get(&format!("/transactions?since={long_ago}")).await.body).len(), 5, "{long_ago}");
+    }
+    assert!(keys(&legacy.get(&format!("/transactions?after={}", u64::MAX)).await.body).is_empty());
 }
 
 #[tokio::test]

@@ -23,11 +23,15 @@ async fn everything_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_one_directory_is_told_so() {
+async fn a_second_process_on_one_store_is_told_so() {
     let legacy = Legacy::start().await;
     let error = bind(legacy.config.clone()).await.unwrap_err().to_string();
-    assert!(error.contains("another process uses the data directory"), "{error}");
-    assert!(error.contains(legacy.config.data_dir.to_str().unwrap()), "{error}");
+    if legacy.database.is_some() {
+        assert!(error.contains("another process uses the schema `legacy` of this database"), "{error}");
+    } else {
+        assert!(error.contains("another process uses the data directory"), "{error}");
+        assert!(error.contains(legacy.config.data_dir.to_str().unwrap()), "{error}");
+    }
     assert_eq!(legacy.get("/healthz").await.status, 200);
 }
 
@@ -63,4 +67,10 @@ async fn a_file_that_is_no_store_is_an_error() {
 fn unknown_settings_are_errors() {
     assert!(serde_json::from_value::<Config>(json!({"data_dir": "x", "listen": "127.0.0.1:1"})).is_ok());
     assert!(serde_json::from_value::<Config>(json!({"data_dri": "x"})).is_err());
+    let database = |postgres| serde_json::from_value::<Config>(json!({ "postgres": postgres }));
+    let config = database(json!({"url": {"env": "PATH"}})).unwrap();
+    assert_eq!(serde_json::to_value(&config).unwrap()["postgres"], json!({"url": "(hidden)"}));
+    assert!(database(json!({"url": {"env": "PATH"}, "connections": 1})).is_err());
+    let error = database(json!({"url": "postgres://me:a-secret@there"})).unwrap_err().to_string();
+    assert!(!error.contains("a-secret"), "{error}");
 }
