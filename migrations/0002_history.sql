@@ -1,7 +1,23 @@
--- What: the projection `history`: transactions as they were answered, and what became of them per day.
+-- What: the projection `history`: transactions as they were answered, and what became of them per day. And for all
+--       projections: accounts about which they cannot be asked.
 -- Kind: expand. Everything here is new.
--- Back: DROP TABLE projections_shape.transaction_history, projections_shape.daily_totals; and every schema `history_<number>`.
---       Nothing is lost by it: projections are made from the journal.
+-- Back: DROP TABLE projections_shape.transaction_history, projections_shape.daily_totals, projections.unverified; and every
+--       schema `history_<number>`. Nothing is lost by it: projections are made from the journal.
+
+-- An outcome that the database does not take is left out, and the accounts that it names are noted here: what is known of
+-- them is not whole. An empty id stands for an outcome that names none.
+CREATE TABLE projections.unverified (
+    projection     text        NOT NULL,
+    generation     integer     NOT NULL,
+    shard          integer     NOT NULL,
+    account_id     text COLLATE "C" NOT NULL,
+    -- The first outcome that was left out.
+    journal_offset bigint      NOT NULL,
+    reason         text        NOT NULL,
+    noted_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (projection, generation, shard, account_id),
+    FOREIGN KEY (projection, generation) REFERENCES projections.generation ON DELETE CASCADE
+);
 
 -- One row per request, on the shard that decides.
 CREATE TABLE projections_shape.transaction_history (

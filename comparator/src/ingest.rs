@@ -164,7 +164,13 @@ impl Ingest {
     }
 
     /// What the gates look at.
-    pub fn figures(&self, now: Timestamp, connected: Vec<FrontBoot>, drained_within_ms: u64) -> Figures {
+    pub fn figures(
+        &self,
+        now: Timestamp,
+        connected: Vec<FrontBoot>,
+        drained_within_ms: u64,
+        engine: Option<String>,
+    ) -> Figures {
         let progress = self.progress();
         let behind = match (&progress.failed, progress.caught_up) {
             (Some(why), _) => Some(format!("the index stands still: {why}")),
@@ -181,6 +187,7 @@ impl Ingest {
             serving: inputs.serving,
             oldest_undelivered_micros: oldest.map(|since| now.since_micros(since)),
             drained_within_ms,
+            engine,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::reconcile::Reconciler;
 use crate::rollout::Dial;
 use crate::rollout::state::DialState;
 use crate::stream::Fronts;
-use crate::systems::Systems;
+use crate::systems::{EngineWatch, Systems};
 use eventlog::place::LOG;
 use eventlog::{Log, Place, Unusable};
 use host::clock;
@@ -135,6 +135,7 @@ struct Working {
     parts: Arc<Parts>,
     inquirer: Arc<Inquirer>,
     inquiries: mpsc::UnboundedReceiver<Inquiry>,
+    engine: Arc<EngineWatch>,
 }
 
 impl Working {
@@ -143,10 +144,12 @@ impl Working {
         let ingest = Arc::new(Ingest::new(log.clone(), Index::new(ledger), asking));
         let fronts = Fronts::new();
         let dial = Chain::new(log.clone(), DialState::genesis(ledger));
-        let dial = Dial::new(dial, ingest.clone(), fronts.clone(), config.handover(), config.drained_within_ms);
+        let systems = Systems::new(&config);
+        let engine = Arc::new(EngineWatch::new(systems.clone()));
+        let (handover, drained) = (config.handover(), config.drained_within_ms);
+        let dial = Dial::new(dial, ingest.clone(), fronts.clone(), engine.clone(), handover, drained);
         let decisions = Arc::new(Decisions::new(log.clone(), ledger));
         let marks = Arc::new(Marks::new(fronts.clone(), ingest.clone(), config.mark_wait()));
-        let systems = Systems::new(&config);
         let inquirer = Inquirer::new(ingest.clone(), decisions.clone(), marks.clone(), systems.clone());
         let inquirer = Arc::new(inquirer);
         let reconciler = Arc::new(Reconciler::new(
@@ -170,7 +173,7 @@ impl Working {
             settling: tokio::sync::Mutex::new(()),
             shutdown: stop,
         };
-        Self { parts: Arc::new(parts), inquirer, inquiries }
+        Self { parts: Arc::new(parts), inquirer, inquiries, engine }
     }
 
     /// Reads the chains; waits while the log does not answer.
@@ -208,6 +211,10 @@ impl Working {
             task::spawn({
                 let (parts, stop) = (parts.clone(), stop.clone());
                 async move { parts.dial.watch_pending(&stop).await }
+            }),
+            task::spawn({
+                let (engine, stop) = (self.engine, stop.clone());
+                async move { engine.run(&stop).await }
             }),
             task::spawn(self.inquirer.run(self.inquiries, parts.config.inquiries_at_once, stop.clone())),
             task::spawn(report_readiness(parts.clone(), readiness, stop.clone())),

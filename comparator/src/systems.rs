@@ -1,10 +1,13 @@
-//! Reading the two systems: their accounts in order of ids, and the history of an account.
+//! Reading the two systems: their accounts in order of ids, the history of an account, whether the engine is ready.
 
 use crate::config::Config;
+use host::clock;
 use host::http::Client;
 use host::secret::Secret;
+use host::task::Shutdown;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use wire::billing::{Account, AccountPage, TransactionPage};
 use wire::words::System;
@@ -89,6 +92,66 @@ impl Systems {
         }
     }
 }
+
+/// Whether the engine is ready, by its own word; asked once a second, and anew before the dial goes up.
+#[derive(Debug)]
+pub struct EngineWatch {
+    systems: Systems,
+    /// Why not.
+    seen: Mutex<Option<String>>,
+}
+
+/// How often it is asked.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
+/// How long its answer is waited for: less than a person waits for a move of the dial.
+const WATCHED_WITHIN: Duration = Duration::from_secs(2);
+
+impl EngineWatch {
+    /// Nothing is known yet.
+    pub fn new(systems: Systems) -> Self {
+        Self { systems, seen: Mutex::new(Some("the engine was not asked yet".to_owned())) }
+    }
+
+    /// Why it was not ready when it was asked last; `None` if it was.
+    pub fn seen(&self) -> Option<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks it.
+    pub async fn look(&self) {
+        let Place { base, token } = &self.systems.engine;
+        let url = format!("{base}/readyz");
+        let answer = self.systems.client.get(&url, token.as_ref().map(Secret::reveal), WATCHED_WITHIN).await;
+        let seen = match answer {
+            Ok(answer) if answer.status.is_success() => None,
+            Ok(answer) => {
+                let said = String::from_utf8_lossy(&answer.body);
+                let reasons: Vec<&str> = said.lines().take(SHOWN_REASONS).collect();
+                Some(format!("the engine is not ready ({}): {}", answer.status.as_u16(), reasons.join("; ")))
+            }
+            Err(error) => Some(format!("the engine does not say whether it is ready: {error}")),
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Asks it again and again until `shutdown`.
+    pub async fn run(&self, shutdown: &Shutdown) {
+        let mut ticks = clock::interval(WATCHED_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+}
+
+/// Reasons that are passed on.
+const SHOWN_REASONS: usize = 3;
 
 /// The accounts of one system, one after the other in order of their ids; one page of them is in memory.
 pub struct Accounts<'a> {

@@ -137,6 +137,14 @@ def delete_topics(folder):
         deleted.result()
 
 
+def drop_database(folder):
+    """The same with its database."""
+    url = (folder / "demo" / "tokens" / "database").read_text()
+    name = urllib.parse.urlsplit(url).path.removeprefix("/")
+    subprocess.run(["psql", "-q", "-c", f'DROP DATABASE "{name}" WITH (FORCE)', os.environ["CROSSFADE_DATABASE_URL"]],
+                   check=True)
+
+
 def scraping(folder, crossfade, brokers):
     jobs = [{"job_name": name, "static_configs": [{"targets": targets}]}
             for name, targets in [("crossfade", crossfade), ("kafka", brokers)]]
@@ -172,8 +180,8 @@ def check_live(binary):
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        demo = Process("the demo", binary, "demo", "--kafka", "--exchanges", str(EXCHANGES), "--fault", "wrong-fee",
-                       "--data", str(folder / "demo"), log=folder / "demo.log")
+        demo = Process("the demo", binary, "demo", "--kafka", "--postgres", "--exchanges", str(EXCHANGES),
+                       "--fault", "wrong-fee", "--data", str(folder / "demo"), log=folder / "demo.log")
         with demo:
             config = scraping(folder, addresses(folder, demo), brokers.split(","))
             prometheus = Process("Prometheus", "prometheus", f"--config.file={config}",
@@ -192,6 +200,7 @@ def check_live(binary):
                             print(f"{each[0]:8} {found:4} {each[1]}{': ' + each[2] if each[2] else ''}")
                             del empty[each]
         delete_topics(folder)
+        drop_database(folder)
     if empty:
         fail("no data:\n" + "\n".join(f"  {name}: {title}: {query}" for name, title, _, query in empty))
     print(f"dashboards: all {len(queries)} queries of {len(boards.BOARDS)} boards return data")

@@ -94,6 +94,12 @@ impl DeadLetters {
         self.found(&DeadLetter::found(origin, reason, Some(record.value.to_vec())));
     }
 
+    /// An outcome that a projection cannot take; it counts all the same.
+    pub(crate) fn unprojected(&self, shard: u32, record: &Record, reason: &dyn std::fmt::Display) {
+        let origin = Origin { topic: JOURNAL.to_owned(), partition: shard, offset: record.offset };
+        self.found(&DeadLetter::found(origin, reason, Some(record.value.to_vec())));
+    }
+
     /// Its bytes are looked for beside whatever the caller does.
     fn command(&self, shard: u32, offset: u64) {
         let letters = self.clone();

@@ -178,7 +178,7 @@ impl Bound {
         let opening = async {
             let opened = open(&self.place, &self.config, &self.ledger, &readiness, duties.clone()).await?;
             let naming = naming(&self.place, self.registry).await?;
-            let projected = project(self.store.clone(), &opened.0, &self.ledger, self.config.shards).await?;
+            let projected = project(self.store.clone(), &opened, &self.ledger, self.config.shards).await?;
             Ok((opened, naming, projected))
         };
         let opened = tokio::select! {
@@ -210,7 +210,16 @@ impl Bound {
                 let mismatches = Mismatches::default();
                 let jobs = self.store.map(|store| {
                     let (log, ledger_id, mismatches) = (Arc::clone(&log), self.ledger.clone(), mismatches.clone());
-                    Jobs::new(store, log, ledger_id, self.config.shards, mismatches, shards_shutdown.clone())
+                    let dead_letters = ledger.dead_letters().clone();
+                    Jobs::new(
+                        store,
+                        log,
+                        dead_letters,
+                        ledger_id,
+                        self.config.shards,
+                        mismatches,
+                        shards_shutdown.clone(),
+                    )
                 });
                 let projector = projected.map(|(projector, opened, projections)| {
                     let sampling = Sampling { view: ledger.view().clone(), projections, mismatches };
@@ -263,12 +272,13 @@ fn ended(part: &str, outcome: Result<Result<(), impl std::fmt::Display>, impl st
 /// What makes the projections, what it writes into, and what reads them, if there is a database.
 async fn project(
     store: Option<Store>,
-    log: &Arc<dyn Log>,
+    (log, opened): &(Arc<dyn Log>, Ledger),
     ledger: &str,
     shards: u32,
 ) -> Result<Option<(Projector, bool, Projections)>, Error> {
     let Some(store) = store else { return Ok(None) };
-    let (projector, projections) = Projector::new(store, Arc::clone(log), ledger.to_owned(), shards);
+    let (projector, projections) =
+        Projector::new(store, Arc::clone(log), opened.dead_letters().clone(), ledger.to_owned(), shards);
     let opened = tokio::select! {
         opened = projector.open() => opened?,
         // It goes on beside the serving: an engine that writes does not wait for a database.

@@ -44,4 +44,10 @@ postgres_stop() {
   as_postgres "$postgres_bin/pg_ctl" -D "$postgres_home/data" -m fast stop >/dev/null
 }
 
+# Without a word to anybody, and nothing written any more.
+postgres_kill() {
+  postgres_runs || return 0
+  as_postgres "$postgres_bin/pg_ctl" -D "$postgres_home/data" -m immediate stop >/dev/null
+}
+
 postgres_purge() { rm -rf "$postgres_home"; }

@@ -15,8 +15,11 @@ pub const FRONTS: &str = "fronts";
 /// The shadow legs follow closely.
 pub const DRAINED: &str = "drained";
 
+/// The engine is ready: no shard stands still, and no money came from nowhere or is gone.
+pub const ENGINE: &str = "engine";
+
 /// Every gate of this version, in the order in which they are shown.
-pub const ALL: [&str; 4] = [UNKNOWN, GAP, FRONTS, DRAINED];
+pub const ALL: [&str; 5] = [UNKNOWN, GAP, FRONTS, DRAINED, ENGINE];
 
 /// Gaps that are named: somebody settles them one by one, by their ids.
 const MOST_NAMED: usize = 5;
@@ -38,6 +41,8 @@ pub struct Figures {
     pub oldest_undelivered_micros: Option<i64>,
     /// How old it may be.
     pub drained_within_ms: u64,
+    /// Why the engine is not ready; `None` if it is.
+    pub engine: Option<String>,
 }
 
 /// Reads all gates for a move from `from` to `to` (`None`: as they would stand for the next move).
@@ -45,7 +50,13 @@ pub fn read(figures: &Figures, from: Setting, to: Option<Setting>) -> Vec<GateRe
     if let Some(why) = &figures.behind {
         return ALL.iter().map(|gate| reading(gate, false, why.clone())).collect();
     }
-    vec![unknown(figures, from, to), gaps(figures), fronts(figures), drained(figures, from, to)]
+    vec![
+        unknown(figures, from, to),
+        gaps(figures),
+        fronts(figures),
+        drained(figures, from, to),
+        engine(figures, from, to),
+    ]
 }
 
 /// The gates that are closed.
@@ -116,6 +127,14 @@ fn drained(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading
     }
 }
 
+fn engine(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading {
+    match &figures.engine {
+        None => reading(ENGINE, true, "the engine is ready".to_owned()),
+        Some(why) if only_lets_legs_go(from, to) => reading(ENGINE, true, format!("{why}; no account moves")),
+        Some(why) => reading(ENGINE, false, why.clone()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +157,7 @@ mod tests {
             serving: vec![front("a", 1)],
             oldest_undelivered_micros: None,
             drained_within_ms: 100,
+            engine: None,
         }
     }
 
@@ -158,6 +178,7 @@ mod tests {
         assert_eq!(closed_by(|figures| figures.serving.push(front("b", 7))), [FRONTS]);
         assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(101_000)), [DRAINED]);
         assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(100_999)), Vec::<String>::new());
+        assert_eq!(closed_by(|figures| figures.engine = Some("conservation: 7 EUR are gone".into())), [ENGINE]);
     }
 
     #[test]
@@ -177,7 +198,8 @@ mod tests {
 
     #[test]
     fn legs_held_in_capture_and_unknowns_do_not_keep_the_dial_in_capture() {
-        let figures = Figures { unknown: 1, oldest_undelivered_micros: Some(i64::MAX), ..fine() };
+        let engine = Some("not reachable".to_owned());
+        let figures = Figures { unknown: 1, oldest_undelivered_micros: Some(i64::MAX), engine, ..fine() };
         let open = |from, to| closed(&read(&figures, from, to)).is_empty();
         assert!(open(at(Stage::Capture, 0), Some(at(Stage::Shadow, 0))));
         assert!(open(at(Stage::Passthrough, 0), Some(at(Stage::Capture, 0))));

@@ -19,6 +19,7 @@ use crate::chain::{Accepted, Chain, Failure};
 use crate::index::Index;
 use crate::ingest::Ingest;
 use crate::stream::Fronts;
+use crate::systems::EngineWatch;
 use gates::Figures;
 use host::clock;
 use moves::Direction;
@@ -94,6 +95,7 @@ pub struct Dial {
     chain: Chain<DialState>,
     ingest: Arc<Ingest>,
     fronts: Fronts,
+    engine: Arc<EngineWatch>,
     handover: Duration,
     drained_within_ms: u64,
 }
@@ -104,10 +106,11 @@ impl Dial {
         chain: Chain<DialState>,
         ingest: Arc<Ingest>,
         fronts: Fronts,
+        engine: Arc<EngineWatch>,
         handover: Duration,
         drained_within_ms: u64,
     ) -> Self {
-        Self { chain, ingest, fronts, handover, drained_within_ms }
+        Self { chain, ingest, fronts, engine, handover, drained_within_ms }
     }
 
     /// The chain behind it.
@@ -141,7 +144,7 @@ impl Dial {
 
     fn figures(&self) -> Figures {
         let now = Timestamp(clock::unix_micros());
-        self.ingest.figures(now, self.fronts.connected(), self.drained_within_ms)
+        self.ingest.figures(now, self.fronts.connected(), self.drained_within_ms, self.engine.seen())
     }
 
     /// Where the dial stands, for people.
@@ -190,7 +193,7 @@ impl Dial {
 
     /// The gates with everything that was logged until now; an error when one is closed and nobody forces.
     async fn evidence(&self, seen: &DialState, to: Setting, force: bool) -> Result<Vec<GateReading>, Refusal> {
-        let settled = self.ingest.settle(EVIDENCE_WITHIN).await;
+        let (settled, ()) = futures_util::future::join(self.ingest.settle(EVIDENCE_WITHIN), self.engine.look()).await;
         let mut figures = self.figures();
         if !settled && figures.behind.is_none() {
             figures.behind = Some("the index does not follow the log closely enough to be asked".to_owned());

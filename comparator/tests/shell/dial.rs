@@ -37,7 +37,7 @@ async fn a_move_that_takes_nobody_along_is_made_in_one_phase() {
     let change = &history["changes"][0];
     assert_eq!((&change["actor"], &change["reason"]), (&json!("otto"), &json!("test")));
     assert_eq!((&change["change"], &change["forced"]), (&json!("moved"), &json!(false)));
-    assert_eq!(change["evidence"]["gates"].as_array().unwrap().len(), 4, "the evidence stands beside the move");
+    assert_eq!(change["evidence"]["gates"].as_array().unwrap().len(), 5, "the evidence stands beside the move");
 }
 
 #[tokio::test]
@@ -56,6 +56,25 @@ async fn up_through_closed_gates_takes_an_approver_who_forces() {
     let bodies = world.bodies().await;
     let [RolloutBody::Moved { forced: true, evidence, .. }] = bodies.as_slice() else { panic!("{bodies:?}") };
     assert!(evidence.iter().any(|gate| gate.gate == "fronts" && !gate.open));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_ready_holds_the_dial() {
+    let world = World::new().await;
+    let _front = Front::polite(&world, "a").await;
+    world.gates_open().await;
+    assert_eq!(world.set("shadow").await.0, StatusCode::OK);
+    world.engine.with(|books| books.not_ready = Some("conservation: 7 EUR are between the shards".to_owned()));
+    // Asked anew for the move, however shortly before it was ready.
+    let (status, problem) = world.set("25").await;
+    assert_eq!((status, code(&problem)), (StatusCode::CONFLICT, "GatesNotMet"));
+    assert_eq!(problem["errors"][0]["pointer"], "/gates/engine", "{problem}");
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("7 EUR"), "{problem}");
+    assert_eq!(world.set("passthrough").await.0, StatusCode::OK, "down it goes all the same");
+    assert_eq!(world.set("shadow").await.0, StatusCode::OK, "no account moves");
+    world.engine.with(|books| books.not_ready = None);
+    let (status, view) = world.set("25").await;
+    assert_eq!(status, StatusCode::OK, "{view}");
 }
 
 /// What `set` would answer, asked without setting: 200 with open gates, or the code of the refusal.
@@ -99,7 +118,7 @@ async fn the_gates_of_a_move_say_what_setting_it_would_say() {
         assert_eq!(does(&world, to).await, said, "{to}");
     }
     let (_, gates) = world.get("/api/rollout/gates").await;
-    assert_eq!(gates.as_array().map(Vec::len), Some(4), "without a target: as for the next move");
+    assert_eq!(gates.as_array().map(Vec::len), Some(5), "without a target: as for the next move");
 }
 
 #[tokio::test]
@@ -241,7 +260,7 @@ async fn until_caught_up_after_a_restart_every_gate_is_closed() {
     let _front = Front::polite(&world, "a").await;
     let (_, gates) = world.get("/api/rollout/gates").await;
     let gates = gates.as_array().unwrap();
-    assert_eq!(gates.len(), 4);
+    assert_eq!(gates.len(), 5);
     assert!(gates.iter().all(|gate| gate["open"] == false), "{gates:?}");
     assert!(gates[0]["seen"].as_str().unwrap().contains("caught up"), "{gates:?}");
     let (status, problem) = world.set("shadow").await;

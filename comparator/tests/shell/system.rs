@@ -22,6 +22,8 @@ pub struct Books {
     pub history: Vec<TransactionResult>,
     /// Answers 503 to everything.
     pub down: bool,
+    /// Why it is not ready.
+    pub not_ready: Option<String>,
     /// Lists accounts in the wrong order.
     pub unsorted: bool,
     /// How often a history was read.
@@ -42,6 +44,7 @@ impl System {
         let listener = host::net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let system = Self { address: listener.local_addr().unwrap(), books: Arc::default(), gate: Arc::default() };
         let router = Router::new()
+            .route("/readyz", get(readyz))
             .route("/accounts", get(accounts))
             .route("/accounts/{id}/transactions", get(history))
             .with_state(system.clone());
@@ -87,6 +90,13 @@ pub fn account(id: &str, account_type: &str, balance: &str) -> Account {
 }
 
 type Asked = Query<BTreeMap<String, String>>;
+
+async fn readyz(State(system): State<System>) -> Response {
+    match system.with(|books| books.not_ready.clone()) {
+        None => StatusCode::OK.into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
 
 async fn accounts(State(system): State<System>, Query(asked): Asked) -> Response {
     let _open = system.gate.read().await;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub const URL: &str = "CROSSFADE_DATABASE_URL";
 
 /// A database that exists for one trial.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Database {
     server: PgConnectOptions,
     name: String,

@@ -39,6 +39,8 @@ use testbed_loadgen::workload::{Config, Workload};
 const RATE: f64 = 440.0;
 /// The same with three brokers on them as well.
 const RATE_WITH_KAFKA: f64 = 150.0;
+/// The same with PostgreSQL, where the legacy needs nine round trips for a request.
+const RATE_WITH_POSTGRES: f64 = 100.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.
@@ -88,6 +90,14 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
+fn rate(args: &DemoArgs) -> f64 {
+    match (args.kafka, args.postgres) {
+        (_, true) => RATE_WITH_POSTGRES,
+        (true, false) => RATE_WITH_KAFKA,
+        (false, false) => RATE,
+    }
+}
+
 /// Opens the accounts, goes the whole way, and reports.
 async fn played(
     args: &DemoArgs,
@@ -99,7 +109,7 @@ async fn played(
     let auditor = Arc::new(Mutex::new(Observer::new(Expectations { refusal_keeps_key: true, authority_moves: true })));
     let options = Options {
         base_url: site.front(),
-        pace: Pace::Open { per_second: if args.kafka { RATE_WITH_KAFKA } else { RATE } },
+        pace: Pace::Open { per_second: rate(args) },
         max_requests: args.exchanges,
         ..Options::default()
     };

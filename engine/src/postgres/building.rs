@@ -8,6 +8,8 @@ use super::generations::{Generation, begin, drop_others, go_live, live_checkpoin
 use super::part::Part;
 use super::projector::shape;
 use super::store::{Error, PATIENT_CONNECTIONS, Store};
+use super::unverified;
+use crate::dead_letters::DeadLetters;
 use crate::shard::reader::Reader;
 use crate::view::read_model::Projection;
 use eventlog::Log;
@@ -51,6 +53,7 @@ pub struct Found {
 pub(super) struct Builder {
     pub(super) store: Store,
     pub(super) log: Arc<dyn Log>,
+    pub(super) dead_letters: DeadLetters,
     pub(super) ledger: String,
     pub(super) shards: u32,
 }
@@ -129,7 +132,8 @@ impl Builder {
                     match go_live(&mut held, shape(projection), fresh).await {
                         Ok(()) => {
                             held.commit().await?;
-                            return Ok(Found::default());
+                            let differences = unverified::count(connection, fresh).await?;
+                            return Ok(Found { differences, shown: Vec::new() });
                         }
                         Err(Error::Database(sqlx::Error::Database(error)))
                             if error.code().as_deref() == Some(LOCKED) =>
@@ -145,7 +149,9 @@ impl Builder {
                     // The snapshot is taken by the first query.
                     let live = live_generation(&mut compared, fresh.projection).await?;
                     held.rollback().await?;
-                    let found = differences(&mut compared, projection, &live, fresh).await?;
+                    let mut found = differences(&mut compared, projection, &live, fresh).await?;
+                    // What is left out in both is wrong in both.
+                    found.differences += unverified::count(&mut compared, &live).await?;
                     compared.close().await?;
                     return Ok(found);
                 }
@@ -159,6 +165,7 @@ impl Builder {
             let part = Part {
                 store: self.store.clone(),
                 log: Arc::clone(&self.log),
+                dead_letters: self.dead_letters.clone(),
                 ledger: self.ledger.clone(),
                 projection,
                 generation: fresh.clone(),

@@ -186,7 +186,7 @@ pub(super) async fn run(connection: &mut PgConnection, statement: String) -> Res
 }
 
 /// Moves the checkpoint of a shard from where it is believed to be; `false` if it is not there, because somebody else has
-/// moved it.
+/// moved it or is about to. Nobody waits for another one's transaction here.
 pub(crate) async fn move_checkpoint(
     transaction: &mut PgConnection,
     generation: &Generation,
@@ -196,12 +196,17 @@ pub(crate) async fn move_checkpoint(
 ) -> Result<bool, Error> {
     let statement = if from == 0 {
         "INSERT INTO projections.checkpoint AS kept (projection, generation, shard, journal_next, note)
-         VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (projection, generation, shard) DO UPDATE
-         SET journal_next = excluded.journal_next, note = excluded.note, updated_at = now() WHERE kept.journal_next = $6"
+         SELECT $1, $2, $3, $4, $5 WHERE $6 = 0 AND EXISTS (
+             SELECT FROM projections.generation WHERE projection = $1 AND number = $2
+         )
+         ON CONFLICT (projection, generation, shard) DO NOTHING"
     } else {
         "UPDATE projections.checkpoint SET journal_next = $4, note = $5, updated_at = now()
-         WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6"
+         WHERE (projection, generation, shard) IN (
+             SELECT projection, generation, shard FROM projections.checkpoint
+             WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6
+             FOR UPDATE SKIP LOCKED
+         )"
     };
     let moved = sqlx::query(statement)
         .bind(generation.projection)

@@ -3,6 +3,7 @@
 use super::building::{Builder, Counted, Found};
 use super::mismatches::Mismatches;
 use super::store::{Error, Store};
+use crate::dead_letters::DeadLetters;
 use crate::view::read_model::Projection;
 use eventlog::Log;
 use host::clock;
@@ -40,12 +41,13 @@ impl Jobs {
     pub(crate) fn new(
         store: Store,
         log: Arc<dyn Log>,
+        dead_letters: DeadLetters,
         ledger: String,
         shards: u32,
         mismatches: Mismatches,
         shutdown: Shutdown,
     ) -> Self {
-        let builder = Builder { store: store.patient(), log, ledger, shards };
+        let builder = Builder { store: store.patient(), log, dead_letters, ledger, shards };
         Self(Arc::new(Shared { store, builder, mismatches, jobs: Mutex::default(), shutdown }))
     }
 

@@ -23,7 +23,7 @@ impl Known {
 }
 
 impl Mismatches {
-    /// What a whole verification has found; nothing right after a rebuild.
+    /// What a whole verification has found, or what a rebuild had to leave out.
     pub(crate) fn verified(&self, projection: Projection, rows: u64) {
         self.change(projection, |known| known.verified = rows);
     }

@@ -12,6 +12,7 @@
 //! | [`projector`] | follows the journals into what is live |
 //! | [`building`] | builds a projection anew beside the live one: to take its place, or to compare them |
 //! | [`jobs`] | builds that somebody asked for, and what came of them |
+//! | [`unverified`] | accounts about which a projection cannot be asked |
 //! | [`mismatches`] | how many rows are known to be wrong |
 //! | [`sampling`] | compares samples with what is in memory, all the time |
 //!
@@ -31,5 +32,6 @@ mod queries;
 pub(crate) mod sampling;
 pub mod store;
 mod time;
+mod unverified;
 
 pub use store::{Config, Error, Store};

@@ -2,12 +2,14 @@
 
 use super::generations::{Generation, move_checkpoint};
 use super::store::{Error, Store};
-use super::{balances, history};
+use super::{balances, history, unverified};
+use crate::dead_letters::DeadLetters;
 use crate::shard::reader::{Read, Reader};
 use crate::view::read_model::Projection;
-use engine_domain::{Outcome, Timestamp};
+use engine_domain::{AccountId, Event, Outcome, Timestamp};
 use eventlog::{Log, Record};
 use sqlx::PgConnection;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wire::journal::JOURNAL;
@@ -22,6 +24,7 @@ const BUILT_TOGETHER: u64 = 4_000;
 pub(super) struct Part {
     pub(super) store: Store,
     pub(super) log: Arc<dyn Log>,
+    pub(super) dead_letters: DeadLetters,
     pub(super) ledger: String,
     pub(super) projection: Projection,
     pub(super) generation: Generation,
@@ -59,8 +62,27 @@ impl Part {
     }
 
     /// Applies records in one transaction: the times of their outcomes, or `None` if somebody else was there before. What
-    /// stands before a record that cannot be read is applied all the same.
+    /// stands before a record that cannot be read is applied all the same. When the database does not take the outcomes,
+    /// and will not later, they are applied one by one, without the one that it does not take.
     pub(super) async fn take(&self, reader: &mut Reader, records: &[Record]) -> Result<Option<Vec<Timestamp>>, Error> {
+        match self.take_all(reader, records).await {
+            Err(error) if error.is_lasting() => {}
+            taken => return taken,
+        }
+        let mut times = Vec::with_capacity(records.len());
+        for record in records {
+            let alone = std::slice::from_ref(record);
+            let taken = match self.take_all(reader, alone).await {
+                Err(error) if error.is_lasting() => self.leave_out(reader, record, &error).await?,
+                taken => taken?,
+            };
+            let Some(taken) = taken else { return Ok(None) };
+            times.extend(taken);
+        }
+        Ok(Some(times))
+    }
+
+    async fn take_all(&self, reader: &mut Reader, records: &[Record]) -> Result<Option<Vec<Timestamp>>, Error> {
         let from = reader.next();
         let mut behind = reader.clone();
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(records.len());
@@ -87,6 +109,54 @@ impl Part {
         *reader = behind;
         let times = outcomes.iter().map(|outcome| outcome.at).collect();
         unreadable.map(|()| Some(times)).map_err(Error::from)
+    }
+
+    /// Goes past an outcome that the database does not take. The accounts that it names are unverified from now on; the
+    /// outcome is a dead letter, unless all of them were unverified before.
+    async fn leave_out(
+        &self,
+        reader: &mut Reader,
+        record: &Record,
+        error: &Error,
+    ) -> Result<Option<Vec<Timestamp>>, Error> {
+        let from = reader.next();
+        let mut behind = reader.clone();
+        let Read::Accepted(outcome) = behind.take(record)? else { return Ok(Some(Vec::new())) };
+        let mut transaction = self.store.pool().begin().await?;
+        if !move_checkpoint(&mut transaction, &self.generation, self.shard, from, &behind).await? {
+            return Ok(None);
+        }
+        let named = self.named(&outcome);
+        let new =
+            unverified::note(&mut transaction, &self.generation, self.shard, record.offset, &named, error).await?;
+        transaction.commit().await?;
+        *reader = behind;
+        if new {
+            let projection = self.projection.as_str();
+            tracing::error!(projection, shard = self.shard, offset = record.offset, %error, "an outcome is left out");
+            self.dead_letters.unprojected(
+                self.shard,
+                record,
+                &format!("the projection `{projection}` leaves it out: {error}"),
+            );
+        }
+        Ok(Some(vec![outcome.at]))
+    }
+
+    /// The accounts about which the projection says too little without this outcome.
+    fn named(&self, outcome: &Outcome) -> BTreeSet<AccountId> {
+        let accounts = outcome.events.iter().filter_map(|event| event.account().cloned());
+        let sides = outcome.events.iter().flat_map(|event| match event {
+            Event::TransactionRequested(requested) => [requested.source.clone(), requested.destination.clone()],
+            Event::TransactionCompleted(completed) => {
+                [Some(completed.source.account.clone()), Some(completed.destination.account.clone())]
+            }
+            _ => [None, None],
+        });
+        match self.projection {
+            Projection::Balance => accounts.collect(),
+            Projection::History => sides.flatten().collect(),
+        }
     }
 
     /// Applies everything before an offset, and counts the records of each batch.

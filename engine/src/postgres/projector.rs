@@ -1,10 +1,11 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::generations::Shape;
+use super::generations::{Generation, Shape};
 use super::part::Part;
 use super::store::{Error, Store};
 use super::{balances, history};
 use crate::analytics::{Daily, Day};
+use crate::dead_letters::DeadLetters;
 use crate::metrics;
 use crate::view::Cursor;
 use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
@@ -25,8 +26,10 @@ use wire::journal::JOURNAL;
 const BATCH: usize = 1_000;
 /// After something that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// After somebody else has moved a checkpoint: let him go on.
-const LET_GO_ON: Duration = Duration::from_millis(100);
+/// How often a checkpoint is looked at that somebody else moves,
+const FOLLOWED_EVERY: Duration = Duration::from_millis(50);
+/// and for how long it may stand still before this one stands in: as engines do for each other.
+const STANDS_IN_AFTER: Duration = Duration::from_millis(500);
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
@@ -37,6 +40,7 @@ type Progress = watch::Sender<Option<u64>>;
 pub struct Projector {
     store: Store,
     log: Arc<dyn Log>,
+    dead_letters: DeadLetters,
     ledger: String,
     shards: u32,
     progress: BTreeMap<Projection, Vec<Progress>>,
@@ -55,17 +59,26 @@ impl Projections {
         &self.progress[&projection][shard as usize]
     }
 
-    /// Answers from a projection, of these shards, if it was made from this journal.
+    /// Answers from a projection, of these shards, if it was made from this journal and is whole as to this account, or as
+    /// to all.
     async fn answer<T>(
         &self,
         projection: Projection,
+        account: Option<&AccountId>,
         mut shards: impl Iterator<Item = u32>,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Unanswered> {
         if let Some(shard) = shards.find(|shard| self.progress(projection, *shard).borrow().is_none()) {
             return Err(Unanswered(format!("the projection `{}` of shard {shard} has not begun", projection.as_str())));
         }
-        answer.await.map_err(|error| Unanswered(error.to_string()))
+        let failed = |error: Error| Unanswered(error.to_string());
+        let answer = answer.await.map_err(failed)?;
+        // Asked last: what was left out before the answer was read is known by now.
+        if self.store.is_unverified(projection, account).await.map_err(failed)? {
+            let name = projection.as_str();
+            return Err(Unanswered(format!("the projection `{name}` leaves something out: see `crossfade dlq list`")));
+        }
+        Ok(answer)
     }
 }
 
@@ -88,11 +101,12 @@ impl ReadModel for Projections {
         at: Timestamp,
     ) -> Answer<'a, Vec<Standing>> {
         let answer = self.store.standings_at(account, shards, at);
-        self.answer(Projection::Balance, shards.iter().copied(), answer).boxed()
+        self.answer(Projection::Balance, Some(account), shards.iter().copied(), answer).boxed()
     }
 
     fn history<'a>(&'a self, query: &'a HistoryQuery<'a>) -> Answer<'a, TransactionPage> {
-        self.answer(Projection::History, 0..self.shards, self.store.history(query, self.shards)).boxed()
+        self.answer(Projection::History, Some(query.account), 0..self.shards, self.store.history(query, self.shards))
+            .boxed()
     }
 
     fn transactions<'a>(
@@ -102,11 +116,11 @@ impl ReadModel for Projections {
         limit: usize,
     ) -> Answer<'a, TransactionPage> {
         let answer = self.store.transactions(since, after, limit, self.shards);
-        self.answer(Projection::History, 0..self.shards, answer).boxed()
+        self.answer(Projection::History, None, 0..self.shards, answer).boxed()
     }
 
     fn daily(&self, currency: Currency, first: Day, last: Day) -> Answer<'_, Daily> {
-        self.answer(Projection::History, 0..self.shards, self.store.daily(currency, first, last)).boxed()
+        self.answer(Projection::History, None, 0..self.shards, self.store.daily(currency, first, last)).boxed()
     }
 }
 
@@ -120,7 +134,13 @@ pub(super) fn shape(projection: Projection) -> &'static Shape {
 
 impl Projector {
     /// A projector of a ledger of so many shards, and what it makes.
-    pub fn new(store: Store, log: Arc<dyn Log>, ledger: String, shards: u32) -> (Self, Projections) {
+    pub(crate) fn new(
+        store: Store,
+        log: Arc<dyn Log>,
+        dead_letters: DeadLetters,
+        ledger: String,
+        shards: u32,
+    ) -> (Self, Projections) {
         let none_yet = |projection| (projection, (0..shards).map(|_| Progress::new(None)).collect());
         let progress: BTreeMap<Projection, Vec<Progress>> = Projection::ALL.into_iter().map(none_yet).collect();
         let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
@@ -128,7 +148,7 @@ impl Projector {
         };
         let seen = progress.iter().map(subscribe).collect();
         let projections = Projections { store: store.clone(), shards, progress: seen };
-        (Self { store, log, ledger, shards, progress }, projections)
+        (Self { store, log, dead_letters, ledger, shards, progress }, projections)
     }
 
     /// Brings the database to what this program expects, and makes what is not there; `false` while it does not answer.
@@ -170,7 +190,7 @@ impl Projector {
             };
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
         }
-        let Self { store, log, ledger, shards, progress } = self;
+        let Self { store, log, dead_letters, ledger, shards, progress } = self;
         let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
             (*projection, all.iter().map(Progress::subscribe).collect())
         };
@@ -181,7 +201,8 @@ impl Projector {
         });
         let all = all.map(|(projection, shard, progress)| {
             let (store, log, ledger) = (store.clone(), Arc::clone(&log), ledger.clone());
-            let projecting = Projecting { store, log, ledger, projection, shard, shards, progress };
+            let dead_letters = dead_letters.clone();
+            let projecting = Projecting { store, log, dead_letters, ledger, projection, shard, shards, progress };
             let running = host::task::spawn(projecting.run(shutdown.clone()));
             async move {
                 if let Err(panic) = running.await {
@@ -227,6 +248,7 @@ async fn measure(log: Arc<dyn Log>, seen: BTreeMap<Projection, Vec<watch::Receiv
 struct Projecting {
     store: Store,
     log: Arc<dyn Log>,
+    dead_letters: DeadLetters,
     ledger: String,
     projection: Projection,
     shard: u32,
@@ -241,46 +263,60 @@ impl Projecting {
                 () = shutdown.stopped() => return,
                 ended = self.project() => ended,
             };
-            let pause = match trouble {
-                Ok(()) => LET_GO_ON,
-                Err(trouble) => {
-                    tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
-                    TRY_AGAIN
+            if let Err(trouble) = trouble {
+                tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
+                tokio::select! {
+                    () = shutdown.stopped() => return,
+                    () = clock::sleep(TRY_AGAIN) => {}
                 }
-            };
-            tokio::select! {
-                () = shutdown.stopped() => return,
-                () = clock::sleep(pause) => {}
             }
         }
     }
 
-    /// Applies from the checkpoint of the live generation on, until something fails or the checkpoint is not where it is
-    /// believed to be: somebody else has moved it, or another generation went live.
+    /// Applies from the checkpoint of the live generation on, until something fails. While somebody else moves the
+    /// checkpoint, this one follows.
     async fn project(&self) -> Result<(), Error> {
-        let part = Part {
-            store: self.store.clone(),
-            log: Arc::clone(&self.log),
-            ledger: self.ledger.clone(),
-            projection: self.projection,
-            generation: self.store.live(shape(self.projection), &self.ledger, self.shards).await?,
-            shard: self.shard,
-            shards: self.shards,
-        };
-        let mut reader = part.reader().await?;
-        self.progress.send_replace(Some(reader.next()));
-        let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
         loop {
-            let records = journal.next(BATCH).await?;
-            let taken = part.take(&mut reader, &records).await;
-            if let Ok(Some(times)) = &taken {
-                self.took(times);
-            }
+            let part = Part {
+                store: self.store.clone(),
+                log: Arc::clone(&self.log),
+                dead_letters: self.dead_letters.clone(),
+                ledger: self.ledger.clone(),
+                projection: self.projection,
+                generation: self.store.live(shape(self.projection), &self.ledger, self.shards).await?,
+                shard: self.shard,
+                shards: self.shards,
+            };
+            let mut reader = part.reader().await?;
             self.progress.send_replace(Some(reader.next()));
-            if taken?.is_none() {
-                return Ok(());
+            let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
+            loop {
+                let records = journal.next(BATCH).await?;
+                let taken = part.take(&mut reader, &records).await;
+                self.progress.send_replace(Some(reader.next()));
+                match taken? {
+                    Some(times) => self.took(&times),
+                    // Also when another generation went live, which is looked for then.
+                    None => break,
+                }
+            }
+            self.follow(&part.generation, reader.next()).await?;
+        }
+    }
+
+    /// Looks at the checkpoint as long as somebody else moves it.
+    async fn follow(&self, generation: &Generation, mut next: u64) -> Result<(), Error> {
+        let mut moved = clock::now();
+        while moved.elapsed() < STANDS_IN_AFTER {
+            clock::sleep(FOLLOWED_EVERY).await;
+            // A generation that is gone has none.
+            let Some(reader) = self.store.checkpoint(generation, self.shard).await? else { return Ok(()) };
+            if reader.next() > next {
+                (next, moved) = (reader.next(), clock::now());
+                self.progress.send_replace(Some(next));
             }
         }
+        Ok(())
     }
 
     fn took(&self, times: &[Timestamp]) {

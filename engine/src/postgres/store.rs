@@ -136,11 +136,32 @@ pub enum Error {
 }
 
 /// A database with projections. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     pool: PgPool,
     /// For a connection that may take its time.
     patient: PgConnectOptions,
+}
+
+/// Without the address, which has a password in it.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Error {
+    /// Whether the same outcomes will fail in the same way whenever they are applied: a value that the database does not
+    /// take (SQLSTATE classes 22 and 23), or a row that is not what a projector writes.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Error::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Error::Database(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Config {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Money, Observer};
 use testbed_loadgen::system::System as Read;
+use wire::control::ProjectionJobView;
 
 /// An auditor shared with the traffic that it watches.
 pub type Auditor = Arc<Mutex<Observer>>;
@@ -114,6 +115,22 @@ pub async fn trails_are_complete(engines: &Engines, number: usize, binary: &Path
         count += versions.len() as u64;
     }
     Ok(count)
+}
+
+/// The projections say what the log says, row by row, as the command line finds. Says how many records that were.
+///
+/// # Errors
+/// The differences.
+pub async fn projections_agree(binary: &Path, config: &Path) -> anyhow::Result<u64> {
+    let mut verify = Command::new(binary);
+    verify.args(["projection", "verify", "--all", "-o", "json", "--config"]).arg(config);
+    let ended = host::task::spawn_blocking(move || verify.output()).await??;
+    let said = String::from_utf8_lossy(&ended.stdout);
+    ensure!(ended.status.success(), "{said} {}", String::from_utf8_lossy(&ended.stderr));
+    let jobs: BTreeMap<String, ProjectionJobView> = serde_json::from_slice(&ended.stdout)?;
+    let records: Vec<u64> = jobs.values().map(|job| job.records_done).collect();
+    ensure!(records.len() == 2 && records.iter().all(|records| *records > 0), "nothing was verified: {said}");
+    Ok(records[0])
 }
 
 /// What the command line says to a program.

@@ -4,6 +4,7 @@ use crate::process::Process;
 use crate::services;
 use anyhow::{Context, ensure};
 use crossfade::demo::cluster::{self, Cluster};
+use crossfade::demo::database::{self, Database};
 use crossfade::demo::site::{Changes, Ports, Site};
 use host::http::{Answer, Client};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ pub const OUTSIDE: &str = "outside";
 /// Engines on one cluster.
 pub struct Engines {
     cluster: Cluster,
+    database: Option<Database>,
     binary: PathBuf,
     client: Client,
     engines: Vec<Engine>,
@@ -34,11 +36,23 @@ impl Engines {
     /// # Errors
     /// When the services or an engine do not start.
     pub async fn start(binary: &Path, count: usize) -> anyhow::Result<Self> {
-        let mut all = Self::prepare(binary, count).await?;
-        for number in 0..count {
-            all.begin(number).await?;
+        Self::begin_all(Self::prepare(binary, count).await?).await
+    }
+
+    /// The same with projections in a database that they share.
+    ///
+    /// # Errors
+    /// As [`Engines::start`].
+    pub async fn start_with_database(binary: &Path, count: usize) -> anyhow::Result<Self> {
+        let database = database::take().await?;
+        Self::begin_all(Self::prepare_on(binary, count, Some(database)).await?).await
+    }
+
+    async fn begin_all(mut self) -> anyhow::Result<Self> {
+        for number in 0..self.engines.len() {
+            self.begin(number).await?;
         }
-        Ok(all)
+        Ok(self)
     }
 
     /// Makes topics and configurations for so many engines, and starts none.
@@ -46,17 +60,22 @@ impl Engines {
     /// # Errors
     /// When the services do not answer.
     pub async fn prepare(binary: &Path, count: usize) -> anyhow::Result<Self> {
+        Self::prepare_on(binary, count, None).await
+    }
+
+    async fn prepare_on(binary: &Path, count: usize, database: Option<Database>) -> anyhow::Result<Self> {
         let cluster = cluster::take().await?;
         let folder = tempfile::Builder::new().prefix("crossfade-engines-").tempdir()?;
         let mut engines = Vec::new();
         for number in 0..count {
             let own = folder.path().join(format!("engine-{number}"));
-            let changes = Changes { cluster: Some(cluster.clone()), ..Changes::default() };
+            let database = database.as_ref().map(Database::url);
+            let changes = Changes { cluster: Some(cluster.clone()), database, ..Changes::default() };
             let site = Site::create(&own, &changes).await?;
             engines.push(Engine { url: url(&site.ports), config: site.config, process: None });
         }
         let client = Client::new(Duration::from_secs(2), 64 << 20);
-        Ok(Self { cluster, binary: binary.to_owned(), client, engines, folder })
+        Ok(Self { cluster, database, binary: binary.to_owned(), client, engines, folder })
     }
 
     /// Starts one of them, and waits until it is ready.
@@ -178,6 +197,9 @@ impl Engines {
             }
         }
         services::all_brokers()?;
+        if let Some(database) = self.database {
+            database.give_back().await?;
+        }
         cluster::give_back(&self.cluster).await
     }
 }

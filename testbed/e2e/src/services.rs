@@ -34,6 +34,14 @@ pub fn registry(action: &str) -> anyhow::Result<()> {
     run(&["registry", action])
 }
 
+/// Starts or kills PostgreSQL.
+///
+/// # Errors
+/// As [`broker`].
+pub fn postgres(action: &str) -> anyhow::Result<()> {
+    run(&["postgres", action])
+}
+
 /// Runs a program of `testbed/services/consumer/`, which knows nothing of Crossfade; the JSON that it prints.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! All parts as real processes, in a temporary directory, and the control API to talk to them.
 
+use crate::checks;
 use crate::process::Process;
 use anyhow::{Context, bail, ensure};
 use crossfade::demo::cluster;
@@ -11,11 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
-use wire::control::{
-    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, ProjectionJobView, RunReconciliation, SetRollout, Summary,
-};
+use wire::control::{Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, RunReconciliation, SetRollout, Summary};
 use wire::decision::Reconciliation;
 
 /// Which processes there are.
@@ -53,9 +51,13 @@ pub fn on_postgres() -> bool {
     std::env::var(DATABASE).is_ok_and(|database| database == "postgres")
 }
 
-/// Requests a second that the machine carries, out of those that it carries with an embedded log.
+/// Requests a second that the machine carries, out of those that it carries with an embedded log and without a database.
 pub fn rate(embedded: f64) -> f64 {
-    if on_kafka() { (embedded / 2.0).min(200.0) } else { embedded }
+    match (on_kafka(), on_postgres()) {
+        (_, true) => (embedded / 4.0).min(120.0),
+        (true, false) => (embedded / 2.0).min(200.0),
+        (false, false) => embedded,
+    }
 }
 
 /// A running system.
@@ -140,7 +142,7 @@ impl System {
     /// Stops everything in order, the front first, so that every boot ends clean. What is in a database has to agree then.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if self.database.is_some() {
-            self.projections_agree().await?;
+            checks::projections_agree(&self.binary, &self.site.config).await?;
         }
         for name in self.layout.processes().iter().rev() {
             if let Some(mut process) = self.processes.remove(name) {
@@ -153,19 +155,6 @@ impl System {
         if let Some(database) = self.database.take() {
             database.give_back().await?;
         }
-        Ok(())
-    }
-
-    /// With a database: the projections say what the log says, row by row.
-    async fn projections_agree(&self) -> anyhow::Result<()> {
-        let mut verify = Command::new(&self.binary);
-        verify.args(["projection", "verify", "--all", "-o", "json", "--config"]).arg(&self.site.config);
-        let ended = host::task::spawn_blocking(move || verify.output()).await??;
-        let said = String::from_utf8_lossy(&ended.stdout);
-        ensure!(ended.status.success(), "{said} {}", String::from_utf8_lossy(&ended.stderr));
-        let jobs: BTreeMap<String, ProjectionJobView> = serde_json::from_slice(&ended.stdout)?;
-        let records: Vec<u64> = jobs.values().map(|job| job.records_done).collect();
-        ensure!(records.len() == 2 && records.iter().all(|records| *records > 0), "nothing was verified: {said}");
         Ok(())
     }
 

@@ -309,14 +309,14 @@ fn seed() -> u64 {
     std::env::var("CROSSFADE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(host::random::u64)
 }
 
-/// Brokers and engines die in turn, which of them is chance, every 10 to 20 s; later only if the one before is not back yet.
-/// Clients of both engines go on.
+/// Brokers, engines (and with them whoever projects) and the database die in turn, which of them is chance, every 10 to 20 s;
+/// later only if the one before is not back yet. Clients of both engines go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Result<()> {
     let seed = seed();
     println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test cluster whoever_dies");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut engines = Engines::start(Path::new(BINARY), 2).await?;
+    let mut engines = Engines::start_with_database(Path::new(BINARY), 2).await?;
     let auditor = checks::auditor(false);
     let traffic = host::task::Shutdown::new();
     let mut clients = Vec::new();
@@ -329,13 +329,13 @@ async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Re
     let total =
         |what: fn(&Counted) -> u64| -> u64 { clients.iter().map(|(runner, _)| what(&runner.counters().read())).sum() };
     let end = Instant::now() + Duration::from_secs(torture_seconds());
-    let mut deaths = random.usize(0..2);
+    let mut deaths = random.usize(0..3);
     let mut last_death = host::clock::now();
     while Instant::now() < end {
         host::clock::sleep_until(last_death + Duration::from_millis(random.u64(10_000..20_000))).await;
         last_death = host::clock::now();
         let (sent, errors, ok) = (total(|all| all.sent), total(|all| all.errors), total(|all| all.ok));
-        let victim = die_and_come_back(&mut engines, deaths.is_multiple_of(2), &mut random).await?;
+        let victim = die_and_come_back(&mut engines, deaths % 3, &mut random).await?;
         deaths += 1;
         let (sent, errors, ok) =
             (total(|all| all.sent) - sent, total(|all| all.errors) - errors, total(|all| all.ok) - ok);
@@ -357,6 +357,10 @@ async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Re
     }
     let events = checks::public_events_agree(&engines, 0).await?;
     println!("{events} public events");
+    for number in [0, 1] {
+        let records = checks::projections_agree(Path::new(BINARY), engines.config(number)).await?;
+        println!("engine {number}: the projections agree with {records} records");
+    }
     engines.stop().await
 }
 
@@ -376,20 +380,29 @@ fn clients_of(url: &str, number: usize, seed: u64, auditor: &Auditor) -> Arc<Run
     Runner::new(options, Workload::new(config), Auditor::clone(auditor))
 }
 
-/// `kill -9` of a broker or an engine, and its start after a while; says who it was.
-async fn die_and_come_back(engines: &mut Engines, broker: bool, random: &mut fastrand::Rng) -> anyhow::Result<String> {
-    if broker {
-        let victim = random.usize(1..=3);
-        services::broker("kill", victim)?;
-        host::clock::sleep(Duration::from_millis(random.u64(500..3_000))).await;
-        services::broker("start", victim)?;
-        Ok(format!("broker {victim}"))
-    } else {
-        let victim = random.usize(0..2);
-        engines.kill(victim)?;
-        host::clock::sleep(Duration::from_millis(random.u64(100..2_000))).await;
-        engines.begin(victim).await?;
-        Ok(format!("engine {victim}"))
+/// `kill -9` of a broker (0), an engine (1) or the database (2), and its start after a while; says who it was.
+async fn die_and_come_back(engines: &mut Engines, kind: usize, random: &mut fastrand::Rng) -> anyhow::Result<String> {
+    match kind {
+        0 => {
+            let victim = random.usize(1..=3);
+            services::broker("kill", victim)?;
+            host::clock::sleep(Duration::from_millis(random.u64(500..3_000))).await;
+            services::broker("start", victim)?;
+            Ok(format!("broker {victim}"))
+        }
+        1 => {
+            let victim = random.usize(0..2);
+            engines.kill(victim)?;
+            host::clock::sleep(Duration::from_millis(random.u64(100..2_000))).await;
+            engines.begin(victim).await?;
+            Ok(format!("engine {victim}"))
+        }
+        _ => {
+            services::postgres("kill")?;
+            host::clock::sleep(Duration::from_millis(random.u64(100..3_000))).await;
+            services::postgres("start")?;
+            Ok("the database".to_owned())
+        }
     }
 }
 

@@ -123,3 +123,48 @@ async fn a_changed_row_is_named_alarmed_about_and_mended_while_queries_go_on() {
     Arc::into_inner(engine).unwrap().stop().await;
     database.drop_it().await;
 }
+
+/// An outcome that the database does not take holds up nobody else: it is a dead letter, and what it is about is not answered
+/// from there until the projection was made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_database_does_not_take_is_left_out_and_said() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "poisoned", &database).await;
+    engine.until_open().await;
+    traffic(&engine).await;
+    let mut connection = database.connect().await;
+    for refuse in [
+        "ALTER TABLE balance_1.account_balance ADD CHECK (account_id <> 'user-2') NOT VALID",
+        "ALTER TABLE history_1.transaction_history ADD CHECK (idempotency_key <> 'bad') NOT VALID",
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(refuse)).execute(&mut connection).await.unwrap();
+    }
+    assert_eq!(engine.transact("topup", "bad", "world", "user-2", "1").await.status, 200);
+    assert_eq!(engine.transact("topup", "good", "world", "user-4", "1").await.status, 200);
+    let looks_back = |user: &str| format!("/accounts/{user}/balance?at=2100-01-01T00:00:00Z");
+    let history = |user: &str| format!("/accounts/{user}/transactions");
+    for path in [looks_back("user-2"), history("user-2"), "/transactions".to_owned()] {
+        let answer = engine.get(&path).await;
+        assert_eq!(answer.status, 503, "{path}: {}", String::from_utf8_lossy(&answer.body));
+    }
+    assert_eq!(
+        engine.read(&looks_back("user-4")).await["balance"],
+        engine.read("/accounts/user-4/balance").await["balance"]
+    );
+    assert_eq!(engine.read(&history("user-4")).await["transactions"][0]["trackingId"], "good");
+    // Later outcomes of that account miss what was left out, and are left out as well.
+    assert_eq!(engine.transact("topup", "later", "world", "user-2", "1").await.status, 200);
+    assert_eq!(engine.get(&looks_back("user-2")).await.status, 503);
+    for projection in ["balance", "history"] {
+        let job = engine.job(projection, "verify").await;
+        assert!(job["differences"].as_u64().unwrap() > 0, "{job}");
+        let job = engine.job(projection, "rebuild").await;
+        assert_eq!((&job["state"], &job["differences"]), (&json!("done"), &json!(0)), "{job}");
+    }
+    let balance = engine.read("/accounts/user-2/balance").await["balance"].clone();
+    assert_eq!(engine.read(&looks_back("user-2")).await["balance"], balance);
+    assert_eq!(engine.read(&history("user-2")).await["transactions"][0]["trackingId"], "later");
+    assert!(!engine.read("/transactions?limit=1000").await["transactions"].as_array().unwrap().is_empty());
+    engine.stop().await;
+    database.drop_it().await;
+}
