@@ -1,8 +1,8 @@
 -- What: the projection `history`: transactions as they were answered, and what became of them per day. And for all
 --       projections: accounts about which they cannot be asked.
 -- Kind: expand. Everything here is new.
--- Back: DROP TABLE projections_shape.transaction_history, projections_shape.daily_totals, projections.unverified; and every
---       schema `history_<number>`. Nothing is lost by it: projections are made from the journal.
+-- Back: DROP TABLE projections_shape.transaction_history, projections_shape.daily_totals, projections.unverified; ALTER TABLE
+--       projections.generation DROP COLUMN mismatched_rows; and every schema `history_<number>`. Nothing is lost by it: projections are made from the journal.
 
 -- An outcome that the database does not take is left out, and the accounts that it names are noted here: what is known of
 -- them is not whole. An empty id stands for an outcome that names none.
@@ -18,6 +18,9 @@ CREATE TABLE projections.unverified (
     PRIMARY KEY (projection, generation, shard, account_id),
     FOREIGN KEY (projection, generation) REFERENCES projections.generation ON DELETE CASCADE
 );
+
+-- Rows that the last verification of this build found wrong.
+ALTER TABLE projections.generation ADD COLUMN mismatched_rows bigint NOT NULL DEFAULT 0 CHECK (mismatched_rows >= 0);
 
 -- One row per request, on the shard that decides.
 CREATE TABLE projections_shape.transaction_history (

@@ -126,7 +126,8 @@ impl EngineWatch {
             Ok(answer) if answer.status.is_success() => None,
             Ok(answer) => {
                 let said = String::from_utf8_lossy(&answer.body);
-                let reasons: Vec<&str> = said.lines().take(SHOWN_REASONS).collect();
+                let reasons = said.lines().take(SHOWN_REASONS).map(|line| line.chars().take(SHOWN_CHARACTERS));
+                let reasons: Vec<String> = reasons.map(Iterator::collect).collect();
                 Some(format!("the engine is not ready ({}): {}", answer.status.as_u16(), reasons.join("; ")))
             }
             Err(error) => Some(format!("the engine does not say whether it is ready: {error}")),
@@ -150,8 +151,9 @@ impl EngineWatch {
     }
 }
 
-/// Reasons that are passed on.
+/// Reasons that are passed on, and characters of each.
 const SHOWN_REASONS: usize = 3;
+const SHOWN_CHARACTERS: usize = 200;
 
 /// The accounts of one system, one after the other in order of their ids; one page of them is in memory.
 pub struct Accounts<'a> {

@@ -108,6 +108,22 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Copy the data directories of all stopped parts of the configuration to a new directory
+    Backup {
+        /// Where to: not there yet, or empty
+        to: PathBuf,
+        /// Only say what would be copied
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy a backup back into the data directories of the configuration, which have to be empty
+    Restore {
+        /// The backup
+        from: PathBuf,
+        /// Only check the backup, and say what would be copied
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Look at the projections in the database, make them anew, verify them
     #[command(subcommand)]
     Projection(ProjectionCommand),

@@ -198,14 +198,17 @@ impl File {
     }
 
     /// Where the parts of this file keep what they must not lose, by key.
-    fn directories(&self) -> Vec<(&'static str, &Path)> {
+    pub(crate) fn directories(&self) -> Vec<(&'static str, &Path)> {
         let mut all: Vec<(&'static str, &Path)> = Vec::new();
         all.extend(self.log.as_ref().map(|log| ("log.data_dir", log.data_dir.as_path())));
         all.extend(self.front.as_ref().map(|front| ("front.data_dir", front.data_dir.as_path())));
         let engine = self.engine.as_ref().and_then(|engine| engine.data_dir.as_deref());
         all.extend(engine.map(|directory| ("engine.data_dir", directory)));
         #[cfg(feature = "demo")]
-        all.extend(self.legacy.as_ref().map(|legacy| ("legacy.data_dir", legacy.data_dir.as_path())));
+        {
+            let legacy = self.legacy.as_ref().filter(|legacy| legacy.postgres.is_none());
+            all.extend(legacy.map(|legacy| ("legacy.data_dir", legacy.data_dir.as_path())));
+        }
         all
     }
 }

@@ -21,11 +21,11 @@ pub const DEAD_LETTERS_TOTAL: &str = "crossfade_dead_letters_total";
 pub const PROJECTION_LAG_RECORDS: &str = "crossfade_projection_lag_records";
 /// Seconds from an outcome's decision to the commit of its projection (histogram: `projection`).
 pub const EVENT_TO_PROJECTION_SECONDS: &str = "crossfade_event_to_projection_seconds";
-/// Seconds that a query took, waiting for the view included (histogram: `query`).
+/// Rows of a projection that are known to say something else than the log (gauge: `projection`).
 pub const PROJECTION_MISMATCHED_ROWS: &str = "crossfade_projection_mismatched_rows";
-/// Labels: none.
+/// Share of all events whose envelope is complete (gauge).
 pub const AUDIT_COMPLETE_RATIO: &str = "crossfade_audit_complete_ratio";
-/// See [`ALL`]. Labels: query.
+/// Seconds that a query took, waiting for the view included (histogram: `query`).
 pub const QUERY_DURATION_SECONDS: &str = "crossfade_query_duration_seconds";
 
 /// Every metric of this crate with its help text.

@@ -1,5 +1,6 @@
 //! Files and directories. Errors name the path, because "permission denied" alone helps nobody.
 
+use sha2::{Digest, Sha256};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -130,4 +131,65 @@ pub fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
         .collect::<io::Result<Vec<_>>>()?;
     entries.sort();
     Ok(entries)
+}
+
+/// All files below a directory, as paths from there, sorted; nothing where there is no such directory.
+pub fn files_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut left = vec![path.to_owned()];
+    while let Some(directory) = left.pop() {
+        match fs::metadata(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            about => about.map_err(|error| named(&directory, "look at", error))?,
+        };
+        for entry in list(&directory)? {
+            if entry.is_dir() {
+                left.push(entry);
+            } else if let Ok(below) = entry.strip_prefix(path) {
+                found.push(below.to_owned());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Reads a file from its beginning to its end, a piece at a time, and writes it to another one, if one is given, durably.
+/// Says how many bytes that were, and their SHA-256.
+pub fn copy(from: &Path, to: Option<&Path>, mut done: impl FnMut(u64)) -> io::Result<(u64, [u8; 32])> {
+    use io::Read as _;
+    let mut source = open(from)?;
+    let mut target = to.map(|to| File::create(to).map_err(|error| named(to, "create", error))).transpose()?;
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let read = source.read(&mut piece).map_err(|error| named(from, "read", error))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&piece[..read]);
+        if let (Some(target), Some(to)) = (&mut target, to) {
+            target.write_all(&piece[..read]).map_err(|error| named(to, "write", error))?;
+        }
+        length += read as u64;
+        done(read as u64);
+    }
+    if let (Some(target), Some(to)) = (target, to) {
+        target.sync_all().and_then(|()| sync_parent(to)).map_err(|error| named(to, "write", error))?;
+    }
+    Ok((length, hash.finalize().into()))
+}
+
+/// Gives a directory another name; the new one must not be there, or be an empty directory.
+pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| named(from, "rename", error))
+}
+
+/// Removes a directory with all that is in it; one that is not there is no error.
+pub fn remove_all(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
+        _ => Ok(()),
+    }
 }

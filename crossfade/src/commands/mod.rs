@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod backup;
 mod discrepancies;
 mod dlq;
 mod exchanges;
@@ -43,6 +44,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Account(command) => account::run(&Parts::new(&global)?, command, output).await,
         Command::Transaction(command) => account::transaction(&Parts::new(&global)?, command, output).await,
         Command::Log(command) => log::run(&Parts::new(&global)?, command).await,
+        Command::Backup { to, dry_run } => backup::backup(&config::load(&global)?, &to, dry_run, output),
+        Command::Restore { from, dry_run } => backup::restore(&config::load(&global)?, &from, dry_run, output),
         Command::Projection(command) => projection::run(&Parts::new(&global)?, command, output).await,
         Command::Dlq(command) => dlq::run(&Parts::new(&global)?, command, output).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,

@@ -11,6 +11,8 @@ use wire::control::{
 
 /// How often a running job is looked at.
 const LOOKED_AT_EVERY: Duration = Duration::from_millis(200);
+/// The engine may not answer for so long meanwhile.
+const UNANSWERED_FOR: Duration = Duration::from_secs(30);
 /// A value that is longer than this is cut for people.
 const LONGEST: usize = 60;
 
@@ -32,15 +34,20 @@ pub async fn run(parts: &Parts, command: ProjectionCommand, output: Output) -> a
                 })?;
                 return Ok(Exit::Done);
             }
-            all(parts, chosen, ProjectionJob::Rebuild, output).await
+            let ended = all(parts, chosen, ProjectionJob::Rebuild).await?;
+            show(&ended, &ended, output)
         }
         ProjectionCommand::Verify { which, repair } => {
-            let chosen = chosen(parts, &which).await?;
-            let found = all(parts, chosen.clone(), ProjectionJob::Verify, output).await?;
-            match (found, repair) {
-                (Exit::Unmet, true) => all(parts, chosen, ProjectionJob::Rebuild, output).await,
-                (exit, _) => Ok(exit),
+            let verified = all(parts, chosen(parts, &which).await?, ProjectionJob::Verify).await?;
+            let mut last = verified.clone();
+            let mut told = verified.clone();
+            if repair {
+                for (name, job) in last.iter_mut().filter(|(_, job)| job.differences > 0) {
+                    *job = one(parts, name, ProjectionJob::Rebuild).await?;
+                    told.push((name.clone(), job.clone()));
+                }
             }
+            show(&told, &last, output)
         }
     }
 }
@@ -61,24 +68,34 @@ async fn chosen(parts: &Parts, which: &WhichProjection) -> anyhow::Result<Vec<Pr
     Ok(found)
 }
 
-/// One after the other, each with a bar; what came of them in the end.
+/// One after the other, each with a bar.
 async fn all(
     parts: &Parts,
     projections: Vec<ProjectionView>,
     job: ProjectionJob,
-    output: Output,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Vec<(String, ProjectionJobView)>> {
     let mut ended = Vec::new();
     for projection in projections {
         let done = one(parts, &projection.name, job).await?;
         ended.push((projection.name, done));
     }
+    Ok(ended)
+}
+
+/// Tells people everything, and a program what came last of each.
+fn show(
+    told_all: &[(String, ProjectionJobView)],
+    ended: &[(String, ProjectionJobView)],
+    output: Output,
+) -> anyhow::Result<Exit> {
     let differences: u64 = ended.iter().map(|(_, job)| job.differences).sum();
     let value: serde_json::Map<_, _> = ended
         .iter()
         .map(|(name, job)| Ok((name.clone(), serde_json::to_value(job)?)))
         .collect::<anyhow::Result<_>>()?;
-    render::show(output, &value, |_| ended.iter().map(|(name, job)| told(name, job)).collect::<Vec<_>>().join("\n"))?;
+    render::show(output, &value, |_| {
+        told_all.iter().map(|(name, job)| told(name, job)).collect::<Vec<_>>().join("\n")
+    })?;
     Ok(if differences == 0 { Exit::Done } else { Exit::Unmet })
 }
 
@@ -90,16 +107,23 @@ async fn one(parts: &Parts, name: &str, job: ProjectionJob) -> anyhow::Result<Pr
     bar.set_style(ProgressStyle::with_template(
         "{msg}: {bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left",
     )?);
+    let mut answered = host::clock::now();
     loop {
-        let all = list(parts).await?;
-        let running =
-            all.projections.into_iter().find(|projection| projection.name == name).and_then(|found| found.job);
-        let Some(running) = running else {
-            return Err(Failure::new(
-                Exit::Error,
-                format!("the engine knows nothing of the {} of `{name}`: it was restarted", job.as_str()),
-            )
-            .into());
+        // The database that is asked may be away for a moment.
+        let all = match list(parts).await {
+            Ok(all) => all,
+            Err(_) if answered.elapsed() < UNANSWERED_FOR => {
+                host::clock::sleep(LOOKED_AT_EVERY).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        answered = host::clock::now();
+        let running = all.projections.into_iter().find(|projection| projection.name == name);
+        let Some(running) = running.and_then(|found| found.job) else {
+            let what = job.as_str();
+            let message = format!("the engine knows nothing of the {what} of `{name}`: it was restarted");
+            return Err(Failure::new(Exit::Error, message).into());
         };
         bar.set_length(running.records_total);
         bar.set_position(running.records_done);
@@ -147,7 +171,11 @@ fn projections(all: &[ProjectionView]) -> String {
 fn told(name: &str, job: &ProjectionJobView) -> String {
     let records = render::count(job.records_done);
     match (job.job, job.differences) {
-        (ProjectionJob::Rebuild, _) => format!("{name}: made anew from {records} records"),
+        (ProjectionJob::Rebuild, 0) => format!("{name}: made anew from {records} records"),
+        (ProjectionJob::Rebuild, accounts) => format!(
+            "{name}: made anew from {records} records, but the database does not take all of them: {accounts} accounts are \
+             not answered from there (crossfade dlq list)"
+        ),
         (ProjectionJob::Verify, 0) => format!("{name}: says what the log says, by {records} records"),
         (ProjectionJob::Verify, count) => {
             let rows = job.shown.iter().map(|difference| {

@@ -29,6 +29,7 @@ use anyhow::Context;
 use host::task::Shutdown;
 use journey::Journey;
 use site::{Changes, Site};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testbed_auditor::{Expectations, Observer};
@@ -60,14 +61,27 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
         database: database.as_ref().map(database::Database::url),
         ..Changes::default()
     };
-    let site = Site::create(&folder, &changes).await?;
+    let exit = shown(&args, &folder, &changes, output).await;
+    // Whoever keeps the data keeps the topics and the database with it.
+    if let (Some(cluster), None) = (&cluster, &args.data) {
+        cluster::give_back(cluster).await?;
+    }
+    if let (Some(database), None) = (&database, &args.data) {
+        database.give_back().await?;
+    }
+    exit
+}
+
+/// From the first part's start to the last one's end.
+async fn shown(args: &DemoArgs, folder: &Path, changes: &Changes, output: Output) -> anyhow::Result<Exit> {
+    let site = Site::create(folder, changes).await?;
     let global = global_of(&site, output);
     let shutdown = Shutdown::new();
     let running = compose::start_all(config::load(&global)?).await?;
     let parts = Parts::new(&global)?;
     let demo = async {
         until_ready(&site).await?;
-        let exit = played(&args, &site, &parts, output, &shutdown).await?;
+        let exit = played(args, &site, &parts, output, &shutdown).await?;
         shutdown.stop();
         anyhow::Ok(exit)
     };
@@ -80,13 +94,6 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
         }
     };
     running.join(&shutdown).await?;
-    // Whoever keeps the data keeps the topics and the database with it.
-    if let (Some(cluster), None) = (&cluster, &args.data) {
-        cluster::give_back(cluster).await?;
-    }
-    if let (Some(database), None) = (&database, &args.data) {
-        database.give_back().await?;
-    }
     Ok(exit)
 }
 

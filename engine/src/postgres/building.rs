@@ -1,13 +1,13 @@
 //! Builds a projection anew from the journals, beside the live one: to take its place, or to be compared with it.
 //!
-//! The live one is written and asked all the while. At the end its checkpoints are held for a moment, until the new build is
-//! exactly as far: then one of the two takes the place of the other in the same transaction, or both are compared in a
-//! snapshot that is taken before the checkpoints are let go.
+//! The live one is written and asked all the while. At the end its checkpoints are held for a moment. A new build that is then
+//! at least as far takes its place in the same transaction; one that is to be compared with it is brought exactly as far, and
+//! both are compared in a snapshot that is taken before the checkpoints are let go.
 
-use super::generations::{Generation, begin, drop_others, go_live, live_checkpoints, run};
+use super::generations::{Generation, begin, builds_alone, drop_others, go_live, hold_live, live_checkpoints, run};
 use super::part::Part;
 use super::projector::shape;
-use super::store::{Error, PATIENT_CONNECTIONS, Store};
+use super::store::{BUILDING_CONNECTIONS, Error, Store};
 use super::unverified;
 use crate::dead_letters::DeadLetters;
 use crate::shard::reader::Reader;
@@ -15,10 +15,12 @@ use crate::view::read_model::Projection;
 use eventlog::Log;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use host::clock;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wire::control::{ProjectionDifference, ProjectionJob};
 use wire::journal::JOURNAL;
 
@@ -27,7 +29,11 @@ const NEARLY_THERE: u64 = 2_000;
 /// With more than this left, the checkpoints are not held until it is applied.
 const HELD_FOR_AT_MOST: u64 = 4_000;
 /// So often it is tried to catch up, and to hold the checkpoints.
-const TRIES: usize = 20;
+const TRIES: usize = 10;
+/// Between two of them, and each time as much longer.
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+/// What is behind the log when it is to be verified has so long to catch up.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(30);
 /// Differences that are shown; all are counted.
 const SHOWN: usize = 100;
 /// Queries that run when the views change are waited for, and hold up others no longer than this.
@@ -73,12 +79,7 @@ impl Builder {
     ) -> Result<Found, Error> {
         let shape = shape(projection);
         let mut connection = self.store.connect().await?;
-        // It ends with the connection, whatever becomes of this process.
-        let alone: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1))")
-            .bind(format!("crossfade builds {}", shape.projection))
-            .fetch_one(&mut connection)
-            .await?;
-        if !alone {
+        if !builds_alone(&mut connection, shape).await? {
             return Err(Error::Busy(shape.projection));
         }
         // What is left of a build that was not finished.
@@ -86,12 +87,22 @@ impl Builder {
         let mut transaction = connection.begin().await?;
         let fresh = begin(&mut transaction, shape, &self.ledger, self.shards).await?;
         transaction.commit().await?;
-        let found = self.fill(&mut connection, projection, &fresh, job, counted).await;
-        let dropped = drop_others(&mut connection, shape).await;
-        let found = found?;
-        dropped?;
-        connection.close().await?;
-        Ok(found)
+        let found = match self.fill(&mut connection, projection, &fresh, job, counted).await {
+            Err(error) if self.is_live(&fresh).await => {
+                tracing::warn!(projection = shape.projection, %error, "a build went live, and that was not answered");
+                Ok(Found::default())
+            }
+            found => found,
+        };
+        if let Err(error) = drop_others(&mut connection, shape).await {
+            tracing::warn!(projection = shape.projection, %error, "what is left of a build is dropped at the next start");
+        }
+        found
+    }
+
+    async fn is_live(&self, fresh: &Generation) -> bool {
+        let live = async { live_generation(&mut self.store.connect().await?, fresh.projection).await };
+        live.await.is_ok_and(|live| live == *fresh)
     }
 
     async fn fill(
@@ -102,12 +113,14 @@ impl Builder {
         job: ProjectionJob,
         counted: &Counted,
     ) -> Result<Found, Error> {
+        if job == ProjectionJob::Verify {
+            self.until_caught_up(connection, fresh.projection).await?;
+        }
         let mut building = self.parts(projection, fresh);
         for _ in 0..TRIES {
             let ends = match job {
                 ProjectionJob::Rebuild => self.ends().await?,
-                // The live one may be behind, and is compared as far as it is.
-                ProjectionJob::Verify => live_checkpoints(connection, fresh.projection, self.shards, false).await?,
+                ProjectionJob::Verify => live_checkpoints(connection, fresh.projection, self.shards).await?,
             };
             counted.total.store(ends.iter().sum(), Ordering::Relaxed);
             let left = left(&building, &ends);
@@ -116,46 +129,105 @@ impl Builder {
                 break;
             }
         }
-        check_rules(connection, projection, fresh).await?;
-        for _ in 0..TRIES {
+        // What is left out makes sums that are none.
+        if unverified::count(connection, fresh).await? == 0 {
+            check_rules(connection, projection, fresh).await?;
+        }
+        for (table, _) in shape(projection).tables {
+            run(connection, format!("ANALYZE {}.{table}", fresh.schema())).await?;
+        }
+        match job {
+            ProjectionJob::Rebuild => self.go_live(connection, projection, fresh, building, counted).await,
+            ProjectionJob::Verify => self.compare(connection, projection, fresh, building, counted).await,
+        }
+    }
+
+    /// Waits until the live build includes what the journals have now.
+    async fn until_caught_up(&self, connection: &mut PgConnection, projection: &'static str) -> Result<(), Error> {
+        let ends = self.ends().await?;
+        let deadline = clock::now() + CATCHES_UP_WITHIN;
+        loop {
+            let nexts = live_checkpoints(connection, projection, self.shards).await?;
+            let lag = nexts.iter().zip(&ends).map(|(next, end)| end.saturating_sub(*next)).sum();
+            if lag == 0 {
+                return Ok(());
+            }
+            if clock::now() > deadline {
+                return Err(Error::Behind { projection, lag });
+            }
+            clock::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
+    /// Puts the new build in the place of the live one, which it is at least as far as.
+    async fn go_live(
+        &self,
+        connection: &mut PgConnection,
+        projection: Projection,
+        fresh: &Generation,
+        mut building: Vec<(Part, Reader)>,
+        counted: &Counted,
+    ) -> Result<Found, Error> {
+        for tries in 1..=TRIES {
             let mut held = connection.begin().await?;
-            let nexts = live_checkpoints(&mut held, fresh.projection, self.shards, true).await?;
+            hold_live(&mut held, fresh.projection).await?;
+            let nexts = live_checkpoints(&mut held, fresh.projection, self.shards).await?;
+            // A live one that is ahead of the journals was made from another one.
+            let ends = self.ends().await?;
+            let nexts: Vec<u64> = nexts.into_iter().zip(ends).map(|(next, end)| next.min(end)).collect();
             if left(&building, &nexts) > HELD_FOR_AT_MOST {
                 held.rollback().await?;
                 building = catch_up(building, &nexts, counted).await?;
                 continue;
             }
             building = catch_up(building, &nexts, counted).await?;
-            match job {
-                ProjectionJob::Rebuild => {
-                    run(&mut held, format!("SET LOCAL lock_timeout = '{SWITCH_WITHIN}'")).await?;
-                    match go_live(&mut held, shape(projection), fresh).await {
-                        Ok(()) => {
-                            held.commit().await?;
-                            let differences = unverified::count(connection, fresh).await?;
-                            return Ok(Found { differences, shown: Vec::new() });
-                        }
-                        Err(Error::Database(sqlx::Error::Database(error)))
-                            if error.code().as_deref() == Some(LOCKED) =>
-                        {
-                            held.rollback().await?;
-                        }
-                        Err(error) => return Err(error),
-                    }
+            run(&mut held, format!("SET LOCAL lock_timeout = '{SWITCH_WITHIN}'")).await?;
+            match go_live(&mut held, shape(projection), fresh).await {
+                Ok(()) => {
+                    let differences = unverified::count(&mut held, fresh).await?;
+                    held.commit().await?;
+                    return Ok(Found { differences, shown: Vec::new() });
                 }
-                ProjectionJob::Verify => {
-                    let mut compared = self.store.connect().await?;
-                    run(&mut compared, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned()).await?;
-                    // The snapshot is taken by the first query.
-                    let live = live_generation(&mut compared, fresh.projection).await?;
-                    held.rollback().await?;
-                    let mut found = differences(&mut compared, projection, &live, fresh).await?;
-                    // What is left out in both is wrong in both.
-                    found.differences += unverified::count(&mut compared, &live).await?;
-                    compared.close().await?;
-                    return Ok(found);
-                }
+                Err(error) if is_locked(&error) && tries == TRIES => return Err(Error::Read(fresh.projection)),
+                Err(error) if is_locked(&error) => held.rollback().await?,
+                Err(error) => return Err(error),
             }
+            // Whoever waited behind this has its turn.
+            clock::sleep(BETWEEN_TRIES * u32::try_from(tries).unwrap_or(1)).await;
+        }
+        Err(Error::NotCaughtUp(fresh.projection))
+    }
+
+    /// Compares the live build with the new one, which is exactly as far.
+    async fn compare(
+        &self,
+        connection: &mut PgConnection,
+        projection: Projection,
+        fresh: &Generation,
+        mut building: Vec<(Part, Reader)>,
+        counted: &Counted,
+    ) -> Result<Found, Error> {
+        for _ in 0..TRIES {
+            let mut held = connection.begin().await?;
+            hold_live(&mut held, fresh.projection).await?;
+            let nexts = live_checkpoints(&mut held, fresh.projection, self.shards).await?;
+            if left(&building, &nexts) > HELD_FOR_AT_MOST {
+                held.rollback().await?;
+                building = catch_up(building, &nexts, counted).await?;
+                continue;
+            }
+            catch_up(building, &nexts, counted).await?;
+            let mut compared = self.store.connect().await?;
+            run(&mut compared, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned()).await?;
+            // The snapshot is taken by the first query.
+            let live = live_generation(&mut compared, fresh.projection).await?;
+            held.rollback().await?;
+            let mut found = differences(&mut compared, projection, &live, fresh).await?;
+            compared.close().await?;
+            unverified::note_mismatched(connection, &live, found.differences).await?;
+            // What is left out in both is wrong in both.
+            found.differences += unverified::count(connection, &live).await?;
+            return Ok(found);
         }
         Err(Error::NotCaughtUp(fresh.projection))
     }
@@ -186,8 +258,11 @@ impl Builder {
     }
 }
 
-/// PostgreSQL: a lock could not be had in time.
-const LOCKED: &str = "55P03";
+/// Whether a lock could not be had in time, or only by a deadlock.
+fn is_locked(error: &Error) -> bool {
+    let Error::Database(sqlx::Error::Database(error)) = error else { return false };
+    matches!(error.code().as_deref(), Some("55P03" | "40P01"))
+}
 
 fn left(building: &[(Part, Reader)], ends: &[u64]) -> u64 {
     building.iter().zip(ends).map(|((_, reader), end)| end.saturating_sub(reader.next())).sum()
@@ -207,7 +282,7 @@ async fn catch_up(
         };
         all.push(caught_up.boxed());
     }
-    stream::iter(all).buffered(PATIENT_CONNECTIONS as usize).try_collect().await
+    stream::iter(all).buffered(BUILDING_CONNECTIONS as usize).try_collect().await
 }
 
 async fn check_rules(connection: &mut PgConnection, projection: Projection, fresh: &Generation) -> Result<(), Error> {

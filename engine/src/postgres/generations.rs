@@ -3,7 +3,7 @@
 use super::store::{Error, Store, number, offset};
 use super::time::Micros;
 use crate::shard::reader::Reader;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 /// A build of a projection, all shards of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Store {
         let live = "SELECT number, begun_at FROM projections.generation WHERE projection = $1 AND live";
         let row = sqlx::query(live).bind(projection).fetch_one(&mut *connection).await?;
         let (number, begun_at): (i32, Micros) = (row.try_get(0)?, row.try_get(1)?);
-        Ok((number, begun_at.0, live_checkpoints(&mut connection, projection, shards, false).await?))
+        Ok((number, begun_at.0, live_checkpoints(&mut connection, projection, shards).await?))
     }
 
     /// Where the journal of a shard goes on in a generation; `None` if nothing of it was applied.
@@ -116,7 +116,8 @@ pub(super) async fn begin(
     Ok(generation)
 }
 
-/// From now on the views show this generation.
+/// From now on the views show this generation, and no other one is known: who still holds an older one finds no checkpoint
+/// to move any more. What is left of those is for [`drop_others`].
 pub(super) async fn go_live(
     transaction: &mut PgConnection,
     shape: &Shape,
@@ -126,49 +127,64 @@ pub(super) async fn go_live(
         let selects = selects.replace("{schema}", &generation.schema());
         run(transaction, format!("CREATE OR REPLACE VIEW projections.{view} AS {selects}")).await?;
     }
-    // One after the other: at no time are there two.
-    for (live, is) in [(false, "<>"), (true, "=")] {
-        let set = format!("UPDATE projections.generation SET live = {live} WHERE projection = $1 AND number {is} $2");
-        let set = sqlx::query(AssertSqlSafe(set)).bind(generation.projection).bind(generation.number);
-        set.execute(&mut *transaction).await?;
+    for statement in [
+        "DELETE FROM projections.generation WHERE projection = $1 AND number <> $2",
+        "UPDATE projections.generation SET live = true WHERE projection = $1 AND number = $2",
+    ] {
+        let statement = sqlx::query(statement).bind(generation.projection).bind(generation.number);
+        statement.execute(&mut *transaction).await?;
     }
     Ok(())
 }
 
-/// Forgets all generations of a projection that are not live.
+/// Drops everything of a projection but its live generation. Whoever does so holds the lock of those who build.
 pub(super) async fn drop_others(connection: &mut PgConnection, shape: &Shape) -> Result<(), Error> {
-    let others = "SELECT number FROM projections.generation WHERE projection = $1 AND NOT live";
-    let others: Vec<i32> = sqlx::query_scalar(others).bind(shape.projection).fetch_all(&mut *connection).await?;
-    for number in others {
-        let generation = Generation { projection: shape.projection, number };
-        let mut transaction = connection.begin().await?;
-        run(&mut transaction, format!("DROP SCHEMA IF EXISTS {} CASCADE", generation.schema())).await?;
-        sqlx::query("DELETE FROM projections.generation WHERE projection = $1 AND number = $2 AND NOT live")
-            .bind(generation.projection)
-            .bind(generation.number)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
+    let live = "SELECT number FROM projections.generation WHERE projection = $1 AND live";
+    let live: Option<i32> = sqlx::query_scalar(live).bind(shape.projection).fetch_optional(&mut *connection).await?;
+    let schemas = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ ('^' || $1 || '_[0-9]+$')";
+    let schemas: Vec<String> = sqlx::query_scalar(schemas).bind(shape.projection).fetch_all(&mut *connection).await?;
+    let kept = live.map(|number| Generation { projection: shape.projection, number }.schema());
+    for schema in schemas.into_iter().filter(|schema| Some(schema) != kept.as_ref()) {
+        run(connection, format!("DROP SCHEMA {schema} CASCADE")).await?;
+    }
+    sqlx::query("DELETE FROM projections.generation WHERE projection = $1 AND NOT live")
+        .bind(shape.projection)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes the lock of those who build this projection, which ends with the connection; `false` if somebody else has it.
+pub(super) async fn builds_alone(connection: &mut PgConnection, shape: &Shape) -> Result<bool, Error> {
+    let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1))");
+    Ok(lock.bind(format!("crossfade builds {}", shape.projection)).fetch_one(connection).await?)
+}
+
+/// Sees to it that nobody brings the live generation of a projection further as long as this transaction lasts. A shard
+/// without a checkpoint cannot get one either: that would need the generation's row.
+pub(super) async fn hold_live(transaction: &mut PgConnection, projection: &'static str) -> Result<(), Error> {
+    let checkpoints = "SELECT FROM projections.checkpoint WHERE projection = $1 AND generation IN (
+                           SELECT number FROM projections.generation WHERE projection = $1 AND live
+                       ) ORDER BY shard FOR UPDATE";
+    let generation = "SELECT FROM projections.generation WHERE projection = $1 AND live FOR UPDATE";
+    // A projector locks its checkpoint first. Those that came in between are locked in the end.
+    for held in [checkpoints, generation, checkpoints] {
+        sqlx::query(held).bind(projection).execute(&mut *transaction).await?;
     }
     Ok(())
 }
 
-/// How far each shard is in the live generation of a projection. `held`: and nobody brings it further as long as this
-/// transaction lasts.
+/// How far each shard is in the live generation of a projection.
 pub(super) async fn live_checkpoints(
     connection: &mut PgConnection,
     projection: &'static str,
     shards: u32,
-    held: bool,
 ) -> Result<Vec<u64>, Error> {
-    let select = format!(
-        "SELECT shard, journal_next FROM projections.checkpoint JOIN projections.generation
-             ON generation.projection = checkpoint.projection AND generation.number = checkpoint.generation
-         WHERE checkpoint.projection = $1 AND live ORDER BY shard {}",
-        if held { "FOR UPDATE OF checkpoint" } else { "" }
-    );
+    let select = "SELECT shard, journal_next FROM projections.checkpoint JOIN projections.generation
+                      ON generation.projection = checkpoint.projection AND generation.number = checkpoint.generation
+                  WHERE checkpoint.projection = $1 AND live";
     let mut nexts = vec![0; shards as usize];
-    for row in sqlx::query(AssertSqlSafe(select)).bind(projection).fetch_all(&mut *connection).await? {
+    for row in sqlx::query(select).bind(projection).fetch_all(&mut *connection).await? {
         let (shard, next): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
         if let (Some(place), Ok(next)) =
             (usize::try_from(shard).ok().and_then(|shard| nexts.get_mut(shard)), next.try_into())
@@ -186,7 +202,7 @@ pub(super) async fn run(connection: &mut PgConnection, statement: String) -> Res
 }
 
 /// Moves the checkpoint of a shard from where it is believed to be; `false` if it is not there, because somebody else has
-/// moved it or is about to. Nobody waits for another one's transaction here.
+/// moved it or is about to: only at the beginning of a journal is another one's transaction waited for.
 pub(crate) async fn move_checkpoint(
     transaction: &mut PgConnection,
     generation: &Generation,

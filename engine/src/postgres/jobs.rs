@@ -47,7 +47,7 @@ impl Jobs {
         mismatches: Mismatches,
         shutdown: Shutdown,
     ) -> Self {
-        let builder = Builder { store: store.patient(), log, dead_letters, ledger, shards };
+        let builder = Builder { store: store.for_building(), log, dead_letters, ledger, shards };
         Self(Arc::new(Shared { store, builder, mismatches, jobs: Mutex::default(), shutdown }))
     }
 
@@ -58,7 +58,8 @@ impl Jobs {
     /// Begins one.
     ///
     /// # Errors
-    /// [`Error::Busy`] while one runs here for the same projection. One that runs in another process ends this one later.
+    /// [`Error::Busy`] while one runs here for the same projection. While one runs in another process, this one begins and is
+    /// given up at once.
     pub fn begin(&self, projection: Projection, job: ProjectionJob) -> Result<(), Error> {
         let counted = Arc::new(Counted::default());
         {
@@ -85,7 +86,7 @@ impl Jobs {
         match &outcome {
             Ok(found) => {
                 tracing::info!(projection = name, job, differences = found.differences, "done");
-                self.0.mismatches.verified(projection, found.differences);
+                self.0.mismatches.kept(projection, found.differences);
             }
             Err(error) => tracing::error!(projection = name, job, error, "not done"),
         }

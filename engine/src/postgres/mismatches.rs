@@ -1,4 +1,5 @@
-//! How many rows are known to be wrong, per projection: by the last whole verification, and by samples since.
+//! How many rows are known to be wrong, per projection: by what the database keeps (the last whole verification, what was left
+//! out), and by samples.
 
 use crate::metrics;
 use crate::view::read_model::Projection;
@@ -11,21 +12,21 @@ pub(crate) struct Mismatches(Arc<Mutex<BTreeMap<Projection, Known>>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    verified: u64,
+    kept: u64,
     sampled: u64,
 }
 
 impl Known {
-    /// A sample may be one of the rows that the verification found.
+    /// A sample may be one of the rows that a verification found.
     fn rows(self) -> u64 {
-        self.verified.max(self.sampled)
+        self.kept.max(self.sampled)
     }
 }
 
 impl Mismatches {
-    /// What a whole verification has found, or what a rebuild had to leave out.
-    pub(crate) fn verified(&self, projection: Projection, rows: u64) {
-        self.change(projection, |known| known.verified = rows);
+    /// What the database keeps of the live build.
+    pub(crate) fn kept(&self, projection: Projection, rows: u64) {
+        self.change(projection, |known| known.kept = rows);
     }
 
     /// How many samples were wrong when they were looked at last.

@@ -8,15 +8,19 @@ use crate::shard::reader::{Read, Reader};
 use crate::view::read_model::Projection;
 use engine_domain::{AccountId, Event, Outcome, Timestamp};
 use eventlog::{Log, Record};
+use host::clock;
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wire::journal::JOURNAL;
 use wire::scalar::Digest;
 
 /// Journal records looked at together for the one that a checkpoint follows.
 const CHECKED_TOGETHER: u64 = 1_000;
+/// A batch that takes longer is given up: the database is silent, or not up to it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// Journal records applied together at most when a projection is built.
 const BUILT_TOGETHER: u64 = 4_000;
 
@@ -33,6 +37,25 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Says once more what was left out: whoever left it out may have ended before the letter was written.
+    pub(super) async fn tell_what_is_left_out(&self) -> Result<(), Error> {
+        for (offset, reason) in unverified::left_out(&self.store, &self.generation, self.shard).await? {
+            if let Some(record) = self.log.read(JOURNAL, self.shard, offset, 1).await?.first() {
+                self.letter(record, &reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn letter(&self, record: &Record, reason: &str) {
+        let projection = self.projection.as_str();
+        self.dead_letters.unprojected(
+            self.shard,
+            record,
+            &format!("the projection `{projection}` leaves it out: {reason}"),
+        );
+    }
+
     /// Where the journal goes on, which is certain to be the one that the projection was made from.
     pub(super) async fn reader(&self) -> Result<Reader, Error> {
         let kept = self.store.checkpoint(&self.generation, self.shard).await?;
@@ -65,7 +88,8 @@ impl Part {
     /// stands before a record that cannot be read is applied all the same. When the database does not take the outcomes,
     /// and will not later, they are applied one by one, without the one that it does not take.
     pub(super) async fn take(&self, reader: &mut Reader, records: &[Record]) -> Result<Option<Vec<Timestamp>>, Error> {
-        match self.take_all(reader, records).await {
+        let all = clock::timeout(TAKEN_WITHIN, self.take_all(reader, records)).await;
+        match all.unwrap_or(Err(Error::Silent)) {
             Err(error) if error.is_lasting() => {}
             taken => return taken,
         }
@@ -134,11 +158,7 @@ impl Part {
         if new {
             let projection = self.projection.as_str();
             tracing::error!(projection, shard = self.shard, offset = record.offset, %error, "an outcome is left out");
-            self.dead_letters.unprojected(
-                self.shard,
-                record,
-                &format!("the projection `{projection}` leaves it out: {error}"),
-            );
+            self.letter(record, &error.to_string());
         }
         Ok(Some(vec![outcome.at]))
     }
@@ -165,7 +185,10 @@ impl Part {
             let from = reader.next();
             let count = usize::try_from(BUILT_TOGETHER.min(end - from)).unwrap_or(usize::MAX);
             let records = self.log.read(JOURNAL, self.shard, from, count).await?;
-            if records.is_empty() || self.take(reader, &records).await?.is_none() {
+            if records.is_empty() {
+                return Err(Error::OtherJournal { shard: self.shard, next: end, end: from });
+            }
+            if self.take(reader, &records).await?.is_none() {
                 return Err(Error::Busy(self.projection.as_str()));
             }
             applied.fetch_add(reader.next() - from, Ordering::Relaxed);

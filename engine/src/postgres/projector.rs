@@ -1,6 +1,6 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::generations::{Generation, Shape};
+use super::generations::{Generation, Shape, builds_alone, drop_others};
 use super::part::Part;
 use super::store::{Error, Store};
 use super::{balances, history};
@@ -15,8 +15,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use host::clock;
 use host::task::Shutdown;
+use sqlx::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use wire::billing::TransactionPage;
@@ -26,6 +28,8 @@ use wire::journal::JOURNAL;
 const BATCH: usize = 1_000;
 /// After something that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// A query that meets a change of builds is asked again.
+const TRIES: usize = 5;
 /// How often a checkpoint is looked at that somebody else moves,
 const FOLLOWED_EVERY: Duration = Duration::from_millis(50);
 /// and for how long it may stand still before this one stands in: as engines do for each other.
@@ -52,6 +56,8 @@ pub struct Projections {
     store: Store,
     shards: u32,
     progress: BTreeMap<Projection, Vec<watch::Receiver<Option<u64>>>>,
+    /// The build that was live when it was looked at last.
+    live: Arc<BTreeMap<Projection, AtomicI32>>,
 }
 
 impl Projections {
@@ -61,24 +67,42 @@ impl Projections {
 
     /// Answers from a projection, of these shards, if it was made from this journal and is whole as to this account, or as
     /// to all.
-    async fn answer<T>(
-        &self,
+    fn answer<'a, T: Send + 'a>(
+        &'a self,
         projection: Projection,
-        account: Option<&AccountId>,
-        mut shards: impl Iterator<Item = u32>,
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Unanswered> {
-        if let Some(shard) = shards.find(|shard| self.progress(projection, *shard).borrow().is_none()) {
-            return Err(Unanswered(format!("the projection `{}` of shard {shard} has not begun", projection.as_str())));
-        }
-        let failed = |error: Error| Unanswered(error.to_string());
-        let answer = answer.await.map_err(failed)?;
-        // Asked last: what was left out before the answer was read is known by now.
-        if self.store.is_unverified(projection, account).await.map_err(failed)? {
+        account: Option<&'a AccountId>,
+        mut shards: impl Iterator<Item = u32> + Send + 'a,
+        ask: impl Fn() -> BoxFuture<'a, Result<T, Error>> + Send + Sync + 'a,
+    ) -> Answer<'a, T> {
+        async move {
             let name = projection.as_str();
-            return Err(Unanswered(format!("the projection `{name}` leaves something out: see `crossfade dlq list`")));
+            if let Some(shard) = shards.find(|shard| self.progress(projection, *shard).borrow().is_none()) {
+                return Err(Unanswered(format!("the projection `{name}` of shard {shard} has not begun")));
+            }
+            for _ in 0..TRIES {
+                let asked = async { Ok((ask().await?, self.store.live_as_to(projection, account).await?)) };
+                let asked: Result<_, Error> =
+                    clock::timeout(self.store.answer_within(), asked).await.unwrap_or(Err(Error::Silent));
+                let (answer, live) = asked.map_err(|error| Unanswered(error.to_string()))?;
+                // What was left out of a build before the answer was read is known behind it, if it was the same build.
+                if self.live[&projection].swap(live.number, Ordering::Relaxed) != live.number {
+                    continue;
+                }
+                if live.is_unverified {
+                    let left_out = format!("the projection `{name}` leaves something out: see `crossfade dlq list`");
+                    return Err(Unanswered(left_out));
+                }
+                return Ok(answer);
+            }
+            Err(Unanswered(format!("the projection `{name}` is made anew again and again")))
         }
-        Ok(answer)
+        .boxed()
+    }
+
+    /// How many rows of the live build of a projection are known to be wrong.
+    pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
+        let known = self.store.known_wrong(projection);
+        clock::timeout(self.store.answer_within(), known).await.unwrap_or(Err(Error::Silent))
     }
 }
 
@@ -100,13 +124,13 @@ impl ReadModel for Projections {
         shards: &'a [u32],
         at: Timestamp,
     ) -> Answer<'a, Vec<Standing>> {
-        let answer = self.store.standings_at(account, shards, at);
-        self.answer(Projection::Balance, Some(account), shards.iter().copied(), answer).boxed()
+        let ask = move || self.store.standings_at(account, shards, at).boxed();
+        self.answer(Projection::Balance, Some(account), shards.iter().copied(), ask)
     }
 
     fn history<'a>(&'a self, query: &'a HistoryQuery<'a>) -> Answer<'a, TransactionPage> {
-        self.answer(Projection::History, Some(query.account), 0..self.shards, self.store.history(query, self.shards))
-            .boxed()
+        let ask = move || self.store.history(query, self.shards).boxed();
+        self.answer(Projection::History, Some(query.account), 0..self.shards, ask)
     }
 
     fn transactions<'a>(
@@ -115,12 +139,30 @@ impl ReadModel for Projections {
         after: Option<&'a Cursor>,
         limit: usize,
     ) -> Answer<'a, TransactionPage> {
-        let answer = self.store.transactions(since, after, limit, self.shards);
-        self.answer(Projection::History, None, 0..self.shards, answer).boxed()
+        let ask = move || self.store.transactions(since, after, limit, self.shards).boxed();
+        self.answer(Projection::History, None, 0..self.shards, ask)
     }
 
     fn daily(&self, currency: Currency, first: Day, last: Day) -> Answer<'_, Daily> {
-        self.answer(Projection::History, None, 0..self.shards, self.store.daily(currency, first, last)).boxed()
+        let ask = move || self.store.daily(currency, first, last).boxed();
+        self.answer(Projection::History, None, 0..self.shards, ask)
+    }
+}
+
+/// Drops what is left of builds that were not finished, unless somebody builds.
+async fn clean_up(store: &Store) {
+    for projection in Projection::ALL {
+        let cleaned = async {
+            let mut connection = store.connect().await?;
+            if builds_alone(&mut connection, shape(projection)).await? {
+                drop_others(&mut connection, shape(projection)).await?;
+            }
+            connection.close().await?;
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = cleaned.await {
+            tracing::warn!(projection = projection.as_str(), %error, "what is left of an earlier build stays");
+        }
     }
 }
 
@@ -147,7 +189,8 @@ impl Projector {
             (*projection, all.iter().map(Progress::subscribe).collect())
         };
         let seen = progress.iter().map(subscribe).collect();
-        let projections = Projections { store: store.clone(), shards, progress: seen };
+        let live = Arc::new(Projection::ALL.into_iter().map(|projection| (projection, AtomicI32::new(0))).collect());
+        let projections = Projections { store: store.clone(), shards, progress: seen, live };
         (Self { store, log, dead_letters, ledger, shards, progress }, projections)
     }
 
@@ -191,6 +234,8 @@ impl Projector {
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
         }
         let Self { store, log, dead_letters, ledger, shards, progress } = self;
+        let store = store.for_projecting();
+        clean_up(&store).await;
         let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
             (*projection, all.iter().map(Progress::subscribe).collect())
         };
@@ -264,6 +309,11 @@ impl Projecting {
                 ended = self.project() => ended,
             };
             if let Err(trouble) = trouble {
+                if matches!(trouble, Error::OtherLedger { .. } | Error::OtherJournal { .. } | Error::Checkpoint { .. })
+                {
+                    // Whatever the database says now is not what was applied.
+                    self.progress.send_replace(None);
+                }
                 tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
                 tokio::select! {
                     () = shutdown.stopped() => return,
@@ -288,6 +338,7 @@ impl Projecting {
                 shards: self.shards,
             };
             let mut reader = part.reader().await?;
+            part.tell_what_is_left_out().await?;
             self.progress.send_replace(Some(reader.next()));
             let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
             loop {
@@ -307,16 +358,19 @@ impl Projecting {
     /// Looks at the checkpoint as long as somebody else moves it.
     async fn follow(&self, generation: &Generation, mut next: u64) -> Result<(), Error> {
         let mut moved = clock::now();
-        while moved.elapsed() < STANDS_IN_AFTER {
+        let mut stands_in_after = Duration::ZERO;
+        loop {
             clock::sleep(FOLLOWED_EVERY).await;
             // A generation that is gone has none.
             let Some(reader) = self.store.checkpoint(generation, self.shard).await? else { return Ok(()) };
             if reader.next() > next {
-                (next, moved) = (reader.next(), clock::now());
+                (next, moved, stands_in_after) = (reader.next(), clock::now(), STANDS_IN_AFTER);
                 self.progress.send_replace(Some(next));
+            } else if moved.elapsed() >= stands_in_after {
+                // It does not move, or was only held for a moment.
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn took(&self, times: &[Timestamp]) {

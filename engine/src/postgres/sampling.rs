@@ -1,4 +1,5 @@
-//! Compares samples of the projections with what this process has folded itself, all the time.
+//! Compares the projections with what this process has folded itself, all the time: a few changes of accounts and a page of
+//! transactions at each look, one after the other until all were looked at, and histories and days at random.
 //!
 //! Memory is asked before and after the database, and the database only once it includes all that memory did: what memory
 //! answers twice in the same way, the database has to answer so too.
@@ -7,7 +8,7 @@ use super::mismatches::Mismatches;
 use super::projector::Projections;
 use crate::analytics::day_at;
 use crate::view::read_model::{HistoryQuery, Projection, ReadModel, Standing, Unanswered};
-use crate::view::{Cursor, HistoryFilter, View};
+use crate::view::{ChangePlace, Cursor, HistoryFilter, View};
 use engine_domain::{AccountId, Timestamp};
 use host::clock;
 use host::task::Shutdown;
@@ -20,12 +21,12 @@ const EVERY: Duration = Duration::from_secs(1);
 const INCLUDED_WITHIN: Duration = Duration::from_secs(5);
 /// A sample that changes all the time is left for another one.
 const TRIES: usize = 3;
-/// Accounts that are looked at each time,
-const ACCOUNTS: usize = 3;
-/// and changes of each.
-const CHANGES: usize = 12;
+/// Changes of accounts that are looked at each time.
+const CHANGES: usize = 40;
 /// Entries of a history or list that are compared at once.
 const LIMIT: usize = 50;
+/// So often a sample has to be wrong.
+const WRONG_IN_LOOKS: u32 = 2;
 /// Wrong samples that are looked at again, until they are right.
 const KEPT: usize = 100;
 
@@ -34,6 +35,14 @@ pub(crate) struct Sampling {
     pub(crate) view: View,
     pub(crate) projections: Projections,
     pub(crate) mismatches: Mismatches,
+}
+
+/// How far the looks at everything are.
+struct Round {
+    random: fastrand::Rng,
+    change: ChangePlace,
+    /// Behind this one; `None` at the beginning.
+    transaction: Option<Cursor>,
 }
 
 /// A question that both are asked.
@@ -67,9 +76,13 @@ impl Sample {
 impl Sampling {
     /// Takes samples until `shutdown`.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let mut random = fastrand::Rng::with_seed(host::random::u64());
         let mut ticks = clock::interval(EVERY);
-        let mut wrong: Vec<Sample> = Vec::new();
+        let mut round = Round {
+            random: fastrand::Rng::with_seed(host::random::u64()),
+            change: ChangePlace::default(),
+            transaction: None,
+        };
+        let mut wrong = Vec::new();
         loop {
             tokio::select! {
                 () = shutdown.stopped() => return,
@@ -77,46 +90,59 @@ impl Sampling {
             }
             tokio::select! {
                 () = shutdown.stopped() => return,
-                () = self.look(&mut random, &mut wrong) => {}
+                () = self.look(&mut round, &mut wrong) => {}
             }
         }
     }
 
-    /// Looks at what was wrong, and at new samples.
-    async fn look(&self, random: &mut fastrand::Rng, wrong: &mut Vec<Sample>) {
-        let known = wrong.len();
-        let samples = std::mem::take(wrong).into_iter().chain(self.samples(random));
-        for (index, sample) in samples.enumerate() {
+    /// Looks at what was wrong, and at new samples. The database may be ahead of memory for a moment: what counts is what
+    /// is wrong in two looks.
+    async fn look(&self, round: &mut Round, wrong: &mut Vec<(Sample, u32)>) {
+        let again = std::mem::take(wrong);
+        let new = self.samples(round).into_iter().map(|sample| (sample, 0));
+        for (sample, looks) in again.into_iter().chain(new) {
             match self.differs(&sample).await {
                 Some(true) => {
-                    if index >= known {
+                    if looks + 1 == WRONG_IN_LOOKS {
                         tracing::error!(?sample, "a projection says something else than the log");
                     }
-                    wrong.push(sample);
+                    wrong.push((sample, looks.saturating_add(1)));
                 }
                 // Not known: what was wrong stays so.
-                None if index < known => wrong.push(sample),
+                None if looks > 0 => wrong.push((sample, looks)),
                 Some(false) | None => {}
             }
         }
         wrong.truncate(KEPT);
         for projection in Projection::ALL {
-            let rows = wrong.iter().filter(|sample| sample.projection() == projection).count();
+            let rows = wrong
+                .iter()
+                .filter(|(sample, looks)| sample.projection() == projection && *looks >= WRONG_IN_LOOKS)
+                .count();
             self.mismatches.sampled(projection, rows as u64);
+            if let Ok(rows) = self.projections.known_wrong(projection).await {
+                self.mismatches.kept(projection, rows);
+            }
         }
     }
 
-    fn samples(&self, random: &mut fastrand::Rng) -> Vec<Sample> {
-        let mut samples = Vec::new();
-        for _ in 0..ACCOUNTS {
-            let Some((account, changes)) = self.view.some_changes(random, CHANGES) else { continue };
-            let before = self.place(random);
-            samples.extend(changes.first().map(|at| Sample::Daily { at: *at, account: account.clone() }));
+    fn samples(&self, round: &mut Round) -> Vec<Sample> {
+        let changes = self.view.changes_behind(&mut round.change, CHANGES);
+        let after = round.transaction.take().unwrap_or_else(|| self.beginning());
+        let page = self.view.transactions(None, Some(&after), LIMIT);
+        round.transaction = page.next.and_then(|next| self.view.cursor(&next).ok());
+        let mut samples = vec![Sample::Transactions { after }];
+        if let Some((account, at)) = round.random.choice(&changes) {
+            let before = self.place(&mut round.random);
             samples.push(Sample::History { account: account.clone(), before });
-            samples.push(Sample::Transactions { after: self.place(random) });
-            samples.extend(changes.into_iter().map(|at| Sample::Standings { account: account.clone(), at }));
+            samples.push(Sample::Daily { at: *at, account: account.clone() });
         }
+        samples.extend(changes.into_iter().map(|(account, at)| Sample::Standings { account, at }));
         samples
+    }
+
+    fn beginning(&self) -> Cursor {
+        Cursor::new(vec![0; self.view.requests().len()])
     }
 
     /// Somewhere among all transactions.

@@ -21,10 +21,14 @@ fn migrations() -> Migrator {
     migrations
 }
 
-/// Connections with which a projection is built: as many shards are built side by side,
-pub(super) const PATIENT_CONNECTIONS: u32 = 3;
-/// and how long one of them is waited for.
+/// Connections with which a projection is built: as many shards are built side by side;
+pub(super) const BUILDING_CONNECTIONS: u32 = 3;
+/// with which the live ones are written, of all shards, at most: two of five, so that queries have the others;
+const PROJECTING_CONNECTIONS: u32 = 4;
+/// and how long one of either is waited for.
 const PATIENTLY: Duration = Duration::from_secs(30);
+/// A database that has not said by then that it gives a statement up is not there.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 /// How long a connection is waited for: less than a client waits for its answer.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -34,7 +38,7 @@ const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Config {
     /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full&sslrootcert=…` for TLS.
     pub url: Secret,
-    /// Connections at most.
+    /// Connections at most, but for those of a build that somebody asks for.
     #[serde(default = "defaults::connections")]
     pub connections: u32,
     /// A statement that takes longer is given up.
@@ -80,7 +84,7 @@ pub enum Error {
     /// What it was made from is not the journal that is here.
     #[error(
         "the projection of shard {shard} was made from another journal than this one, which ends at offset {end}, or has lost \
-         what is at {next}: it has to be made anew (drop the database's schema `projections`)"
+         what is at {next}: it has to be made anew (docs/operations.md, PostgreSQL)"
     )]
     OtherJournal {
         /// The shard.
@@ -103,6 +107,24 @@ pub enum Error {
         /// What is wrong.
         broken: &'static str,
     },
+    /// It is behind the log, so there is nothing to compare with.
+    #[error(
+        "the projection `{projection}` is {lag} records behind the log and does not catch up: see why, then verify it"
+    )]
+    Behind {
+        /// The projection.
+        projection: &'static str,
+        /// By how much.
+        lag: u64,
+    },
+    /// Views cannot be replaced while somebody reads them.
+    #[error(
+        "the projection `{0}` was built and does not go live: somebody reads its views for long; end that, and try again"
+    )]
+    Read(&'static str),
+    /// A database that is there would have answered.
+    #[error("the database is silent")]
+    Silent,
     /// It changes faster than it can be caught up with.
     #[error("the projection `{0}` changes faster than it can be caught up with: try again when there is less load")]
     NotCaughtUp(&'static str),
@@ -122,8 +144,8 @@ pub enum Error {
     },
     /// Its projections were made from another ledger.
     #[error(
-        "the projection {projection} was made from the ledger `{ledger}` with {shards} shards: use another database, or drop \
-         its schema `projections`"
+        "the projection {projection} was made from the ledger `{ledger}` with {shards} shards: use another database, or \
+         empty this one (docs/operations.md, PostgreSQL)"
     )]
     OtherLedger {
         /// The projection.
@@ -141,6 +163,10 @@ pub struct Store {
     pool: PgPool,
     /// For a connection that may take its time.
     patient: PgConnectOptions,
+    /// How many connections are for projecting.
+    projecting: u32,
+    /// By then a database that is there has answered a query, or given it up.
+    answer_within: Duration,
 }
 
 /// Without the address, which has a password in it.
@@ -197,8 +223,11 @@ impl Store {
         let patient = config.options()?;
         let timeout = config.statement_timeout_ms.to_string();
         let options = patient.clone().options([("statement_timeout", timeout.as_str())]);
-        let pool = PgPoolOptions::new().max_connections(config.connections).acquire_timeout(ACQUIRE_WITHIN);
-        Ok(Self { pool: pool.connect_lazy_with(options), patient })
+        let projecting = (config.connections * 2 / 5).clamp(1, PROJECTING_CONNECTIONS);
+        let asking = config.connections.saturating_sub(projecting).max(1);
+        let pool = PgPoolOptions::new().max_connections(asking).acquire_timeout(ACQUIRE_WITHIN);
+        let answer_within = Duration::from_millis(config.statement_timeout_ms).saturating_add(SILENT_FOR);
+        Ok(Self { pool: pool.connect_lazy_with(options), patient, projecting, answer_within })
     }
 
     /// Brings the database to what this program expects; processes that do so at once wait for each other.
@@ -253,12 +282,27 @@ impl Store {
         Ok(PgConnection::connect_with(&self.patient).await?)
     }
 
-    /// The same database through a few connections that may take their time, and whose commits need not be on the disk
-    /// at once: what a crash takes is applied again.
-    pub(super) fn patient(&self) -> Self {
-        let options = self.patient.clone().options([("synchronous_commit", "off")]);
-        let pool = PgPoolOptions::new().max_connections(PATIENT_CONNECTIONS).acquire_timeout(PATIENTLY);
-        Self { pool: pool.connect_lazy_with(options), patient: self.patient.clone() }
+    /// The same database for building: commits need not be on the disk at once, because the one that makes a build live
+    /// brings them there.
+    pub(super) fn for_building(&self) -> Self {
+        self.beside(BUILDING_CONNECTIONS, "off")
+    }
+
+    /// The same database for projecting: what was said to be included stays so, whatever happens to the database.
+    pub(super) fn for_projecting(&self) -> Self {
+        self.beside(self.projecting, "on")
+    }
+
+    /// A few other connections, which may take their time.
+    fn beside(&self, connections: u32, synchronous_commit: &str) -> Self {
+        let options = self.patient.clone().options([("synchronous_commit", synchronous_commit)]);
+        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENTLY);
+        Self { pool: pool.connect_lazy_with(options), ..self.clone() }
+    }
+
+    /// How long an answer to a query is waited for.
+    pub(super) fn answer_within(&self) -> Duration {
+        self.answer_within
     }
 }
 

@@ -47,19 +47,57 @@ pub(super) async fn count(connection: &mut PgConnection, generation: &Generation
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// The outcomes of a shard that are left out of a build: where they stand in the journal, and why.
+pub(super) async fn left_out(store: &Store, generation: &Generation, shard: u32) -> Result<Vec<(u64, String)>, Error> {
+    let select = "SELECT DISTINCT journal_offset, reason FROM projections.unverified
+                  WHERE projection = $1 AND generation = $2 AND shard = $3";
+    let rows = sqlx::query_as(select).bind(generation.projection).bind(generation.number).bind(number(shard));
+    let rows: Vec<(i64, String)> = rows.fetch_all(store.pool()).await?;
+    Ok(rows.into_iter().map(|(offset, reason)| (u64::try_from(offset).unwrap_or(0), reason)).collect())
+}
+
+/// The live build of a projection: its number, and whether it says too little about an account, or about any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Live {
+    pub(super) number: i32,
+    pub(super) is_unverified: bool,
+}
+
 impl Store {
-    /// Whether the live build of a projection says too little about an account, or about any.
-    pub(super) async fn is_unverified(
-        &self,
-        projection: Projection,
-        account: Option<&AccountId>,
-    ) -> Result<bool, Error> {
-        let noted = "SELECT EXISTS (
-                         SELECT FROM projections.unverified JOIN projections.generation
-                             ON generation.projection = unverified.projection AND generation.number = unverified.generation
-                         WHERE unverified.projection = $1 AND live AND ($2::text IS NULL OR account_id IN ($2, ''))
-                     )";
-        let noted = sqlx::query_scalar(noted).bind(projection.as_str()).bind(account.map(AccountId::as_str));
-        Ok(noted.fetch_one(self.pool()).await?)
+    /// Which build is live, and whether it is whole as to an account, or as to all.
+    pub(super) async fn live_as_to(&self, projection: Projection, account: Option<&AccountId>) -> Result<Live, Error> {
+        let live = "SELECT number, EXISTS (
+                        SELECT FROM projections.unverified
+                        WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
+                          AND ($2::text IS NULL OR account_id IN ($2, ''))
+                    ) FROM projections.generation WHERE projection = $1 AND live";
+        let live = sqlx::query_as(live).bind(projection.as_str()).bind(account.map(AccountId::as_str));
+        let (number, is_unverified) = live.fetch_one(self.pool()).await?;
+        Ok(Live { number, is_unverified })
     }
+
+    /// How many rows of the live build are known to be wrong, by the last verification and by what was left out.
+    pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
+        let wrong = "SELECT mismatched_rows + (
+                         SELECT count(*) FROM projections.unverified
+                         WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
+                     ) FROM projections.generation WHERE projection = $1 AND live";
+        let wrong: i64 = sqlx::query_scalar(wrong).bind(projection.as_str()).fetch_one(self.pool()).await?;
+        Ok(u64::try_from(wrong).unwrap_or(0))
+    }
+}
+
+/// Notes what a verification has found of a build, for every engine to show.
+pub(super) async fn note_mismatched(
+    connection: &mut PgConnection,
+    generation: &Generation,
+    rows: u64,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE projections.generation SET mismatched_rows = $3 WHERE projection = $1 AND number = $2")
+        .bind(generation.projection)
+        .bind(generation.number)
+        .bind(offset(rows))
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
 }

@@ -35,6 +35,7 @@ use read_model::Standing;
 use render::Total;
 use rows::{AccountRow, State, TransactionRow};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
@@ -141,6 +142,15 @@ pub struct ShardSum {
     pub currency: Currency,
     /// Zero, or money came from nowhere.
     pub sum: Money,
+}
+
+/// Where somebody is who looks at all changes of all accounts: those before `index` of this account were looked at, and all of
+/// the accounts before it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChangePlace {
+    shard: u32,
+    account: Option<AccountId>,
+    index: usize,
 }
 
 /// The balances of a shard do not sum to zero: money came from nowhere, or is gone (Law 3).
@@ -288,21 +298,24 @@ impl View {
         self.with_account(id, |row, _| row.state.currency)
     }
 
-    /// Any account (or stripe), and when it changed: some changes in a row, `most` at the most. Nothing while there is none.
-    pub(crate) fn some_changes(&self, random: &mut fastrand::Rng, most: usize) -> Option<(AccountId, Vec<Timestamp>)> {
-        let counts: Vec<usize> = (0..self.shards()).map(|shard| self.read(shard).ids.len()).collect();
-        let all: usize = counts.iter().sum();
-        let mut index = (all > 0).then(|| random.usize(..all))?;
-        let (shard, _) = (0..).zip(counts).find(|(_, count)| {
-            let here = index < *count;
-            index -= if here { 0 } else { *count };
-            here
-        })?;
-        let view = self.read(shard);
-        let id = AccountId::new(view.ids.iter().nth(index)?)?;
-        let changes = &view.accounts.get(&id)?.changes;
-        let first = random.usize(..changes.len().max(1));
-        Some((id, changes.iter().skip(first).take(most).map(|change| change.at).collect()))
+    /// The next changes of accounts behind a place, which moves on; after the last one of a shard it goes on with the next
+    /// shard, and after the last shard with the first one.
+    pub(crate) fn changes_behind(&self, place: &mut ChangePlace, most: usize) -> Vec<(AccountId, Timestamp)> {
+        let mut found = Vec::new();
+        let view = self.read(place.shard);
+        let from = place.account.as_ref().map_or(Bound::Unbounded, |id| Bound::Included(id.as_str()));
+        for id in view.ids.range::<str, _>((from, Bound::Unbounded)) {
+            let Some((id, row)) = AccountId::new(id).and_then(|id| view.accounts.get_key_value(&id)) else { continue };
+            let first = if place.account.as_ref() == Some(id) { place.index } else { 0 };
+            let room = most - found.len();
+            found.extend(row.changes.iter().skip(first).take(room).map(|change| (id.clone(), change.at)));
+            if found.len() == most {
+                (place.account, place.index) = (Some(id.clone()), (first + room).min(row.changes.len()));
+                return found;
+            }
+        }
+        *place = ChangePlace { shard: (place.shard + 1) % self.shards(), ..ChangePlace::default() };
+        found
     }
 
     /// How many transactions were asked for, per shard.

@@ -152,6 +152,20 @@ impl Bank {
         Audit { refused, balances: ledger.balances() }
     }
 
+    /// The balance of each row's account after that row, as the auditor adds it up.
+    pub fn standings(&self) -> Vec<Money> {
+        let mut ledger = Ledger::new(true);
+        let read = |call: &Call| call.read().expect("calls are made readable when the rows are read");
+        for call in self.accounts() {
+            ledger.predict(&read(&call));
+        }
+        let after = self.entries.iter().map(|entry| {
+            ledger.predict(&read(&entry.call));
+            ledger.balance(&entry.account).expect("every account was made")
+        });
+        after.collect()
+    }
+
     fn entry(&mut self, index: usize, row: Row) -> Result<Entry, Error> {
         let wrong = |reason: String| Error::Row { transaction: row.transaction_id.clone(), reason };
         let account = format!("account-{}", row.account_id);

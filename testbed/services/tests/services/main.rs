@@ -9,6 +9,7 @@ mod acls;
 mod appends;
 mod conformance;
 mod database;
+mod database_faults;
 mod feed;
 mod projections;
 mod read_models;

@@ -210,3 +210,38 @@ async fn a_database_that_was_made_from_another_journal_is_never_asked() {
     engine.stop().await;
     database.drop_it().await;
 }
+
+/// The drill of docs/operations.md: projections need no backup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_database_is_made_again_from_the_log() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "drilled", &database).await;
+    engine.until_open().await;
+    accounts(&engine).await;
+    traffic(&engine, "before", 200).await;
+    let questions =
+        ["/transactions?limit=1000", "/accounts/user-1/transactions?limit=1000", "/analytics/daily?currency=EUR"];
+    let mut before = Vec::new();
+    for question in questions {
+        before.push(engine.read(question).await);
+    }
+    // Under load, all at once and with what was kept open.
+    sqlx::raw_sql(
+        "DROP SCHEMA projections CASCADE; DROP SCHEMA projections_shape CASCADE; DROP SCHEMA balance_1 CASCADE;
+         DROP SCHEMA history_1 CASCADE; DROP TABLE migrations_of_crossfade",
+    )
+    .execute(&mut database.connect().await)
+    .await
+    .unwrap();
+    assert_eq!(engine.transact("topup", "meanwhile", "world", "user-0", "5").await.status, 200, "writes go on");
+    assert_eq!(engine.get(questions[0]).await.status, 503, "and nothing is invented");
+    engine.stop().await;
+    let engine = Engine::start(folder.path(), "drilled", &database).await;
+    engine.until_open().await;
+    let all = engine.read(questions[0]).await;
+    let (all, earlier) = (all["transactions"].as_array().unwrap(), before[0]["transactions"].as_array().unwrap());
+    assert_eq!((all[..earlier.len()].to_vec(), all.len()), (earlier.clone(), earlier.len() + 1));
+    assert_eq!(engine.read(questions[1]).await, before[1]);
+    engine.stop().await;
+    database.drop_it().await;
+}

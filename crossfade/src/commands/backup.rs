@@ -1,0 +1,207 @@
+//! `crossfade backup` and `crossfade restore`: what the parts of a configuration keep in their data directories.
+//!
+//! All directories are held while they are copied, so no part runs meanwhile and all copies are of one moment: a log of the
+//! cutover that is older or newer than a front's journal is none. A backup is whole once its manifest is there.
+
+use crate::cli::Output;
+use crate::client::{Exit, Failure};
+use crate::config::File;
+use crate::render;
+use anyhow::Context;
+use host::disk;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use wire::scalar::{Digest, Timestamp};
+
+const MANIFEST: &str = "manifest.json";
+/// What says that a process is there, not what it keeps.
+const LOCK: &str = "LOCK";
+
+/// What a backup consists of.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    ledger: String,
+    at: Timestamp,
+    files: Vec<Kept>,
+}
+
+/// A file of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// The key of its directory in the configuration; in the backup it is below a directory of that name.
+    directory: String,
+    path: PathBuf,
+    bytes: u64,
+    sha256: Digest,
+}
+
+impl Manifest {
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// Copies all data directories of the configuration to a new directory.
+pub fn backup(file: &File, to: &Path, dry_run: bool, output: Output) -> anyhow::Result<Exit> {
+    file.check()?;
+    let directories = directories(file)?;
+    if !disk::files_below(to)?.is_empty() {
+        let message = format!("{} is not empty: give a directory that is not there yet", to.display());
+        return Err(Failure::new(Exit::Usage, message).into());
+    }
+    let _held = hold(&directories)?;
+    let mut manifest =
+        Manifest { ledger: file.ledger.clone(), at: Timestamp(host::clock::unix_micros()), files: Vec::new() };
+    for (key, directory) in &directories {
+        for path in data_files(directory)? {
+            let bytes = disk::length(&directory.join(&path))?.unwrap_or(0);
+            manifest.files.push(Kept { directory: (*key).to_owned(), path, bytes, sha256: Digest([0; 32]) });
+        }
+    }
+    if !dry_run {
+        let bar = bar("backup", manifest.bytes())?;
+        for kept in &mut manifest.files {
+            let from = root(&directories, &kept.directory)?.join(&kept.path);
+            let target = to.join(&kept.directory).join(&kept.path);
+            make_parent(&target)?;
+            let (bytes, sha256) = disk::copy(&from, Some(&target), |bytes| bar.inc(bytes))?;
+            (kept.bytes, kept.sha256) = (bytes, Digest(sha256));
+        }
+        disk::replace(&to.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
+        bar.finish_and_clear();
+    }
+    said(&manifest, dry_run, "to be copied", "copied", output)
+}
+
+/// Copies a backup into the data directories of the configuration, which have to be empty; nothing is changed unless every
+/// file of the backup is as it was.
+pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyhow::Result<Exit> {
+    file.check()?;
+    let directories = directories(file)?;
+    let manifest = from.join(MANIFEST);
+    let bytes = disk::read(&manifest)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!("{} is not there: this is no backup, or one that was not finished", manifest.display()),
+        )
+    })?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} cannot be read", manifest.display()))?;
+    if manifest.ledger != file.ledger {
+        let message =
+            format!("the backup is of the ledger `{}`, the configuration of `{}`", manifest.ledger, file.ledger);
+        return Err(Failure::new(Exit::Usage, message).into());
+    }
+    let held = hold(&directories)?;
+    for (key, directory) in &directories {
+        if !data_files(directory)?.is_empty() {
+            let message = format!("{key} ({}) holds data: move it away first", directory.display());
+            return Err(Failure::new(Exit::Unmet, message).into());
+        }
+    }
+    let checking = bar("checking", manifest.bytes())?;
+    for kept in &manifest.files {
+        root(&directories, &kept.directory)?;
+        check(kept, &from.join(&kept.directory).join(&kept.path), None, &checking)?;
+    }
+    checking.finish_and_clear();
+    if !dry_run {
+        let restoring = bar("restore", manifest.bytes())?;
+        for (key, directory) in &directories {
+            let draft = draft_of(directory);
+            disk::remove_all(&draft)?;
+            disk::create_dir(&draft)?;
+            for kept in manifest.files.iter().filter(|kept| kept.directory == *key) {
+                let target = draft.join(&kept.path);
+                make_parent(&target)?;
+                check(kept, &from.join(&kept.directory).join(&kept.path), Some(&target), &restoring)?;
+            }
+        }
+        // Everything is there: now all of it takes its place.
+        drop(held);
+        for (_, directory) in &directories {
+            disk::remove(&directory.join(LOCK))?;
+            disk::rename_dir(&draft_of(directory), directory)?;
+        }
+        restoring.finish_and_clear();
+    }
+    said(&manifest, dry_run, "to be restored", "restored", output)
+}
+
+fn draft_of(directory: &Path) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(".restoring");
+    PathBuf::from(name)
+}
+
+fn check(kept: &Kept, from: &Path, to: Option<&Path>, bar: &ProgressBar) -> anyhow::Result<()> {
+    let (bytes, sha256) = disk::copy(from, to, |bytes| bar.inc(bytes))?;
+    if (bytes, Digest(sha256)) != (kept.bytes, kept.sha256) {
+        let message = format!("{} is not what was written there: take another backup", from.display());
+        return Err(Failure::new(Exit::Unmet, message).into());
+    }
+    Ok(())
+}
+
+fn directories(file: &File) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    let all: Vec<(&str, PathBuf)> = file.directories().into_iter().map(|(key, path)| (key, path.to_owned())).collect();
+    if all.is_empty() {
+        let message = "the configuration names no data directory: what is in Kafka and PostgreSQL is kept with their own means (docs/operations.md)";
+        return Err(Failure::new(Exit::Usage, message).into());
+    }
+    for (key, directory) in &all {
+        if let Some((outer, _)) = all.iter().find(|(other, path)| other != key && directory.starts_with(path)) {
+            let message = format!("{key} is inside of {outer}: give each part a directory of its own");
+            return Err(Failure::new(Exit::Usage, message).into());
+        }
+    }
+    Ok(all)
+}
+
+/// Holds all of them, so that no part uses them.
+fn hold(directories: &[(&'static str, PathBuf)]) -> anyhow::Result<Vec<disk::DirLock>> {
+    Ok(directories.iter().map(|(_, directory)| disk::lock_dir(directory)).collect::<Result<_, _>>()?)
+}
+
+fn root<'a>(directories: &'a [(&'static str, PathBuf)], key: &str) -> anyhow::Result<&'a Path> {
+    let found = directories.iter().find(|(known, _)| *known == key).map(|(_, directory)| directory.as_path());
+    let message =
+        || format!("the backup has `{key}`, which the configuration does not name: restore all parts together");
+    found.ok_or_else(|| Failure::new(Exit::Usage, message()).into())
+}
+
+fn data_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let files = disk::files_below(directory)?;
+    Ok(files.into_iter().filter(|path| path != Path::new(LOCK)).collect())
+}
+
+fn make_parent(path: &Path) -> anyhow::Result<()> {
+    Ok(path.parent().map_or(Ok(()), disk::create_dir)?)
+}
+
+fn bar(what: &str, bytes: u64) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr()).with_message(what.to_owned());
+    bar.set_style(ProgressStyle::with_template("{msg}: {bar:30} {bytes} of {total_bytes}, {eta} left")?);
+    Ok(bar)
+}
+
+fn said(manifest: &Manifest, dry_run: bool, to_come: &str, done: &str, output: Output) -> anyhow::Result<Exit> {
+    render::show(output, manifest, |manifest| {
+        let rows = manifest
+            .files
+            .iter()
+            .map(|kept| [kept.directory.clone(), kept.path.display().to_string(), render::count(kept.bytes)]);
+        let what = if dry_run { to_come } else { done };
+        format!(
+            "ledger {}, {}\n{}\n{what}: {} files, {} bytes",
+            manifest.ledger,
+            manifest.at,
+            render::table(["directory", "file", "bytes"], &[2], rows),
+            render::count(manifest.files.len() as u64),
+            render::count(manifest.bytes())
+        )
+    })?;
+    Ok(Exit::Done)
+}
