@@ -19,6 +19,7 @@
 //! | [`leg`] | headers between the relay and the engine: mode, alias, the authority's refusal |
 //! | [`billing`] | JSON of the billing API |
 //! | [`control`] | JSON of the control API |
+//! | [`projection`] | the engine's projections, for the command line |
 //!
 //! Every stored type has a golden file under `tests/golden/`: a change of its bytes is a new version, never
 //! an edit. This crate must never know how a system decides, only how it is written down.
@@ -35,6 +36,7 @@ pub mod ingest;
 pub mod journal;
 pub mod leg;
 pub mod order;
+pub mod projection;
 pub mod rollout;
 pub mod scalar;
 pub mod shadow;

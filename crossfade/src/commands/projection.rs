@@ -5,7 +5,7 @@ use crate::client::{Exit, Failure, Part, Parts};
 use crate::render;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
-use wire::control::{
+use wire::projection::{
     ProjectionDifference, ProjectionJob, ProjectionJobState, ProjectionJobView, ProjectionList, ProjectionView,
 };
 

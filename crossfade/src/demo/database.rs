@@ -27,7 +27,7 @@ pub async fn take() -> anyhow::Result<Database> {
         || Failure::new(Exit::Usage, format!("--postgres needs {URL}: postgres://user:password@host/database"));
     let url = std::env::var(URL).map_err(|_| missing())?;
     let server = PgConnectOptions::from_str(&url).ok().with_context(|| format!("{URL} is no address of a database"))?;
-    let name = format!("crossfade_trial_{}", host::random::token().split_off(20));
+    let name = format!("trial_{}", host::random::token().split_off(20));
     let database = Database { server, name };
     database.at_the_server("CREATE DATABASE").await?;
     Ok(database)

@@ -19,8 +19,9 @@ use eventlog::serve::{Served, log_router};
 use host::ops::Readiness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wire::control::{PostAliases, ProjectionJob, ProjectionJobView, ProjectionList, SettleDeadLetter};
+use wire::control::{PostAliases, SettleDeadLetter};
 use wire::dead_letter::{Letter, Origin};
+use wire::projection::{ProjectionJob, ProjectionJobView, ProjectionList};
 
 /// The control listener's routes.
 pub fn router(api: Arc<Api>, log: Served, readiness: Readiness) -> Router {

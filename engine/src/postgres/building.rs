@@ -21,8 +21,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use wire::control::{ProjectionDifference, ProjectionJob};
 use wire::journal::JOURNAL;
+use wire::projection::{ProjectionDifference, ProjectionJob};
 
 /// Catching up ends when no more than this is left: some tenths of a second.
 const NEARLY_THERE: u64 = 2_000;

@@ -11,8 +11,8 @@ use host::task::Shutdown;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use wire::control::{ProjectionJob, ProjectionJobState, ProjectionJobView, ProjectionShard, ProjectionView};
 use wire::journal::JOURNAL;
+use wire::projection::{ProjectionJob, ProjectionJobState, ProjectionJobView, ProjectionShard, ProjectionView};
 use wire::scalar::Timestamp;
 
 /// What can be done with projections. Clones share it.

@@ -39,7 +39,6 @@ pub(crate) struct Sampling {
 
 /// How far the looks at everything are.
 struct Round {
-    random: fastrand::Rng,
     change: ChangePlace,
     /// Behind this one; `None` at the beginning.
     transaction: Option<Cursor>,
@@ -77,11 +76,7 @@ impl Sampling {
     /// Takes samples until `shutdown`.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut ticks = clock::interval(EVERY);
-        let mut round = Round {
-            random: fastrand::Rng::with_seed(host::random::u64()),
-            change: ChangePlace::default(),
-            transaction: None,
-        };
+        let mut round = Round { change: ChangePlace::default(), transaction: None };
         let mut wrong = Vec::new();
         loop {
             tokio::select! {
@@ -132,8 +127,8 @@ impl Sampling {
         let page = self.view.transactions(None, Some(&after), LIMIT);
         round.transaction = page.next.and_then(|next| self.view.cursor(&next).ok());
         let mut samples = vec![Sample::Transactions { after }];
-        if let Some((account, at)) = round.random.choice(&changes) {
-            let before = self.place(&mut round.random);
+        if let Some((account, at)) = changes.get(below(changes.len())) {
+            let before = self.place();
             samples.push(Sample::History { account: account.clone(), before });
             samples.push(Sample::Daily { at: *at, account: account.clone() });
         }
@@ -146,8 +141,8 @@ impl Sampling {
     }
 
     /// Somewhere among all transactions.
-    fn place(&self, random: &mut fastrand::Rng) -> Cursor {
-        Cursor::new(self.view.requests().into_iter().map(|count| random.usize(..=count)).collect())
+    fn place(&self) -> Cursor {
+        Cursor::new(self.view.requests().into_iter().map(|count| below(count + 1)).collect())
     }
 
     /// Whether the database says something else; `None` if that cannot be told now.
@@ -189,6 +184,11 @@ impl Sampling {
             }
         })
     }
+}
+
+/// A random number below that one; 0 if there is none.
+fn below(end: usize) -> usize {
+    usize::try_from(host::random::u64() % (end.max(1) as u64)).unwrap_or(0)
 }
 
 /// Where a page ends is a matter of what was skipped: the same place can be written in several ways.

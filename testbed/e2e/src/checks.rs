@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Money, Observer};
 use testbed_loadgen::system::System as Read;
-use wire::control::ProjectionJobView;
+use wire::projection::ProjectionJobView;
 
 /// An auditor shared with the traffic that it watches.
 pub type Auditor = Arc<Mutex<Observer>>;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use testbed_e2e::process::Process;
-use wire::control::{ProjectionJobState, ProjectionJobView, ProjectionList};
+use wire::projection::{ProjectionJobState, ProjectionJobView, ProjectionList};
 
 /// Requests at once while accounts are made.
 const CONNECTIONS: usize = 128;
