@@ -41,7 +41,7 @@ const RATE: f64 = 440.0;
 /// The same with three brokers on them as well.
 const RATE_WITH_KAFKA: f64 = 150.0;
 /// The same with PostgreSQL, where the legacy needs nine round trips for a request.
-const RATE_WITH_POSTGRES: f64 = 100.0;
+const RATE_WITH_POSTGRES: f64 = 80.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
 /// Starting includes opening three stores.

@@ -108,6 +108,8 @@ pub(super) async fn begin(
     let made = sqlx::query_scalar(next).bind(shape.projection).bind(ledger).bind(number(shards));
     let generation = Generation { projection: shape.projection, number: made.fetch_one(&mut *transaction).await? };
     let schema = generation.schema();
+    // The number is nobody else's: what has its name is left of a ledger that was dropped in part.
+    run(transaction, format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
     run(transaction, format!("CREATE SCHEMA {schema}")).await?;
     for (table, _) in shape.tables {
         let like = format!("CREATE TABLE {schema}.{table} (LIKE projections_shape.{table} INCLUDING ALL)");

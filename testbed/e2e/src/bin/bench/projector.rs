@@ -216,7 +216,8 @@ impl Bench {
                     let right = answer.is_ok_and(|answer| answer.status.is_success());
                     let took = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
                     if let Ok(mut histogram) = histograms[usize::try_from(number % 4).unwrap_or(0)].lock() {
-                        histogram.saturating_record(took);
+                        // It grows with what it is given.
+                        let _ = histogram.record(took);
                     }
                     right
                 });
