@@ -31,7 +31,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// A query that meets a change of builds is asked again.
 const TRIES: usize = 5;
 /// How often a checkpoint is looked at that somebody else moves,
-const FOLLOWED_EVERY: Duration = Duration::from_millis(50);
+const FOLLOWED_EVERY: Duration = Duration::from_millis(100);
 /// and for how long it may stand still before this one stands in: as engines do for each other.
 const STANDS_IN_AFTER: Duration = Duration::from_millis(500);
 /// How often the gauges are set.
