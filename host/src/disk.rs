@@ -25,11 +25,28 @@ pub struct DirLock {
     _file: File,
 }
 
+/// Where the data of a directory stands while it is restored: beside it, until all directories of the installation have theirs.
+pub fn restoring(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".restoring");
+    PathBuf::from(name)
+}
+
 /// Claims a data directory for this process.
 ///
 /// # Errors
-/// When the directory cannot be made or written, or another living process holds it.
+/// When the directory cannot be made or written, another living process holds it, or a restore into it was not finished:
+/// nothing is to begin on what is empty only because of that.
 pub fn lock_dir(path: &Path) -> io::Result<DirLock> {
+    let draft = restoring(path);
+    if draft.exists() {
+        let (path, draft) = (path.display(), draft.display());
+        let message = format!(
+            "a restore into {path} was not finished: remove {draft}, and what the same restore has put into other data \
+             directories, then restore again"
+        );
+        return Err(io::Error::other(message));
+    }
     create_dir(path)?;
     let name = path.join("LOCK");
     let file = OpenOptions::new()
@@ -184,12 +201,4 @@ pub fn copy(from: &Path, to: Option<&Path>, mut done: impl FnMut(u64)) -> io::Re
 /// Gives a directory another name; the new one must not be there, or be an empty directory.
 pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| named(from, "rename", error))
-}
-
-/// Removes a directory with all that is in it; one that is not there is no error.
-pub fn remove_all(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
-        _ => Ok(()),
-    }
 }

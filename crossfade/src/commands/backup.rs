@@ -110,8 +110,7 @@ pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyho
     if !dry_run {
         let restoring = bar("restore", manifest.bytes())?;
         for (key, directory) in &directories {
-            let draft = draft_of(directory);
-            disk::remove_all(&draft)?;
+            let draft = disk::restoring(directory);
             disk::create_dir(&draft)?;
             for kept in manifest.files.iter().filter(|kept| kept.directory == *key) {
                 let target = draft.join(&kept.path);
@@ -119,21 +118,15 @@ pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyho
                 check(kept, &from.join(&kept.directory).join(&kept.path), Some(&target), &restoring)?;
             }
         }
-        // Everything is there: now all of it takes its place.
+        // Everything is there: now all of it takes its place. A part whose data is not in place yet does not start.
         drop(held);
         for (_, directory) in &directories {
             disk::remove(&directory.join(LOCK))?;
-            disk::rename_dir(&draft_of(directory), directory)?;
+            disk::rename_dir(&disk::restoring(directory), directory)?;
         }
         restoring.finish_and_clear();
     }
     said(&manifest, dry_run, "to be restored", "restored", output)
-}
-
-fn draft_of(directory: &Path) -> PathBuf {
-    let mut name = directory.as_os_str().to_owned();
-    name.push(".restoring");
-    PathBuf::from(name)
 }
 
 fn check(kept: &Kept, from: &Path, to: Option<&Path>, bar: &ProgressBar) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ use wire::scalar::Digest;
 /// Journal records looked at together for the one that a checkpoint follows.
 const CHECKED_TOGETHER: u64 = 1_000;
 /// A batch that takes longer is given up: the database is silent, or not up to it.
-const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// Journal records applied together at most when a projection is built.
 const BUILT_TOGETHER: u64 = 4_000;
 

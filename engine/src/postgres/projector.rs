@@ -1,12 +1,13 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
 use super::generations::{Generation, Shape, builds_alone, drop_others};
-use super::part::Part;
+use super::part::{Part, TAKEN_WITHIN};
 use super::store::{Error, Store};
 use super::{balances, history};
 use crate::analytics::{Daily, Day};
 use crate::dead_letters::DeadLetters;
 use crate::metrics;
+use crate::shard::reader::Reader;
 use crate::view::Cursor;
 use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
 use engine_domain::{AccountId, Currency, Timestamp};
@@ -149,6 +150,11 @@ impl ReadModel for Projections {
     }
 }
 
+/// What the database answers, unless it is silent.
+async fn answered<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    clock::timeout(TAKEN_WITHIN, asked).await.unwrap_or(Err(Error::Silent))
+}
+
 /// Drops what is left of builds that were not finished, unless somebody builds.
 async fn clean_up(store: &Store) {
     for projection in Projection::ALL {
@@ -160,7 +166,7 @@ async fn clean_up(store: &Store) {
             connection.close().await?;
             Ok::<(), Error>(())
         };
-        if let Err(error) = cleaned.await {
+        if let Err(error) = answered(cleaned).await {
             tracing::warn!(projection = projection.as_str(), %error, "what is left of an earlier build stays");
         }
     }
@@ -235,7 +241,10 @@ impl Projector {
         }
         let Self { store, log, dead_letters, ledger, shards, progress } = self;
         let store = store.for_projecting();
-        clean_up(&store).await;
+        tokio::select! {
+            () = clean_up(&store) => {}
+            () = shutdown.stopped() => return Ok(()),
+        }
         let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
             (*projection, all.iter().map(Progress::subscribe).collect())
         };
@@ -327,18 +336,7 @@ impl Projecting {
     /// checkpoint, this one follows.
     async fn project(&self) -> Result<(), Error> {
         loop {
-            let part = Part {
-                store: self.store.clone(),
-                log: Arc::clone(&self.log),
-                dead_letters: self.dead_letters.clone(),
-                ledger: self.ledger.clone(),
-                projection: self.projection,
-                generation: self.store.live(shape(self.projection), &self.ledger, self.shards).await?,
-                shard: self.shard,
-                shards: self.shards,
-            };
-            let mut reader = part.reader().await?;
-            part.tell_what_is_left_out().await?;
+            let (part, mut reader) = answered(self.begin()).await?;
             self.progress.send_replace(Some(reader.next()));
             let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
             loop {
@@ -355,6 +353,23 @@ impl Projecting {
         }
     }
 
+    /// The live generation, and where it goes on.
+    async fn begin(&self) -> Result<(Part, Reader), Error> {
+        let part = Part {
+            store: self.store.clone(),
+            log: Arc::clone(&self.log),
+            dead_letters: self.dead_letters.clone(),
+            ledger: self.ledger.clone(),
+            projection: self.projection,
+            generation: self.store.live(shape(self.projection), &self.ledger, self.shards).await?,
+            shard: self.shard,
+            shards: self.shards,
+        };
+        let reader = part.reader().await?;
+        part.tell_what_is_left_out().await?;
+        Ok((part, reader))
+    }
+
     /// Looks at the checkpoint as long as somebody else moves it.
     async fn follow(&self, generation: &Generation, mut next: u64) -> Result<(), Error> {
         let mut moved = clock::now();
@@ -362,7 +377,8 @@ impl Projecting {
         loop {
             clock::sleep(FOLLOWED_EVERY).await;
             // A generation that is gone has none.
-            let Some(reader) = self.store.checkpoint(generation, self.shard).await? else { return Ok(()) };
+            let kept = answered(self.store.checkpoint(generation, self.shard)).await?;
+            let Some(reader) = kept else { return Ok(()) };
             if reader.next() > next {
                 (next, moved, stands_in_after) = (reader.next(), clock::now(), STANDS_IN_AFTER);
                 self.progress.send_replace(Some(next));

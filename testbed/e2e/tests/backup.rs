@@ -77,6 +77,14 @@ async fn what_was_backed_up_comes_back() -> anyhow::Result<()> {
     std::fs::write(&hurt, whole)?;
     let (code, said) = run(&system, &["restore", to, "--dry-run"]);
     assert_eq!(code, 0, "{said}");
+    // One that was killed between two directories: no part begins on an empty one, and nothing is restored over it.
+    let unfinished = folder.join("front.restoring");
+    std::fs::create_dir(&unfinished)?;
+    for arguments in [&["front"][..], &["restore", to], &["backup", folder.join("other").to_str().unwrap()]] {
+        let (code, said) = run(&system, arguments);
+        assert!(code == 1 && said.contains("was not finished"), "{arguments:?}: {code} {said}");
+    }
+    std::fs::remove_dir(&unfinished)?;
     let began = Instant::now();
     let (code, said) = run(&system, &["restore", to]);
     assert_eq!(code, 0, "{said}");

@@ -168,3 +168,39 @@ async fn what_the_database_does_not_take_is_left_out_and_said() {
     engine.stop().await;
     database.drop_it().await;
 }
+
+/// Somebody else builds, or was killed while building: one is waited for, what is left of the other is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_builds_at_a_time_and_what_a_dead_one_left_is_dropped() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "built", &database).await;
+    engine.until_open().await;
+    traffic(&engine).await;
+    let mut other = database.connect().await;
+    sqlx::raw_sql("SELECT pg_advisory_lock(hashtext('crossfade builds balance'))").execute(&mut other).await.unwrap();
+    let job = engine.job("balance", "rebuild").await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["error"].as_str().unwrap().contains("is being built or verified already"), "{job}");
+    assert_eq!(engine.job("history", "rebuild").await["state"], "done", "the other one is not concerned");
+    // It dies: its connection ends, and its build stays.
+    let left = "INSERT INTO projections.generation (projection, number, ledger, shards)
+                SELECT 'balance', 77, ledger, shards FROM projections.generation WHERE projection = 'balance';
+                CREATE SCHEMA balance_77; CREATE TABLE balance_77.account_balance (account_id text)";
+    sqlx::raw_sql(left).execute(&mut other).await.unwrap();
+    sqlx::Connection::close(other).await.unwrap();
+    engine.stop().await;
+    let engine = Engine::start(folder.path(), "built", &database).await;
+    engine.until_open().await;
+    let mut connection = database.connect().await;
+    let dropped = async {
+        let left = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'balance_77'";
+        while sqlx::query_scalar::<_, i64>(left).fetch_one(&mut connection).await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), dropped).await.expect("it is dropped");
+    assert_eq!(engine.job("balance", "rebuild").await["state"], "done");
+    assert_eq!(engine.job("balance", "verify").await["differences"], 0);
+    engine.stop().await;
+    database.drop_it().await;
+}
