@@ -103,6 +103,10 @@ impl File {
         if let Some(postgres) = &self.postgres {
             checked(postgres.check())?;
         }
+        #[cfg(feature = "demo")]
+        if let Some(legacy) = &self.legacy {
+            checked(legacy.check())?;
+        }
         self.check_places()?;
         if let Some(registry) = &self.registry {
             checked(registry.check())?;
@@ -388,6 +392,7 @@ mod tests {
         let relay = "[relay]\nservice_token = { env = \"PATH\" }\n";
         for (text, said) in [
             (format!("{ENGINE}shards = 0\n"), "shards"),
+            ("ledger = \"a\"\n[legacy.postgres]\nurl = { env = \"PATH\" }\n".to_owned(), "legacy.postgres.url"),
             (format!("{ENGINE}actor_header = \"no header\"\n"), "actor_header"),
             ("ledger = \"a\"\n[relay]\n".to_owned(), "relay.service_token"),
             ("ledger = \"a\"\n[comparator]\nhandover_ms = 0\n".to_owned(), "comparator.handover_ms"),

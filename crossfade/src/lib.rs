@@ -32,14 +32,14 @@ pub fn main() -> ExitCode {
     log_to_stderr();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::from(error).context("cannot start the runtime")),
+        Err(error) => return fail("crossfade", &anyhow::Error::from(error).context("cannot start the runtime")),
     };
     let ended = runtime.block_on(commands::run(cli));
     // A blocking read of the log may still wait; it holds nothing that has to be finished.
     runtime.shutdown_background();
     match ended {
         Ok(exit) => exit.into(),
-        Err(error) => fail(&error),
+        Err(error) => fail("crossfade", &error),
     }
 }
 
@@ -52,10 +52,11 @@ fn log_to_stderr() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
-fn fail(error: &anyhow::Error) -> ExitCode {
+/// Says in one line why a program ends, and with which code.
+pub fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
     use std::io::Write as _;
     // With standard error gone there is nobody left to tell.
-    let _ = writeln!(std::io::stderr(), "crossfade: {error:#}");
+    let _ = writeln!(std::io::stderr(), "{program}: {error:#}");
     let exit = error.downcast_ref::<Failure>().map_or(Exit::Error, |failure| failure.exit);
     exit.into()
 }

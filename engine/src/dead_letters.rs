@@ -198,7 +198,9 @@ fn redrivable(origin: &Origin, letter: &Letter) -> Result<Vec<u8>, Refused> {
     let not = |why: String| Refused::NotRedrivable { origin: origin.clone(), why };
     if origin.topic != COMMANDS {
         return Err(not(
-            "only commands can be; the command of an ignored outcome was decided by another one".to_owned()
+            "only commands can be: an outcome that was ignored had its command decided by another one, and \
+             one that a projection leaves out comes back with `crossfade projection rebuild` once its cause is mended"
+                .to_owned(),
         ));
     }
     let without = if letter.was_too_large() { "it has too many bytes to be kept" } else { "its bytes are gone" };

@@ -98,7 +98,7 @@ pub trait Log: Send + Sync {
         Box::pin(async move { by(deadline, self.append(topic, partition, batch)).await })
     }
 
-    /// Durable records from `from` on, at most `max`; empty at the end.
+    /// Durable records from `from` on, at most `max` and perhaps fewer; none only at the end.
     fn read<'a>(
         &'a self,
         topic: &'a str,

@@ -27,7 +27,8 @@ pub struct DirLock {
 
 /// Where the data of a directory stands while it is restored: beside it, until all directories of the installation have theirs.
 pub fn restoring(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    // Without a slash at its end, which would put it inside.
+    let mut name = path.components().collect::<PathBuf>().into_os_string();
     name.push(".restoring");
     PathBuf::from(name)
 }
@@ -90,8 +91,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes the entry of `path` in its directory durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
+        Some(here) if here.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -138,6 +140,21 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(path, "remove", error)),
         _ => Ok(()),
     }
+}
+
+/// Whether there is such a directory.
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Where a path leads to, links followed as far as it is there.
+pub fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find_map(|part| fs::canonicalize(part).ok().map(|real| (part, real)));
+    Ok(match there {
+        Some((part, real)) => real.join(path.strip_prefix(part).unwrap_or(Path::new(""))),
+        None => path,
+    })
 }
 
 /// The entries of a directory, sorted by name.
@@ -196,6 +213,34 @@ pub fn copy(from: &Path, to: Option<&Path>, mut done: impl FnMut(u64)) -> io::Re
         target.sync_all().and_then(|()| sync_parent(to)).map_err(|error| named(to, "write", error))?;
     }
     Ok((length, hash.finalize().into()))
+}
+
+/// Makes the entries of a directory, and of all below it, durable.
+pub fn sync_dirs(path: &Path) -> io::Result<()> {
+    let mut left = vec![path.to_owned()];
+    while let Some(directory) = left.pop() {
+        left.extend(list(&directory)?.into_iter().filter(|entry| entry.is_dir()));
+        File::open(&directory)
+            .and_then(|opened| opened.sync_all())
+            .map_err(|error| named(&directory, "sync", error))?;
+    }
+    sync_parent(path)
+}
+
+/// Whether another directory can be put in the place of this one: it is neither a link nor a mount point. It is renamed and
+/// renamed back for that; who is killed in between leaves what an unfinished restore would leave.
+pub fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let path = path.components().collect::<PathBuf>();
+    let about = fs::symlink_metadata(&path).map_err(|error| named(&path, "look at", error))?;
+    let draft = restoring(&path);
+    if !about.is_dir() {
+        return Ok(false);
+    }
+    match fs::rename(&path, &draft) {
+        Ok(()) => rename_dir(&draft, &path).map(|()| true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices) => Ok(false),
+        Err(error) => Err(named(&path, "rename", error)),
+    }
 }
 
 /// Gives a directory another name; the new one must not be there, or be an empty directory.

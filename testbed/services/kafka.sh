@@ -116,7 +116,8 @@ broker_serves() {
     grep -q '^kafka_server_broker_state 3'
 }
 
-broker_ready() { await "broker $1" 60 broker_serves "$1"; }
+# Beside a loaded machine's other work it takes minutes to start.
+broker_ready() { await "broker $1" 240 broker_serves "$1"; }
 
 kafka_begin() {
   kafka_download

@@ -24,6 +24,8 @@ const LOCK: &str = "LOCK";
 struct Manifest {
     ledger: String,
     at: Timestamp,
+    /// The keys of the directories, also of those without files.
+    directories: Vec<String>,
     files: Vec<Kept>,
 }
 
@@ -47,13 +49,27 @@ impl Manifest {
 pub fn backup(file: &File, to: &Path, dry_run: bool, output: Output) -> anyhow::Result<Exit> {
     file.check()?;
     let directories = directories(file)?;
+    for (key, directory) in &directories {
+        if !disk::is_dir(directory) {
+            let message = format!("{key} ({}) is not there: is it the right path?", directory.display());
+            return Err(Failure::new(Exit::Unmet, message).into());
+        }
+        if disk::resolved(to)?.starts_with(disk::resolved(directory)?) {
+            let message = format!("{} is inside of {key}: a backup is kept elsewhere", to.display());
+            return Err(Failure::new(Exit::Usage, message).into());
+        }
+    }
     if !disk::files_below(to)?.is_empty() {
         let message = format!("{} is not empty: give a directory that is not there yet", to.display());
         return Err(Failure::new(Exit::Usage, message).into());
     }
     let _held = hold(&directories)?;
-    let mut manifest =
-        Manifest { ledger: file.ledger.clone(), at: Timestamp(host::clock::unix_micros()), files: Vec::new() };
+    let mut manifest = Manifest {
+        ledger: file.ledger.clone(),
+        at: Timestamp(host::clock::unix_micros()),
+        directories: directories.iter().map(|(key, _)| (*key).to_owned()).collect(),
+        files: Vec::new(),
+    };
     for (key, directory) in &directories {
         for path in data_files(directory)? {
             let bytes = disk::length(&directory.join(&path))?.unwrap_or(0);
@@ -69,6 +85,7 @@ pub fn backup(file: &File, to: &Path, dry_run: bool, output: Output) -> anyhow::
             let (bytes, sha256) = disk::copy(&from, Some(&target), |bytes| bar.inc(bytes))?;
             (kept.bytes, kept.sha256) = (bytes, Digest(sha256));
         }
+        disk::sync_dirs(to)?;
         disk::replace(&to.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
         bar.finish_and_clear();
     }
@@ -94,9 +111,18 @@ pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyho
             format!("the backup is of the ledger `{}`, the configuration of `{}`", manifest.ledger, file.ledger);
         return Err(Failure::new(Exit::Usage, message).into());
     }
+    let keys: Vec<&str> = directories.iter().map(|(key, _)| *key).collect();
+    if manifest.directories != keys {
+        let message = format!(
+            "the backup is of {}, the configuration has {}: restore all parts together",
+            manifest.directories.join(", "),
+            keys.join(", ")
+        );
+        return Err(Failure::new(Exit::Usage, message).into());
+    }
     let held = hold(&directories)?;
     for (key, directory) in &directories {
-        if !data_files(directory)?.is_empty() {
+        if disk::list(directory)?.iter().any(|entry| *entry != directory.join(LOCK)) {
             let message = format!("{key} ({}) holds data: move it away first", directory.display());
             return Err(Failure::new(Exit::Unmet, message).into());
         }
@@ -108,15 +134,22 @@ pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyho
     }
     checking.finish_and_clear();
     if !dry_run {
+        are_replaceable(&directories)?;
         let restoring = bar("restore", manifest.bytes())?;
-        for (key, directory) in &directories {
+        // All of them before anything is copied: from here on no part begins on a directory that is still empty.
+        for (_, directory) in &directories {
             let draft = disk::restoring(directory);
             disk::create_dir(&draft)?;
+            disk::sync_parent(&draft)?;
+        }
+        for (key, directory) in &directories {
+            let draft = disk::restoring(directory);
             for kept in manifest.files.iter().filter(|kept| kept.directory == *key) {
                 let target = draft.join(&kept.path);
                 make_parent(&target)?;
                 check(kept, &from.join(&kept.directory).join(&kept.path), Some(&target), &restoring)?;
             }
+            disk::sync_dirs(&draft)?;
         }
         // Everything is there: now all of it takes its place. A part whose data is not in place yet does not start.
         drop(held);
@@ -127,6 +160,19 @@ pub fn restore(file: &File, from: &Path, dry_run: bool, output: Output) -> anyho
         restoring.finish_and_clear();
     }
     said(&manifest, dry_run, "to be restored", "restored", output)
+}
+
+fn are_replaceable(directories: &[(&str, PathBuf)]) -> anyhow::Result<()> {
+    for (key, directory) in directories {
+        if !disk::is_replaceable(directory)? {
+            let message = format!(
+                "{key} ({}) is a link, or a file system of its own, in whose place nothing can be put: name a directory in it",
+                directory.display()
+            );
+            return Err(Failure::new(Exit::Unmet, message).into());
+        }
+    }
+    Ok(())
 }
 
 fn check(kept: &Kept, from: &Path, to: Option<&Path>, bar: &ProgressBar) -> anyhow::Result<()> {

@@ -34,20 +34,27 @@ pub async fn run(parts: &Parts, command: ProjectionCommand, output: Output) -> a
                 })?;
                 return Ok(Exit::Done);
             }
-            let ended = all(parts, chosen, ProjectionJob::Rebuild).await?;
-            show(&ended, &ended, output)
+            let (ended, given_up) = all(parts, chosen, ProjectionJob::Rebuild).await;
+            let exit = show(&ended, &ended, output)?;
+            given_up.map_or(Ok(exit), Err)
         }
         ProjectionCommand::Verify { which, repair } => {
-            let verified = all(parts, chosen(parts, &which).await?, ProjectionJob::Verify).await?;
+            let (verified, mut given_up) = all(parts, chosen(parts, &which).await?, ProjectionJob::Verify).await;
             let mut last = verified.clone();
             let mut told = verified.clone();
             if repair {
                 for (name, job) in last.iter_mut().filter(|(_, job)| job.differences > 0) {
-                    *job = one(parts, name, ProjectionJob::Rebuild).await?;
-                    told.push((name.clone(), job.clone()));
+                    match one(parts, name, ProjectionJob::Rebuild).await {
+                        Ok(rebuilt) => {
+                            *job = rebuilt;
+                            told.push((name.clone(), job.clone()));
+                        }
+                        Err(error) => given_up = given_up.or(Some(error)),
+                    }
                 }
             }
-            show(&told, &last, output)
+            let exit = show(&told, &last, output)?;
+            given_up.map_or(Ok(exit), Err)
         }
     }
 }
@@ -68,18 +75,22 @@ async fn chosen(parts: &Parts, which: &WhichProjection) -> anyhow::Result<Vec<Pr
     Ok(found)
 }
 
-/// One after the other, each with a bar.
+/// One after the other, each with a bar. What the others find is not lost with one that is given up.
 async fn all(
     parts: &Parts,
     projections: Vec<ProjectionView>,
     job: ProjectionJob,
-) -> anyhow::Result<Vec<(String, ProjectionJobView)>> {
+) -> (Vec<(String, ProjectionJobView)>, Option<anyhow::Error>) {
     let mut ended = Vec::new();
+    let mut given_up = None;
     for projection in projections {
-        let done = one(parts, &projection.name, job).await?;
-        ended.push((projection.name, done));
+        match one(parts, &projection.name, job).await {
+            Ok(done) => ended.push((projection.name, done)),
+            // The first reason is the one to look at.
+            Err(error) => given_up = given_up.or(Some(error)),
+        }
     }
-    Ok(ended)
+    (ended, given_up)
 }
 
 /// Tells people everything, and a program what came last of each.
@@ -101,7 +112,8 @@ fn show(
 
 async fn one(parts: &Parts, name: &str, job: ProjectionJob) -> anyhow::Result<ProjectionJobView> {
     let path = format!("/internal/projections/{name}/{}", job.as_str());
-    let _: Option<ProjectionJobView> = parts.post(Part::EngineControl, &path, &serde_json::json!({})).await?;
+    let begun: Option<ProjectionJobView> = parts.post(Part::EngineControl, &path, &serde_json::json!({})).await?;
+    let is_ours = |found: &ProjectionJobView| begun.as_ref().is_none_or(|begun| begun.begun_at == found.begun_at);
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         .with_message(format!("{} {name}", job.as_str()));
     bar.set_style(ProgressStyle::with_template(
@@ -120,9 +132,11 @@ async fn one(parts: &Parts, name: &str, job: ProjectionJob) -> anyhow::Result<Pr
         };
         answered = host::clock::now();
         let running = all.projections.into_iter().find(|projection| projection.name == name);
-        let Some(running) = running.and_then(|found| found.job) else {
+        let Some(running) = running.and_then(|found| found.job).filter(is_ours) else {
             let what = job.as_str();
-            let message = format!("the engine knows nothing of the {what} of `{name}`: it was restarted");
+            let message = format!(
+                "the engine says nothing any more of this {what} of `{name}`: it was restarted, or began another job"
+            );
             return Err(Failure::new(Exit::Error, message).into());
         };
         bar.set_length(running.records_total);

@@ -88,7 +88,7 @@ impl Builder {
         let fresh = begin(&mut transaction, shape, &self.ledger, self.shards).await?;
         transaction.commit().await?;
         let found = match self.fill(&mut connection, projection, &fresh, job, counted).await {
-            Err(error) if self.is_live(&fresh).await => {
+            Err(error) if job == ProjectionJob::Rebuild && self.is_live(&fresh).await => {
                 tracing::warn!(projection = shape.projection, %error, "a build went live, and that was not answered");
                 Ok(Found::default())
             }

@@ -3,7 +3,7 @@
 use super::store::{Error, Store, number, offset};
 use super::time::Micros;
 use crate::shard::reader::Reader;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 /// A build of a projection, all shards of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,22 +29,30 @@ impl Store {
     /// [`Error::OtherLedger`] if there is one of another ledger.
     pub async fn live(&self, shape: &Shape, ledger: &str, shards: u32) -> Result<Generation, Error> {
         let projection = shape.projection;
-        let mut transaction = self.pool().begin().await?;
-        // One process makes it, the others find it.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('crossfade projections'))")
-            .execute(&mut *transaction)
-            .await?;
-        let live = "SELECT number, ledger, shards FROM projections.generation WHERE projection = $1 AND live";
-        if let Some(row) = sqlx::query(live).bind(projection).fetch_optional(&mut *transaction).await? {
-            let (made_from, its_shards): (String, i32) = (row.try_get(1)?, row.try_get(2)?);
-            if made_from != ledger || u32::try_from(its_shards) != Ok(shards) {
-                return Err(Error::OtherLedger { projection, ledger: made_from, shards: its_shards });
-            }
-            return Ok(Generation { projection, number: row.try_get(0)? });
+        let mut connection = self.lend().await?;
+        let mut transaction = connection.begin().await?;
+        let mut found = find_live(&mut transaction, projection).await?;
+        if found.is_none() {
+            // One process makes it, the others find it.
+            let lock = "SELECT pg_advisory_xact_lock(hashtext('crossfade projections'))";
+            sqlx::query(lock).execute(&mut *transaction).await?;
+            found = find_live(&mut transaction, projection).await?;
         }
-        let generation = begin(&mut transaction, shape, ledger, shards).await?;
-        go_live(&mut transaction, shape, &generation).await?;
+        let generation = match found {
+            Some((generation, made_from, its_shards)) => {
+                if made_from != ledger || u32::try_from(its_shards) != Ok(shards) {
+                    return Err(Error::OtherLedger { projection, ledger: made_from, shards: its_shards });
+                }
+                generation
+            }
+            None => {
+                let generation = begin(&mut transaction, shape, ledger, shards).await?;
+                go_live(&mut transaction, shape, &generation).await?;
+                generation
+            }
+        };
         transaction.commit().await?;
+        connection.give_back();
         Ok(generation)
     }
 
@@ -53,11 +61,13 @@ impl Store {
     /// # Errors
     /// When the database does not answer, or there is none.
     pub(super) async fn live_one(&self, projection: &'static str, shards: u32) -> Result<(i32, i64, Vec<u64>), Error> {
-        let mut connection = self.pool().acquire().await?;
+        let mut connection = self.lend().await?;
         let live = "SELECT number, begun_at FROM projections.generation WHERE projection = $1 AND live";
         let row = sqlx::query(live).bind(projection).fetch_one(&mut *connection).await?;
         let (number, begun_at): (i32, Micros) = (row.try_get(0)?, row.try_get(1)?);
-        Ok((number, begun_at.0, live_checkpoints(&mut connection, projection, shards).await?))
+        let nexts = live_checkpoints(&mut connection, projection, shards).await?;
+        connection.give_back();
+        Ok((number, begun_at.0, nexts))
     }
 
     /// Where the journal of a shard goes on in a generation; `None` if nothing of it was applied.
@@ -67,12 +77,14 @@ impl Store {
     pub(crate) async fn checkpoint(&self, generation: &Generation, shard: u32) -> Result<Option<Reader>, Error> {
         let kept = "SELECT journal_next, note FROM projections.checkpoint
                     WHERE projection = $1 AND generation = $2 AND shard = $3";
+        let mut connection = self.lend().await?;
         let row = sqlx::query(kept)
             .bind(generation.projection)
             .bind(generation.number)
             .bind(number(shard))
-            .fetch_optional(self.pool())
+            .fetch_optional(&mut *connection)
             .await?;
+        connection.give_back();
         let Some(row) = row else { return Ok(None) };
         let (next, note): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
         match u64::try_from(next).ok().and_then(|next| Reader::resume(shard, next, &note)) {
@@ -80,6 +92,17 @@ impl Store {
             None => Err(Error::Checkpoint { shard, note }),
         }
     }
+}
+
+/// The live generation, if there is one, and which ledger of how many shards it was made from.
+async fn find_live(
+    connection: &mut PgConnection,
+    projection: &'static str,
+) -> Result<Option<(Generation, String, i32)>, Error> {
+    let live = "SELECT number, ledger, shards FROM projections.generation WHERE projection = $1 AND live";
+    let Some(row) = sqlx::query(live).bind(projection).fetch_optional(connection).await? else { return Ok(None) };
+    let generation = Generation { projection, number: row.try_get(0)? };
+    Ok(Some((generation, row.try_get(1)?, row.try_get(2)?)))
 }
 
 /// What a projection consists of.
@@ -108,7 +131,7 @@ pub(super) async fn begin(
     let made = sqlx::query_scalar(next).bind(shape.projection).bind(ledger).bind(number(shards));
     let generation = Generation { projection: shape.projection, number: made.fetch_one(&mut *transaction).await? };
     let schema = generation.schema();
-    // The number is nobody else's: what has its name is left of a ledger that was dropped in part.
+    // What has its name is left of a ledger that was dropped in part, or of a build that was given up.
     run(transaction, format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
     run(transaction, format!("CREATE SCHEMA {schema}")).await?;
     for (table, _) in shape.tables {
@@ -204,17 +227,19 @@ pub(super) async fn run(connection: &mut PgConnection, statement: String) -> Res
 }
 
 /// Moves the checkpoint of a shard from where it is believed to be; `false` if it is not there, because somebody else has
-/// moved it or is about to: only at the beginning of a journal is another one's transaction waited for.
+/// moved it or is about to, or because the database is one of another journal, whose outcomes have other digests. Only at the
+/// beginning of a journal is another one's transaction waited for.
 pub(crate) async fn move_checkpoint(
     transaction: &mut PgConnection,
     generation: &Generation,
     shard: u32,
-    from: u64,
+    from: &Reader,
     to: &Reader,
 ) -> Result<bool, Error> {
-    let statement = if from == 0 {
+    let begins = from.next() == 0;
+    let statement = if begins {
         "INSERT INTO projections.checkpoint AS kept (projection, generation, shard, journal_next, note)
-         SELECT $1, $2, $3, $4, $5 WHERE $6 = 0 AND EXISTS (
+         SELECT $1, $2, $3, $4, $5 WHERE EXISTS (
              SELECT FROM projections.generation WHERE projection = $1 AND number = $2
          )
          ON CONFLICT (projection, generation, shard) DO NOTHING"
@@ -222,18 +247,17 @@ pub(crate) async fn move_checkpoint(
         "UPDATE projections.checkpoint SET journal_next = $4, note = $5, updated_at = now()
          WHERE (projection, generation, shard) IN (
              SELECT projection, generation, shard FROM projections.checkpoint
-             WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6
+             WHERE projection = $1 AND generation = $2 AND shard = $3 AND journal_next = $6 AND note = $7
              FOR UPDATE SKIP LOCKED
          )"
     };
-    let moved = sqlx::query(statement)
+    let moving = sqlx::query(statement)
         .bind(generation.projection)
         .bind(generation.number)
         .bind(number(shard))
         .bind(offset(to.next()))
-        .bind(to.note())
-        .bind(offset(from))
-        .execute(&mut *transaction)
-        .await?;
+        .bind(to.note());
+    let moving = if begins { moving } else { moving.bind(offset(from.next())).bind(from.note()) };
+    let moved = moving.execute(&mut *transaction).await?;
     Ok(moved.rows_affected() == 1)
 }

@@ -7,22 +7,52 @@ use crate::dead_letters::DeadLetters;
 use crate::shard::reader::{Read, Reader};
 use crate::view::read_model::Projection;
 use engine_domain::{AccountId, Event, Outcome, Timestamp};
-use eventlog::{Log, Record};
+use eventlog::{Log, ReadError, Record};
+use futures_util::future::BoxFuture;
 use host::clock;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wire::journal::JOURNAL;
 use wire::scalar::Digest;
 
-/// Journal records looked at together for the one that a checkpoint follows.
+/// Journal records looked at together for the one that a checkpoint follows;
 const CHECKED_TOGETHER: u64 = 1_000;
+/// and so many before the checkpoint is doubted.
+const LOOKED_AT_FIRST: u64 = 1_111;
 /// A batch that takes longer is given up: the database is silent, or not up to it.
 pub(super) const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// Journal records applied together at most when a projection is built.
 const BUILT_TOGETHER: u64 = 4_000;
+
+/// Whether a record with this digest stands in a stretch of a journal, most probably at its end. `read` gives records from an
+/// offset on, so many at most, and may give fewer before the end.
+async fn is_within<'a>(
+    digest: Digest,
+    stretch: Range<u64>,
+    read: impl Fn(u64, usize) -> BoxFuture<'a, Result<Vec<Record>, ReadError>>,
+) -> Result<bool, ReadError> {
+    let mut behind = stretch.end;
+    let mut together = 1;
+    while behind > stretch.start {
+        let first = behind.saturating_sub(together).max(stretch.start);
+        together = (together * 10).min(CHECKED_TOGETHER);
+        let mut from = first;
+        while from < behind {
+            let records = read(from, usize::try_from(behind - from).unwrap_or(usize::MAX)).await?;
+            if records.iter().any(|record| Digest::of(&record.value) == digest) {
+                return Ok(true);
+            }
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+        }
+        behind = first;
+    }
+    Ok(false)
+}
 
 /// One shard of a projection in one generation.
 pub(super) struct Part {
@@ -56,32 +86,33 @@ impl Part {
         );
     }
 
-    /// Where the journal goes on, which is certain to be the one that the projection was made from.
+    /// Where the journal goes on. Whether it is the one that the projection was made from is to be checked.
     pub(super) async fn reader(&self) -> Result<Reader, Error> {
         let kept = self.store.checkpoint(&self.generation, self.shard).await?;
-        let reader = kept.unwrap_or_else(|| Reader::new(&self.ledger, self.shard, self.shards));
-        self.check(&reader).await?;
-        Ok(reader)
+        Ok(kept.unwrap_or_else(|| Reader::new(&self.ledger, self.shard, self.shards)))
     }
 
-    /// Makes sure that what was applied came from this journal: the outcome that the next one has to follow is in it.
-    async fn check(&self, reader: &Reader) -> Result<(), Error> {
+    /// Makes sure that what was applied came from this journal: the outcome that the next one has to follow is in it. When it
+    /// is not among the last records, `looks_further` is told before all others are read, which may take long.
+    pub(super) async fn check(&self, reader: &Reader, looks_further: impl FnOnce()) -> Result<(), Error> {
         if reader.chain().next_source() == 0 {
             return Ok(());
         }
+        let (parent, next) = (reader.chain().parent(), reader.next());
         let end = self.log.end(JOURNAL, self.shard).await?;
-        let mut behind = reader.next();
-        while behind > 0 && reader.next() <= end {
-            // Nearly always the last one before: only what does not count can stand between.
-            let from = behind.saturating_sub(CHECKED_TOGETHER);
-            let count = usize::try_from(behind - from).unwrap_or(usize::MAX);
-            let records = self.log.read(JOURNAL, self.shard, from, count).await?;
-            if records.iter().rev().any(|record| Digest::of(&record.value) == reader.chain().parent()) {
+        let read = |from, count| self.log.read(JOURNAL, self.shard, from, count);
+        if next <= end {
+            // Nearly always it is the last one: only what does not count can stand behind it.
+            let last = next.saturating_sub(LOOKED_AT_FIRST);
+            if is_within(parent, last..next, read).await? {
                 return Ok(());
             }
-            behind = from;
+            looks_further();
+            if is_within(parent, 0..last, read).await? {
+                return Ok(());
+            }
         }
-        Err(Error::OtherJournal { shard: self.shard, next: reader.next(), end })
+        Err(Error::OtherJournal { shard: self.shard, next, end })
     }
 
     /// Applies records in one transaction: the times of their outcomes, or `None` if somebody else was there before. What
@@ -96,10 +127,13 @@ impl Part {
         let mut times = Vec::with_capacity(records.len());
         for record in records {
             let alone = std::slice::from_ref(record);
-            let taken = match self.take_all(reader, alone).await {
-                Err(error) if error.is_lasting() => self.leave_out(reader, record, &error).await?,
-                taken => taken?,
-            };
+            let taken = clock::timeout(TAKEN_WITHIN, async {
+                match self.take_all(reader, alone).await {
+                    Err(error) if error.is_lasting() => self.leave_out(reader, record, &error).await,
+                    taken => taken,
+                }
+            });
+            let taken = taken.await.unwrap_or(Err(Error::Silent))?;
             let Some(taken) = taken else { return Ok(None) };
             times.extend(taken);
         }
@@ -107,7 +141,6 @@ impl Part {
     }
 
     async fn take_all(&self, reader: &mut Reader, records: &[Record]) -> Result<Option<Vec<Timestamp>>, Error> {
-        let from = reader.next();
         let mut behind = reader.clone();
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(records.len());
         let mut unreadable = Ok(());
@@ -121,15 +154,19 @@ impl Part {
                 }
             }
         }
-        if behind.next() == from {
+        if behind.next() == reader.next() {
             return unreadable.map(|()| Some(Vec::new())).map_err(Error::from);
         }
-        let mut transaction = self.store.pool().begin().await?;
-        if !move_checkpoint(&mut transaction, &self.generation, self.shard, from, &behind).await? {
+        let mut connection = self.store.lend().await?;
+        let mut transaction = connection.begin().await?;
+        if !move_checkpoint(&mut transaction, &self.generation, self.shard, reader, &behind).await? {
+            transaction.rollback().await?;
+            connection.give_back();
             return Ok(None);
         }
         self.apply(&mut transaction, &outcomes).await?;
         transaction.commit().await?;
+        connection.give_back();
         *reader = behind;
         let times = outcomes.iter().map(|outcome| outcome.at).collect();
         unreadable.map(|()| Some(times)).map_err(Error::from)
@@ -143,17 +180,20 @@ impl Part {
         record: &Record,
         error: &Error,
     ) -> Result<Option<Vec<Timestamp>>, Error> {
-        let from = reader.next();
         let mut behind = reader.clone();
         let Read::Accepted(outcome) = behind.take(record)? else { return Ok(Some(Vec::new())) };
-        let mut transaction = self.store.pool().begin().await?;
-        if !move_checkpoint(&mut transaction, &self.generation, self.shard, from, &behind).await? {
+        let mut connection = self.store.lend().await?;
+        let mut transaction = connection.begin().await?;
+        if !move_checkpoint(&mut transaction, &self.generation, self.shard, reader, &behind).await? {
+            transaction.rollback().await?;
+            connection.give_back();
             return Ok(None);
         }
         let named = self.named(&outcome);
         let new =
             unverified::note(&mut transaction, &self.generation, self.shard, record.offset, &named, error).await?;
         transaction.commit().await?;
+        connection.give_back();
         *reader = behind;
         if new {
             let projection = self.projection.as_str();
@@ -200,6 +240,45 @@ impl Part {
         match self.projection {
             Projection::Balance => balances::apply(transaction, &self.generation, self.shard, outcomes).await,
             Projection::History => history::apply(transaction, &self.generation, self.shard, outcomes).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn what_a_checkpoint_follows_is_found_however_few_records_are_read_at_once() {
+        let records: Vec<Record> = (0..5_000_u64)
+            .map(|offset| Record {
+                offset,
+                at_micros: 0,
+                key: Default::default(),
+                value: offset.to_be_bytes().to_vec().into(),
+            })
+            .collect();
+        for at_once in [1, 3, 700, 5_000] {
+            let read = |from: u64, count: usize| {
+                let from = usize::try_from(from).unwrap();
+                let records = records[from..].iter().take(count.min(at_once)).cloned().collect();
+                std::future::ready(Ok(records)).boxed()
+            };
+            for (offset, stretch, found) in [
+                (4_999_u64, 0..5_000, true),
+                (4_600, 0..5_000, true),
+                (0, 0..5_000, true),
+                (0, 0..1, true),
+                (9, 0..9, false),
+                (10, 0..0, false),
+                (700, 700..2_000, true),
+                (699, 700..2_000, false),
+            ] {
+                let digest = Digest::of(&offset.to_be_bytes());
+                let is_within = is_within(digest, stretch.clone(), read).now_or_never().unwrap().unwrap();
+                assert_eq!(is_within, found, "{offset} in {stretch:?}, {at_once} at once");
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::generations::{Generation, Shape, builds_alone, drop_others};
+use super::generations::{Shape, builds_alone, drop_others};
 use super::part::{Part, TAKEN_WITHIN};
-use super::store::{Error, Store};
+use super::queries::About;
+use super::store::{Error, Store, number, offset};
 use super::{balances, history};
 use crate::analytics::{Daily, Day};
 use crate::dead_letters::DeadLetters;
@@ -11,15 +12,14 @@ use crate::shard::reader::Reader;
 use crate::view::Cursor;
 use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
 use engine_domain::{AccountId, Currency, Timestamp};
-use eventlog::Log;
+use eventlog::{Log, ReadError, Record};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use host::clock;
+use host::clock::{self, Instant};
 use host::task::Shutdown;
 use sqlx::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use wire::billing::TransactionPage;
@@ -29,17 +29,34 @@ use wire::journal::JOURNAL;
 const BATCH: usize = 1_000;
 /// After something that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// A query that meets a change of builds is asked again.
-const TRIES: usize = 5;
 /// How often a checkpoint is looked at that somebody else moves,
 const FOLLOWED_EVERY: Duration = Duration::from_millis(100);
+/// also one where nothing comes: the database may be another one than it was,
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 /// and for how long it may stand still before this one stands in: as engines do for each other.
 const STANDS_IN_AFTER: Duration = Duration::from_millis(500);
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
-/// Where each shard's journal goes on: `None` until it is certain that the database was made from this journal.
-type Progress = watch::Sender<Option<u64>>;
+/// How far a shard of a projection is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Applied {
+    /// Where the journal goes on, by the database.
+    next: u64,
+    /// What every answer has to include. `None` until it is certain that the database was made from this journal, and includes
+    /// what the journal had when that was found out: what a database happens to have while it is made anew is no answer, not
+    /// even a stale one. While it is that journal it never falls: a database that knows less than it did is not believed.
+    known: Option<u64>,
+}
+
+type Progress = watch::Sender<Applied>;
+
+/// The same for those who only look.
+type Seen = BTreeMap<Projection, Vec<watch::Receiver<Applied>>>;
+
+fn seen(progress: &BTreeMap<Projection, Vec<Progress>>) -> Seen {
+    progress.iter().map(|(projection, all)| (*projection, all.iter().map(Progress::subscribe).collect())).collect()
+}
 
 /// Projects a ledger.
 pub struct Projector {
@@ -55,55 +72,50 @@ pub struct Projector {
 #[derive(Debug, Clone)]
 pub struct Projections {
     store: Store,
+    ledger: String,
     shards: u32,
-    progress: BTreeMap<Projection, Vec<watch::Receiver<Option<u64>>>>,
-    /// The build that was live when it was looked at last.
-    live: Arc<BTreeMap<Projection, AtomicI32>>,
+    progress: Seen,
 }
 
 impl Projections {
-    fn progress(&self, projection: Projection, shard: u32) -> &watch::Receiver<Option<u64>> {
+    fn progress(&self, projection: Projection, shard: u32) -> &watch::Receiver<Applied> {
         &self.progress[&projection][shard as usize]
     }
 
-    /// Answers from a projection, of these shards, if it was made from this journal and is whole as to this account, or as
-    /// to all.
-    fn answer<'a, T: Send + 'a>(
+    /// A question about these shards, whose answer has to include what is known to have been applied.
+    fn about<'a>(
         &'a self,
         projection: Projection,
         account: Option<&'a AccountId>,
-        mut shards: impl Iterator<Item = u32> + Send + 'a,
-        ask: impl Fn() -> BoxFuture<'a, Result<T, Error>> + Send + Sync + 'a,
-    ) -> Answer<'a, T> {
-        async move {
-            let name = projection.as_str();
-            if let Some(shard) = shards.find(|shard| self.progress(projection, *shard).borrow().is_none()) {
-                return Err(Unanswered(format!("the projection `{name}` of shard {shard} has not begun")));
-            }
-            for _ in 0..TRIES {
-                let asked = async { Ok((ask().await?, self.store.live_as_to(projection, account).await?)) };
-                let asked: Result<_, Error> =
-                    clock::timeout(self.store.answer_within(), asked).await.unwrap_or(Err(Error::Silent));
-                let (answer, live) = asked.map_err(|error| Unanswered(error.to_string()))?;
-                // What was left out of a build before the answer was read is known behind it, if it was the same build.
-                if self.live[&projection].swap(live.number, Ordering::Relaxed) != live.number {
-                    continue;
-                }
-                if live.is_unverified {
-                    let left_out = format!("the projection `{name}` leaves something out: see `crossfade dlq list`");
-                    return Err(Unanswered(left_out));
-                }
-                return Ok(answer);
-            }
-            Err(Unanswered(format!("the projection `{name}` is made anew again and again")))
+        shards: impl Iterator<Item = u32>,
+    ) -> Result<About<'a>, Unanswered> {
+        let ledger = self.ledger.as_str();
+        let mut about = About { projection, ledger, account, shards: Vec::new(), applied: Vec::new() };
+        for shard in shards {
+            let Some(known) = self.progress(projection, shard).borrow().known else {
+                let name = projection.as_str();
+                let behind = format!("the projection `{name}` of shard {shard} has not begun, or not caught up since");
+                return Err(Unanswered(behind));
+            };
+            about.shards.push(number(shard));
+            about.applied.push(offset(known));
         }
-        .boxed()
+        Ok(about)
+    }
+
+    /// What the database answers in time.
+    async fn answered<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        clock::timeout(self.store.answer_within(), asked).await.unwrap_or(Err(Error::Silent))
+    }
+
+    /// Whether what is said of now is what was said last, of each of these accounts.
+    pub(super) async fn is_current(&self, accounts: &[(AccountId, u32)]) -> Result<bool, Error> {
+        self.answered(self.store.is_current(accounts)).await
     }
 
     /// How many rows of the live build of a projection are known to be wrong.
     pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
-        let known = self.store.known_wrong(projection);
-        clock::timeout(self.store.answer_within(), known).await.unwrap_or(Err(Error::Silent))
+        self.answered(self.store.known_wrong(projection)).await
     }
 }
 
@@ -111,7 +123,8 @@ impl ReadModel for Projections {
     fn includes(&self, projection: Projection, shard: u32, journal_next: u64) -> BoxFuture<'_, ()> {
         async move {
             let mut progress = self.progress(projection, shard).clone();
-            if progress.wait_for(|applied| applied.is_some_and(|applied| applied >= journal_next)).await.is_err() {
+            let includes = |applied: &Applied| applied.known.is_some_and(|known| known >= journal_next);
+            if progress.wait_for(includes).await.is_err() {
                 // Nobody projects any more: whoever waits has a deadline.
                 std::future::pending::<()>().await;
             }
@@ -125,13 +138,19 @@ impl ReadModel for Projections {
         shards: &'a [u32],
         at: Timestamp,
     ) -> Answer<'a, Vec<Standing>> {
-        let ask = move || self.store.standings_at(account, shards, at).boxed();
-        self.answer(Projection::Balance, Some(account), shards.iter().copied(), ask)
+        async move {
+            let about = self.about(Projection::Balance, Some(account), shards.iter().copied())?;
+            Ok(self.answered(self.store.standings_at(&about, at)).await?)
+        }
+        .boxed()
     }
 
     fn history<'a>(&'a self, query: &'a HistoryQuery<'a>) -> Answer<'a, TransactionPage> {
-        let ask = move || self.store.history(query, self.shards).boxed();
-        self.answer(Projection::History, Some(query.account), 0..self.shards, ask)
+        async move {
+            let about = self.about(Projection::History, Some(query.account), 0..self.shards)?;
+            Ok(self.answered(self.store.history(&about, query)).await?)
+        }
+        .boxed()
     }
 
     fn transactions<'a>(
@@ -140,13 +159,25 @@ impl ReadModel for Projections {
         after: Option<&'a Cursor>,
         limit: usize,
     ) -> Answer<'a, TransactionPage> {
-        let ask = move || self.store.transactions(since, after, limit, self.shards).boxed();
-        self.answer(Projection::History, None, 0..self.shards, ask)
+        async move {
+            let about = self.about(Projection::History, None, 0..self.shards)?;
+            Ok(self.answered(self.store.transactions(&about, since, after, limit)).await?)
+        }
+        .boxed()
     }
 
     fn daily(&self, currency: Currency, first: Day, last: Day) -> Answer<'_, Daily> {
-        let ask = move || self.store.daily(currency, first, last).boxed();
-        self.answer(Projection::History, None, 0..self.shards, ask)
+        async move {
+            let about = self.about(Projection::History, None, 0..self.shards)?;
+            Ok(self.answered(self.store.daily(&about, currency, first, last)).await?)
+        }
+        .boxed()
+    }
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        Unanswered(error.to_string())
     }
 }
 
@@ -189,14 +220,10 @@ impl Projector {
         ledger: String,
         shards: u32,
     ) -> (Self, Projections) {
-        let none_yet = |projection| (projection, (0..shards).map(|_| Progress::new(None)).collect());
+        let none_yet = |projection| (projection, (0..shards).map(|_| Progress::new(Applied::default())).collect());
         let progress: BTreeMap<Projection, Vec<Progress>> = Projection::ALL.into_iter().map(none_yet).collect();
-        let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
-            (*projection, all.iter().map(Progress::subscribe).collect())
-        };
-        let seen = progress.iter().map(subscribe).collect();
-        let live = Arc::new(Projection::ALL.into_iter().map(|projection| (projection, AtomicI32::new(0))).collect());
-        let projections = Projections { store: store.clone(), shards, progress: seen, live };
+        let seen = seen(&progress);
+        let projections = Projections { store: store.clone(), ledger: ledger.clone(), shards, progress: seen };
         (Self { store, log, dead_letters, ledger, shards, progress }, projections)
     }
 
@@ -208,7 +235,7 @@ impl Projector {
         let opened = async {
             self.store.migrate().await?;
             for projection in Projection::ALL {
-                self.store.live(shape(projection), &self.ledger, self.shards).await?;
+                answered(self.store.live(shape(projection), &self.ledger, self.shards)).await?;
             }
             Ok(())
         };
@@ -245,10 +272,7 @@ impl Projector {
             () = clean_up(&store) => {}
             () = shutdown.stopped() => return Ok(()),
         }
-        let subscribe = |(projection, all): (&Projection, &Vec<Progress>)| {
-            (*projection, all.iter().map(Progress::subscribe).collect())
-        };
-        let seen = progress.iter().map(subscribe).collect();
+        let seen = seen(&progress);
         let all = progress.into_iter().flat_map(|(projection, progress)| {
             let parts = (0..shards).zip(progress).map(move |(shard, progress)| (projection, shard, progress));
             Vec::from_iter(parts)
@@ -272,7 +296,7 @@ impl Projector {
 }
 
 /// Sets the gauges of how far the projections are behind, one look at a time: the log may take its time to answer.
-async fn measure(log: Arc<dyn Log>, seen: BTreeMap<Projection, Vec<watch::Receiver<Option<u64>>>>, shutdown: Shutdown) {
+async fn measure(log: Arc<dyn Log>, seen: Seen, shutdown: Shutdown) {
     let mut ticks = clock::interval(MEASURED_EVERY);
     let shards = seen.values().next().map_or(0, Vec::len);
     loop {
@@ -287,7 +311,7 @@ async fn measure(log: Arc<dyn Log>, seen: BTreeMap<Projection, Vec<watch::Receiv
             };
             let Ok(end) = end else { continue };
             for (projection, seen) in &seen {
-                let lag = end.saturating_sub(seen[shard].borrow().unwrap_or(0)) as f64;
+                let lag = end.saturating_sub(seen[shard].borrow().next) as f64;
                 let name = projection.as_str();
                 ::metrics::gauge!(
                     metrics::PROJECTION_LAG_RECORDS, "projection" => name, "partition" => number.to_string()
@@ -321,7 +345,7 @@ impl Projecting {
                 if matches!(trouble, Error::OtherLedger { .. } | Error::OtherJournal { .. } | Error::Checkpoint { .. })
                 {
                     // Whatever the database says now is not what was applied.
-                    self.progress.send_replace(None);
+                    self.progress.send_replace(Applied::default());
                 }
                 tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
                 tokio::select! {
@@ -337,19 +361,64 @@ impl Projecting {
     async fn project(&self) -> Result<(), Error> {
         loop {
             let (part, mut reader) = answered(self.begin()).await?;
-            self.progress.send_replace(Some(reader.next()));
+            self.check(&part, &reader).await?;
+            answered(part.tell_what_is_left_out()).await?;
+            let end = self.log.end(JOURNAL, self.shard).await?;
+            self.applied(reader.next(), end);
             let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
             loop {
-                let records = journal.next(BATCH).await?;
+                let Some(records) = self.next(&part, &reader, journal.next(BATCH)).await? else { break };
                 let taken = part.take(&mut reader, &records).await;
-                self.progress.send_replace(Some(reader.next()));
+                self.applied(reader.next(), end);
                 match taken? {
                     Some(times) => self.took(&times),
                     // Also when another generation went live, which is looked for then.
                     None => break,
                 }
             }
-            self.follow(&part.generation, reader.next()).await?;
+            self.follow(&part, reader.next(), end).await?;
+        }
+    }
+
+    /// Says how far the database is; it is believed once it includes what stands before `end`.
+    fn applied(&self, next: u64, end: u64) {
+        self.progress.send_modify(|applied| {
+            applied.next = next;
+            applied.known = applied.known.or((next >= end).then_some(next)).map(|known| known.max(next));
+        });
+    }
+
+    /// Makes sure that the database was made from this journal; is not believed any more as soon as that is in doubt.
+    async fn check(&self, part: &Part, reader: &Reader) -> Result<(), Error> {
+        let doubted = || {
+            self.progress.send_replace(Applied::default());
+        };
+        part.check(reader, doubted).await
+    }
+
+    /// The next records; `None` when the checkpoint is not where this one left it while nothing comes: somebody else has
+    /// gone on, or the database was replaced by one that knows less than it was believed to include, or by a foreign one.
+    async fn next(
+        &self,
+        part: &Part,
+        reader: &Reader,
+        records: impl Future<Output = Result<Vec<Record>, ReadError>>,
+    ) -> Result<Option<Vec<Record>>, Error> {
+        let mut records = std::pin::pin!(records);
+        loop {
+            match clock::timeout(LOOKED_AT_EVERY, &mut records).await {
+                Ok(records) => return Ok(Some(records?)),
+                Err(_) => {
+                    let kept = answered(self.store.checkpoint(&part.generation, self.shard)).await?;
+                    let is_here = match kept {
+                        Some(kept) => kept.next() == reader.next() && kept.note() == reader.note(),
+                        None => reader.next() == 0,
+                    };
+                    if !is_here {
+                        return Ok(None);
+                    }
+                }
+            }
         }
     }
 
@@ -366,22 +435,26 @@ impl Projecting {
             shards: self.shards,
         };
         let reader = part.reader().await?;
-        part.tell_what_is_left_out().await?;
         Ok((part, reader))
     }
 
-    /// Looks at the checkpoint as long as somebody else moves it.
-    async fn follow(&self, generation: &Generation, mut next: u64) -> Result<(), Error> {
+    /// Looks at the checkpoint as long as somebody else moves it, who may do so from another journal.
+    async fn follow(&self, part: &Part, mut next: u64, end: u64) -> Result<(), Error> {
+        let mut checked = None;
         let mut moved = clock::now();
         let mut stands_in_after = Duration::ZERO;
         loop {
             clock::sleep(FOLLOWED_EVERY).await;
             // A generation that is gone has none.
-            let kept = answered(self.store.checkpoint(generation, self.shard)).await?;
+            let kept = answered(self.store.checkpoint(&part.generation, self.shard)).await?;
             let Some(reader) = kept else { return Ok(()) };
             if reader.next() > next {
+                if checked.is_none_or(|at: Instant| at.elapsed() >= LOOKED_AT_EVERY) {
+                    self.check(part, &reader).await?;
+                    checked = Some(clock::now());
+                }
                 (next, moved, stands_in_after) = (reader.next(), clock::now(), STANDS_IN_AFTER);
-                self.progress.send_replace(Some(next));
+                self.applied(next, end);
             } else if moved.elapsed() >= stands_in_after {
                 // It does not move, or was only held for a moment.
                 return Ok(());

@@ -1,6 +1,8 @@
 //! Compares the projections with what this process has folded itself, all the time: a few changes of accounts and a page of
 //! transactions at each look, one after the other until all were looked at, and histories and days at random.
 //!
+//! What the database says of now is compared with what it said last of each account that was looked at.
+//!
 //! Memory is asked before and after the database, and the database only once it includes all that memory did: what memory
 //! answers twice in the same way, the database has to answer so too.
 
@@ -12,6 +14,7 @@ use crate::view::{ChangePlace, Cursor, HistoryFilter, View};
 use engine_domain::{AccountId, Timestamp};
 use host::clock;
 use host::task::Shutdown;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wire::billing::TransactionPage;
 
@@ -47,10 +50,25 @@ struct Round {
 /// A question that both are asked.
 #[derive(Debug, Clone)]
 enum Sample {
-    Standings { account: AccountId, at: Timestamp },
-    History { account: AccountId, before: Cursor },
-    Transactions { after: Cursor },
-    Daily { at: Timestamp, account: AccountId },
+    Standings {
+        account: AccountId,
+        at: Timestamp,
+    },
+    History {
+        account: AccountId,
+        before: Cursor,
+    },
+    Transactions {
+        after: Cursor,
+    },
+    Daily {
+        at: Timestamp,
+        account: AccountId,
+    },
+    /// Not of both: whether the database says of now what it said last, which the standings compare.
+    Current {
+        accounts: BTreeSet<AccountId>,
+    },
 }
 
 /// The answer to one of them.
@@ -66,7 +84,7 @@ enum Said {
 impl Sample {
     fn projection(&self) -> Projection {
         match self {
-            Sample::Standings { .. } => Projection::Balance,
+            Sample::Standings { .. } | Sample::Current { .. } => Projection::Balance,
             Sample::History { .. } | Sample::Transactions { .. } | Sample::Daily { .. } => Projection::History,
         }
     }
@@ -132,6 +150,7 @@ impl Sampling {
             samples.push(Sample::History { account: account.clone(), before });
             samples.push(Sample::Daily { at: *at, account: account.clone() });
         }
+        samples.push(Sample::Current { accounts: changes.iter().map(|(account, _)| account.clone()).collect() });
         samples.extend(changes.into_iter().map(|(account, at)| Sample::Standings { account, at }));
         samples
     }
@@ -147,6 +166,12 @@ impl Sampling {
 
     /// Whether the database says something else; `None` if that cannot be told now.
     async fn differs(&self, sample: &Sample) -> Option<bool> {
+        if let Sample::Current { accounts } = sample {
+            let shards = |account: &AccountId| self.view.shards_of(account).unwrap_or_default();
+            let everywhere =
+                accounts.iter().flat_map(|id| shards(id).into_iter().map(move |shard| (id.clone(), shard)));
+            return Some(!self.projections.is_current(&Vec::from_iter(everywhere)).await.ok()?);
+        }
         for _ in 0..TRIES {
             let before = self.ask(&self.view, sample).await.ok()?;
             for shard in 0..self.view.shards() {
@@ -177,6 +202,8 @@ impl Sampling {
             Sample::Transactions { after } => {
                 Said::Page(without_next(model.transactions(None, Some(after), LIMIT).await?))
             }
+            // Asked of the database alone.
+            Sample::Current { .. } => Said::Nothing,
             Sample::Daily { at, account } => {
                 let Some(currency) = self.view.currency_of(account) else { return Ok(Said::Nothing) };
                 let day = day_at(at.0);

@@ -2,11 +2,15 @@
 
 use crate::shard::reader::Unreadable;
 use eventlog::ReadError;
+use futures_util::FutureExt;
+use host::clock;
 use host::secret::Secret;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,8 +33,30 @@ const PROJECTING_CONNECTIONS: u32 = 4;
 const PATIENTLY: Duration = Duration::from_secs(30);
 /// A database that has not said by then that it gives a statement up is not there.
 const SILENT_FOR: Duration = Duration::from_secs(1);
+/// So long a connection is taken for whole after it was tested.
+const BELIEVED_FOR: Duration = Duration::from_secs(1);
 /// How long a connection is waited for: less than a client waits for its answer.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The database lets go of what a machine holds that is gone without a word: 25 s after it was heard of last; and of what is
+/// asked on a connection that was closed: nobody waits for the answer.
+const NOTICES_WHO_IS_GONE: [(&str, &str); 5] = [
+    ("client_connection_check_interval", "1000"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
+/// The same of one that stands still in the middle of a transaction: others are to go on.
+const STANDS_STILL_FOR: (&str, &str) = ("idle_in_transaction_session_timeout", "60000");
+
+/// What is asked again and again is planned once, not each time: to plan it takes longer than to do it. It is not compiled, for
+/// which the guess of the rows for whoever has the most would be reason enough.
+const PLANNED_ONCE: [(&str, &str); 3] = [("plan_cache_mode", "force_generic_plan"), ("jit", "off"), BY_INDEX];
+/// A plan is by indexes even if it was made when a table was empty.
+const BY_INDEX: (&str, &str) = ("enable_seqscan", "off");
+/// Each statement sees what was there when it had its locks.
+const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
 /// The section `[postgres]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -80,7 +106,7 @@ pub enum Error {
     Migrate(MigrateError),
     /// It does not answer, or says no.
     #[error("the database does not do as it is asked: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// What it was made from is not the journal that is here.
     #[error(
         "the projection of shard {shard} was made from another journal than this one, which ends at offset {end}, or has lost \
@@ -122,6 +148,15 @@ pub enum Error {
         "the projection `{0}` was built and does not go live: somebody reads its views for long; end that, and try again"
     )]
     Read(&'static str),
+    /// What was applied to it is not in it.
+    #[error("the projection `{0}` knows less than was applied to it, as after a failover: it is brought up again")]
+    KnowsLess(&'static str),
+    /// What is asked for is not whole.
+    #[error(
+        "the projection `{0}` leaves something out (`crossfade dlq list`): mend what is wrong, then \
+         `crossfade projection rebuild {0}`"
+    )]
+    LeavesOut(&'static str),
     /// A database that is there would have answered.
     #[error("the database is silent")]
     Silent,
@@ -176,6 +211,13 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// Its message has all that the cause says, so it does not name it as its source again.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Error::Database(error)
+    }
+}
+
 impl Error {
     /// Whether the same outcomes will fail in the same way whenever they are applied: a value that the database does not
     /// take (SQLSTATE classes 22 and 23), or a row that is not what a projector writes.
@@ -197,6 +239,10 @@ impl Config {
     /// [`Error::Config`].
     pub fn check(&self) -> Result<(), Error> {
         self.options()?;
+        if self.statement_timeout_ms == 0 {
+            let problem = "0 would be no limit: give milliseconds".to_owned();
+            return Err(Error::Config { key: "statement_timeout_ms", problem });
+        }
         if self.connections < 2 {
             let problem = format!("{} is too few: one to project with, and one to ask with", self.connections);
             return Err(Error::Config { key: "connections", problem });
@@ -210,7 +256,8 @@ impl Config {
             Error::Config { key: "url", problem: problem.to_owned() }
         };
         let options = PgConnectOptions::from_str(self.url.reveal()).map_err(wrong)?;
-        Ok(options.application_name("crossfade").options([("TimeZone", "UTC")]))
+        let options = options.application_name("crossfade").options([("TimeZone", "UTC")]);
+        Ok(options.options(NOTICES_WHO_IS_GONE).options([STANDS_STILL_FOR, ISOLATION]))
     }
 }
 
@@ -222,10 +269,20 @@ impl Store {
     pub fn new(config: &Config) -> Result<Self, Error> {
         let patient = config.options()?;
         let timeout = config.statement_timeout_ms.to_string();
-        let options = patient.clone().options([("statement_timeout", timeout.as_str())]);
+        let options = patient.clone().options([("statement_timeout", timeout.as_str())]).options(PLANNED_ONCE);
         let projecting = (config.connections * 2 / 5).clamp(1, PROJECTING_CONNECTIONS);
         let asking = config.connections.saturating_sub(projecting).max(1);
         let pool = PgPoolOptions::new().max_connections(asking).acquire_timeout(ACQUIRE_WITHIN);
+        // A connection was tested when it was given back: that is believed for a while.
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
+            async move {
+                if about.idle_for > BELIEVED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            }
+            .boxed()
+        });
         let answer_within = Duration::from_millis(config.statement_timeout_ms).saturating_add(SILENT_FOR);
         Ok(Self { pool: pool.connect_lazy_with(options), patient, projecting, answer_within })
     }
@@ -252,13 +309,14 @@ impl Store {
     /// # Errors
     /// When the database does not answer; [`Error::Newer`] if there is one that this program does not know.
     pub async fn pending(&self) -> Result<Vec<(i64, String)>, Error> {
+        let mut connection = self.connect().await?;
         let known: bool =
-            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(MIGRATED).fetch_one(&self.pool).await?;
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(MIGRATED).fetch_one(&mut connection).await?;
         let applied: Vec<i64> = match known {
             false => Vec::new(),
             true => {
                 let applied = format!("SELECT version FROM {MIGRATED} WHERE success");
-                sqlx::query_scalar(AssertSqlSafe(applied)).fetch_all(&self.pool).await?
+                sqlx::query_scalar(AssertSqlSafe(applied)).fetch_all(&mut connection).await?
             }
         };
         let migrations = migrations();
@@ -269,9 +327,12 @@ impl Store {
         Ok(pending.map(|migration| (migration.version, migration.description.to_string())).collect())
     }
 
-    /// The pool.
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    /// A connection for one piece of work.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(super) async fn lend(&self) -> Result<Lent, Error> {
+        Ok(Lent { connection: self.pool.acquire().await?, answered: false })
     }
 
     /// A connection of its own that may take its time.
@@ -279,23 +340,28 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
-        Ok(PgConnection::connect_with(&self.patient).await?)
+        match clock::timeout(PATIENTLY, PgConnection::connect_with(&self.patient)).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(Error::Silent),
+        }
     }
 
     /// The same database for building: commits need not be on the disk at once, because the one that makes a build live
-    /// brings them there.
+    /// brings them there; and a plan that was made when a table was empty is not kept while it grows.
     pub(super) fn for_building(&self) -> Self {
-        self.beside(BUILDING_CONNECTIONS, "off")
+        let settings = [("synchronous_commit", "off"), ("plan_cache_mode", "force_custom_plan")];
+        self.beside(BUILDING_CONNECTIONS, &settings)
     }
 
-    /// The same database for projecting: what was said to be included stays so, whatever happens to the database.
+    /// The same database for projecting: what was said to be included stays so, even if the database is killed. A standby that
+    /// lacks it is another matter: every answer says whether it does.
     pub(super) fn for_projecting(&self) -> Self {
-        self.beside(self.projecting, "on")
+        self.beside(self.projecting, &[("synchronous_commit", "on"), BY_INDEX])
     }
 
     /// A few other connections, which may take their time.
-    fn beside(&self, connections: u32, synchronous_commit: &str) -> Self {
-        let options = self.patient.clone().options([("synchronous_commit", synchronous_commit)]);
+    fn beside(&self, connections: u32, settings: &[(&str, &str)]) -> Self {
+        let options = self.patient.clone().options(settings.iter().copied());
         let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENTLY);
         Self { pool: pool.connect_lazy_with(options), ..self.clone() }
     }
@@ -303,6 +369,43 @@ impl Store {
     /// How long an answer to a query is waited for.
     pub(super) fn answer_within(&self) -> Duration {
         self.answer_within
+    }
+}
+
+/// A connection of a pool. One that is dropped without being given back is closed: what was asked on it was not answered, and
+/// a pool would wait for that before it makes another one.
+pub(super) struct Lent {
+    connection: PoolConnection<Postgres>,
+    answered: bool,
+}
+
+impl Lent {
+    /// Everything that was asked was answered. The pool tests the connection, but has no patience of its own.
+    pub(super) fn give_back(mut self) {
+        self.answered = true;
+        host::task::spawn(clock::timeout(PATIENTLY, self.connection.return_to_pool()));
+    }
+}
+
+impl Deref for Lent {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -319,4 +422,20 @@ pub(super) fn offset(offset: u64) -> i64 {
 /// The database has what no projector writes.
 pub(super) fn decode(what: String) -> Error {
     Error::Database(sqlx::Error::Decode(what.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_nothing_is_none() {
+        let config = |connections, statement_timeout_ms| {
+            let url = Secret::new("postgres://user@127.0.0.1/database");
+            Config { url, connections, statement_timeout_ms }.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(config(10, 5_000), Ok(()));
+        assert!(config(10, 0).unwrap_err().starts_with("postgres.statement_timeout_ms"));
+        assert!(config(1, 5_000).unwrap_err().starts_with("postgres.connections"));
+    }
 }

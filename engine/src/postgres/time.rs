@@ -8,6 +8,9 @@ use sqlx::{Decode, Encode, Type};
 /// 2000-01-01T00:00:00Z in microseconds since 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 
+/// The first one that the database knows, 4714-11-24 BC: before it there is nothing either.
+const FIRST: i64 = -211_813_488_000_000_000;
+
 /// Microseconds since 1970-01-01T00:00:00Z, as a `timestamptz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Micros(pub(super) i64);
@@ -26,7 +29,7 @@ impl PgHasArrayType for Micros {
 
 impl Encode<'_, Postgres> for Micros {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        let since_2000 = self.0.checked_sub(EPOCH).ok_or("a time before all calendars")?;
+        let since_2000 = self.0.saturating_sub(EPOCH).max(FIRST);
         Encode::<Postgres>::encode_by_ref(&since_2000, buffer)
     }
 }
@@ -46,3 +49,5 @@ impl Decode<'_, Postgres> for Micros {
 
 /// The day that [`crate::analytics::Day`] counts from, in SQL.
 pub(super) const DATE_EPOCH: &str = "date '1970-01-01'";
+/// The first day that the database knows, counted so.
+pub(super) const FIRST_DAY: i32 = -2_440_588;

@@ -52,37 +52,22 @@ pub(super) async fn left_out(store: &Store, generation: &Generation, shard: u32)
     let select = "SELECT DISTINCT journal_offset, reason FROM projections.unverified
                   WHERE projection = $1 AND generation = $2 AND shard = $3";
     let rows = sqlx::query_as(select).bind(generation.projection).bind(generation.number).bind(number(shard));
-    let rows: Vec<(i64, String)> = rows.fetch_all(store.pool()).await?;
+    let mut connection = store.lend().await?;
+    let rows: Vec<(i64, String)> = rows.fetch_all(&mut *connection).await?;
+    connection.give_back();
     Ok(rows.into_iter().map(|(offset, reason)| (u64::try_from(offset).unwrap_or(0), reason)).collect())
 }
 
-/// The live build of a projection: its number, and whether it says too little about an account, or about any.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Live {
-    pub(super) number: i32,
-    pub(super) is_unverified: bool,
-}
-
 impl Store {
-    /// Which build is live, and whether it is whole as to an account, or as to all.
-    pub(super) async fn live_as_to(&self, projection: Projection, account: Option<&AccountId>) -> Result<Live, Error> {
-        let live = "SELECT number, EXISTS (
-                        SELECT FROM projections.unverified
-                        WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
-                          AND ($2::text IS NULL OR account_id IN ($2, ''))
-                    ) FROM projections.generation WHERE projection = $1 AND live";
-        let live = sqlx::query_as(live).bind(projection.as_str()).bind(account.map(AccountId::as_str));
-        let (number, is_unverified) = live.fetch_one(self.pool()).await?;
-        Ok(Live { number, is_unverified })
-    }
-
     /// How many rows of the live build are known to be wrong, by the last verification and by what was left out.
     pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
         let wrong = "SELECT mismatched_rows + (
                          SELECT count(*) FROM projections.unverified
                          WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
                      ) FROM projections.generation WHERE projection = $1 AND live";
-        let wrong: i64 = sqlx::query_scalar(wrong).bind(projection.as_str()).fetch_one(self.pool()).await?;
+        let mut connection = self.lend().await?;
+        let wrong: i64 = sqlx::query_scalar(wrong).bind(projection.as_str()).fetch_one(&mut *connection).await?;
+        connection.give_back();
         Ok(u64::try_from(wrong).unwrap_or(0))
     }
 }

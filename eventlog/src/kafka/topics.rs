@@ -4,12 +4,18 @@ use super::connection::{Connection, MAX_RECORD_BYTES, Sasl};
 use super::polled::Polled;
 use super::queries::{PATIENCE, said};
 use super::{Admin, partition_number};
+use host::clock;
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A broker hears of a new topic a moment after others: whoever asks it then would miss one that is there.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a topic has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,13 +107,13 @@ pub async fn delete(connection: &Connection, names: &[&str]) -> Result<(), Faile
     Ok(())
 }
 
-/// How the topics differ from what they have to be; nothing if all is in order.
+/// How the topics differ from what they have to be; nothing if all is in order. One that is missing is waited for a while.
 ///
 /// # Errors
 /// When the cluster cannot be asked.
 pub async fn check(connection: &Connection, specs: &[TopicSpec]) -> Result<Vec<Deviation>, Failed> {
     let cluster = Cluster::of(connection)?;
-    let existing = cluster.topics().await?;
+    let existing = cluster.topics_with(specs).await?;
     let mut deviations = Vec::new();
     for spec in specs {
         let name = connection.topic(&spec.name);
@@ -233,6 +239,19 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Those that this principal may see, with these among them, unless they stay missing.
+    async fn topics_with(&self, specs: &[TopicSpec]) -> Result<BTreeMap<String, Found>, Failed> {
+        let deadline = clock::now() + HEARD_WITHIN;
+        loop {
+            let found = self.topics().await?;
+            let all = specs.iter().all(|spec| found.contains_key(&self.connection.topic(&spec.name)));
+            if all || clock::now() >= deadline {
+                return Ok(found);
+            }
+            clock::sleep(ASK_AGAIN).await;
+        }
+    }
+
     /// Those that this principal may see.
     async fn topics(&self) -> Result<BTreeMap<String, Found>, Failed> {
         let asking = Arc::clone(&self.asking);
@@ -250,14 +269,22 @@ impl<'a> Cluster<'a> {
 
     async fn configured(&self, topic: &str) -> Result<BTreeMap<String, String>, Failed> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let answers = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-        let mut all = BTreeMap::new();
-        for answer in answers.map_err(|error| self.failed(&error))? {
-            let ConfigResource { entries, .. } =
-                answer.map_err(|code| Failed(format!("the cluster does not show the settings of {topic}: {code}")))?;
-            all.extend(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        let deadline = clock::now() + HEARD_WITHIN;
+        loop {
+            let answers = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+            let answers = answers.map_err(|error| self.failed(&error))?;
+            match answers.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(resources) => {
+                    let entries = resources.into_iter().flat_map(|ConfigResource { entries, .. }| entries);
+                    return Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect());
+                }
+                // Perhaps it is another broker that is asked.
+                Err(RDKafkaErrorCode::UnknownTopicOrPartition) if clock::now() < deadline => {
+                    clock::sleep(ASK_AGAIN).await;
+                }
+                Err(code) => return Err(Failed(format!("the cluster does not show the settings of {topic}: {code}"))),
+            }
         }
-        Ok(all)
     }
 }
 

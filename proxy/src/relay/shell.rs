@@ -34,6 +34,8 @@ const PAGE: usize = 512;
 const PAGES: usize = 2;
 /// How often the decisions are asked what to do when nothing happens: well below the 250 ms of a handover.
 const TICK: Duration = Duration::from_millis(10);
+/// Between two measurements, which look at every exchange that is not concluded: under load there are thousands.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
 /// After a failed read, before the next one.
 const READ_AGAIN: Duration = Duration::from_millis(100);
 /// How long legs under way may go on after the signal to stop. Those that do not end are sent again later.
@@ -96,6 +98,7 @@ impl Shell {
         let mut shadows = Following::of(&self.log, shadow::TOPIC, from.shadows, &stop_reading);
         let mut changes = Following::of(&self.log, rollout::TOPIC, from.rollout, &stop_reading);
         self.delivery.begin_present(now());
+        let mut measurements = clock::interval(MEASURED_EVERY);
         let mut stop_by = None;
         let ended = loop {
             self.act();
@@ -108,6 +111,7 @@ impl Shell {
                 page = changes.pages.recv() => self.take_changes(page),
                 Some(event) = events.recv() => { self.take_events(event, &mut events); Ok(()) }
                 Some(event) = fronts.recv() => { self.take_fronts(event, &mut fronts); Ok(()) }
+                _ = measurements.tick() => { meter::gauges(&self.delivery, now()); Ok(()) }
                 () = clock::sleep(self.pause()) => Ok(()),
                 () = shutdown.stopped(), if stop_by.is_none() => {
                     self.delivery.stop();
@@ -193,8 +197,7 @@ impl Shell {
 
     /// Begins whatever is to be done.
     fn act(&mut self) {
-        let now = now();
-        for action in self.delivery.poll(now) {
+        for action in self.delivery.poll(now()) {
             match action {
                 Action::Append(body) => {
                     // A writer that has ended ends the relay; what it does not write is done again later.
@@ -203,7 +206,6 @@ impl Shell {
                 action => self.begin(action),
             }
         }
-        meter::gauges(&self.delivery, now);
     }
 
     /// Begins what takes time beside this task.

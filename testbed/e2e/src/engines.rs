@@ -8,6 +8,7 @@ use crossfade::demo::database::{self, Database};
 use crossfade::demo::site::{Changes, Ports, Site};
 use host::http::{Answer, Client};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,8 +45,16 @@ impl Engines {
     /// # Errors
     /// As [`Engines::start`].
     pub async fn start_with_database(binary: &Path, count: usize) -> anyhow::Result<Self> {
+        Self::begin_all(Self::prepare_with_database(binary, count).await?).await
+    }
+
+    /// The same, and none is started.
+    ///
+    /// # Errors
+    /// When the services do not answer.
+    pub async fn prepare_with_database(binary: &Path, count: usize) -> anyhow::Result<Self> {
         let database = database::take().await?;
-        Self::begin_all(Self::prepare_on(binary, count, Some(database)).await?).await
+        Self::prepare_on(binary, count, Some(database)).await
     }
 
     async fn begin_all(mut self) -> anyhow::Result<Self> {
@@ -118,6 +127,15 @@ impl Engines {
     /// The cluster, and the topics' prefix.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// A connection to the database that they share.
+    ///
+    /// # Errors
+    /// When they have none, or it does not answer.
+    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+        let database = self.database.as_ref().context("these engines have no database")?;
+        Ok(PgConnection::connect(database.url().reveal()).await?)
     }
 
     /// How one of them is started by hand.

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | [`process`] | one `crossfade` process: started, awaited until ready, killed |
 //! | [`system`] | all parts, as one process or as four, in a temporary directory |
-//! | [`replay`] | a real bank's year
+//! | [`replay`] | a real bank's year |
+//! | [`looks`] | somebody who asks for the past all the time |
 //! | [`checks`] | what has to hold after every run |
 //! | [`engines`] | several engines on one Kafka cluster |
 //! | [`services`] | the trial services, to be treated badly |
 
 pub mod checks;
 pub mod engines;
+pub mod looks;
 pub mod process;
 pub mod replay;
 pub mod services;

@@ -1,9 +1,9 @@
 //! All parts as real processes, in a temporary directory, and the control API to talk to them.
 
-use crate::checks;
+use crate::checks::{self, Auditor};
 use crate::process::Process;
 use anyhow::{Context, bail, ensure};
-use crossfade::demo::cluster;
+use crossfade::demo::cluster::{self, Cluster};
 use crossfade::demo::database::{self, Database};
 use crossfade::demo::site::{Changes, Site};
 use host::http::{Answer, Client};
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
 use wire::control::{Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, RunReconciliation, SetRollout, Summary};
 use wire::decision::Reconciliation;
 
@@ -68,7 +70,7 @@ pub struct System {
     binary: PathBuf,
     processes: BTreeMap<&'static str, Process>,
     client: Client,
-    cluster: Option<cluster::Cluster>,
+    cluster: Option<Cluster>,
     database: Option<Database>,
     // Removed last, when no process writes into it any more.
     folder: tempfile::TempDir,
@@ -80,6 +82,15 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 impl System {
     /// Starts all processes of `layout` and waits until they are ready.
     pub async fn start(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
+        let mut system = Self::prepare(binary, layout, changes).await?;
+        for name in layout.processes() {
+            system.start_process(name).await?;
+        }
+        Ok(system)
+    }
+
+    /// Everything that its processes need, and none of them.
+    pub async fn prepare(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
         let cluster = if on_kafka() { Some(cluster::take().await?) } else { None };
         let database = if on_postgres() { Some(database::take().await?) } else { None };
@@ -87,7 +98,7 @@ impl System {
         let changes = Changes { cluster: cluster.clone(), database: url, ..changes };
         let site = Site::create(folder.path(), &changes).await?;
         let client = Client::new(Duration::from_secs(2), 256 << 20);
-        let mut system = Self {
+        Ok(Self {
             site,
             layout,
             binary: binary.to_owned(),
@@ -96,11 +107,7 @@ impl System {
             cluster,
             database,
             folder,
-        };
-        for name in layout.processes() {
-            system.start_process(name).await?;
-        }
-        Ok(system)
+        })
     }
 
     /// Starts one process, and waits until it is ready.
@@ -144,17 +151,60 @@ impl System {
         if self.database.is_some() {
             checks::projections_agree(&self.binary, &self.site.config).await?;
         }
-        for name in self.layout.processes().iter().rev() {
-            if let Some(mut process) = self.processes.remove(name) {
-                process.stop().await?;
-            }
-        }
+        self.stop_processes().await?;
         if let Some(cluster) = self.cluster.take() {
             cluster::give_back(&cluster).await?;
         }
         if let Some(database) = self.database.take() {
             database.give_back().await?;
         }
+        Ok(())
+    }
+
+    /// Stops every process in order; log and database stay.
+    pub async fn stop_processes(&mut self) -> anyhow::Result<()> {
+        for name in self.layout.processes().iter().rev() {
+            if let Some(mut process) = self.processes.remove(name) {
+                process.stop().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cluster with the log, and the topics' prefix.
+    pub fn cluster(&self) -> anyhow::Result<&Cluster> {
+        self.cluster.as_ref().with_context(|| format!("this needs {LOG}=kafka"))
+    }
+
+    /// Loses all topics, with no process running. The configuration names other ones from then on.
+    pub async fn lose_cluster(&mut self, mirror: Cluster) -> anyhow::Result<()> {
+        let lost = self.cluster()?.clone();
+        cluster::give_back(&lost).await?;
+        let config = std::fs::read_to_string(&self.site.config)?;
+        let [before, after] =
+            [&lost, &mirror].map(|cluster| format!("topic_prefix = \"{}\"", cluster.kafka.topic_prefix));
+        ensure!(config.contains(&before), "the configuration names other topics");
+        std::fs::write(&self.site.config, config.replace(&before, &after))?;
+        self.cluster = Some(mirror);
+        Ok(())
+    }
+
+    /// Sends so many requests by way of the front, of accounts whose names begin with `prefix`, and waits until all of it is
+    /// judged: every effect is there once, and all balances agree.
+    pub async fn exchange(&self, auditor: &Auditor, prefix: &str, requests: u64) -> anyhow::Result<()> {
+        let options = Options {
+            base_url: self.site.front(),
+            pace: Pace::Open { per_second: rate(200.0) },
+            max_requests: requests,
+            ..Options::default()
+        };
+        let workload = Workload::new(Config { prefix: prefix.to_owned(), ..Config::default() });
+        let runner = Runner::new(options, workload, Auditor::clone(auditor));
+        runner.create_accounts().await?;
+        runner.run(&host::task::Shutdown::new()).await;
+        self.until_judged(Duration::from_secs(300)).await?;
+        checks::every_effect_once(self, auditor).await?;
+        checks::all_balances_agree(self, auditor).await?;
         Ok(())
     }
 

@@ -66,7 +66,7 @@ async fn an_independent_consumer_finds_what_the_engine_says() -> anyhow::Result<
     traffic.stop();
     sending.await?;
     checks::engine_agrees(engines.url(0), &auditor).await?;
-    let events = checks::public_events_agree(&engines, 1).await?;
+    let events = checks::public_events_agree(engines.cluster(), engines.url(1)).await?;
     println!("{events} events of accounts, each once, sums as the engine's balances");
     let shown = checks::trails_are_complete(&engines, 1, Path::new(BINARY)).await?;
     println!("{shown} events in the trails of the users, all versions, in order");
@@ -82,7 +82,7 @@ async fn without_a_registry_the_engine_goes_on_and_events_wait() -> anyhow::Resu
         engines.accounts(0, 1).await?;
         top_up(&engines, "without").await?;
         services::registry("start")?;
-        let events = checks::public_events_agree(&engines, 0).await?;
+        let events = checks::public_events_agree(engines.cluster(), engines.url(0)).await?;
         // An account created on ten shards and one on one, a credit and a debit.
         ensure!(events == 13, "{events} events");
         // And when it goes away later, nobody needs it.

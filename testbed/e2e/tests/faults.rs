@@ -23,6 +23,8 @@ const REQUESTS: u64 = 10_000;
 const RATE: f64 = 0.01;
 /// Requests a second: below what two cores carry, so that the run is about faults and not about load.
 const REQUESTS_PER_SECOND: f64 = 400.0;
+/// Requests at once at most: a machine that carries less is slower then, instead of answering ever later.
+const IN_FLIGHT: usize = 32;
 
 /// A system that has had its traffic with a fault on, and judged all of it.
 struct Ran {
@@ -44,6 +46,7 @@ async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> an
         base_url: system.site.front(),
         pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: requests,
+        max_in_flight: IN_FLIGHT,
         ..Options::default()
     };
     let runner = Runner::new(options, Workload::new(Config::default()), Auditor::clone(&auditor));

@@ -57,8 +57,8 @@ pub(crate) enum Reply {
 }
 
 /// The one who executes. There is one per store.
-pub(crate) struct Executor {
-    store: Box<dyn Store>,
+pub(crate) struct Executor<'a> {
+    store: Box<dyn Store + 'a>,
     faults: Arc<FaultSwitch>,
     refusal_keeps_key: bool,
     decided: Decided,
@@ -94,10 +94,10 @@ struct Party {
     account: Option<Account>,
 }
 
-impl Executor {
+impl<'a> Executor<'a> {
     /// `last_decided` is when the newest transaction in the store was decided.
     pub(crate) fn new(
-        store: Box<dyn Store>,
+        store: Box<dyn Store + 'a>,
         last_decided: i64,
         faults: Arc<FaultSwitch>,
         refusal_keeps_key: bool,
@@ -355,7 +355,7 @@ fn apply(
     let times = if fault == Some(FaultKind::DoubleApply) { 2 } else { 1 };
     let mut shown = None;
     for _ in 0..times {
-        let sequence = writing.next_sequence()?;
+        let sequence = writing.next_sequences(1)?;
         let mut result = case.result(store::transaction_id(sequence), scope.key, &asked.correlation_id, now);
         result.amount = amount;
         result.source = book(&mut source, &case.source.id, debit);
@@ -398,7 +398,7 @@ fn refuse(
     now: i64,
     keeps_key: bool,
 ) -> Result<(Option<String>, Answer), Error> {
-    let sequence = writing.next_sequence()?;
+    let sequence = writing.next_sequences(1)?;
     let result = case.refused(store::transaction_id(sequence), scope.key, code, &asked.correlation_id, now);
     let transaction_id = Some(result.transaction_id.clone());
     let answer = problem(Problem::refused(code).with_result(result.clone()), asked)?;

@@ -10,6 +10,7 @@
 //! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
 //! | [`store`] | what is kept, and where: in a file, or in PostgreSQL |
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
+//! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
 //! | `reads`, `incoming`, `api` | reads; HTTP |
 //!
@@ -24,6 +25,7 @@ pub mod money;
 pub mod refusal;
 pub mod request;
 pub mod rules;
+pub mod seed;
 pub mod shapes;
 pub mod store;
 pub mod strict;
@@ -78,6 +80,16 @@ impl Default for Config {
             fault_seed: 1,
             postgres: None,
         }
+    }
+}
+
+impl Config {
+    /// Finds what cannot work before anything is opened.
+    ///
+    /// # Errors
+    /// When the address of the database is none.
+    pub fn check(&self) -> Result<(), store::postgres::Error> {
+        self.postgres.as_ref().map_or(Ok(()), store::postgres::Config::check)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) type Thread = std::thread::JoinHandle<Result<(), Error>>;
 
 impl Writer {
     /// Starts the thread. When it ends, for whatever reason, it tells `stop`.
-    pub(crate) fn start(executor: Executor, stop: Shutdown) -> std::io::Result<(Self, Thread)> {
+    pub(crate) fn start(executor: Executor<'static>, stop: Shutdown) -> std::io::Result<(Self, Thread)> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = host::task::thread("legacy-writer", move || {
             let ended = write(executor, receiver);
@@ -51,7 +51,7 @@ impl Writer {
 
 /// After a failed write nobody knows what is on the disk, so the writer ends instead of trying again, unless it is
 /// certain that nothing was written.
-fn write(mut executor: Executor, mut jobs: mpsc::Receiver<Job>) -> Result<(), Error> {
+fn write(mut executor: Executor<'_>, mut jobs: mpsc::Receiver<Job>) -> Result<(), Error> {
     while let Some(Job::Execute(asked, reply)) = jobs.blocking_recv() {
         let executed = match executor.execute(&asked) {
             Err(error) if error.nothing_written() => {

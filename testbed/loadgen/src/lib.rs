@@ -7,6 +7,7 @@
 //! | [`runner`] | sends a workload, open or closed loop, and shows the auditor what came back |
 //! | [`report`] | live counters, latencies, the final report |
 //! | [`bank`], [`replay`] | a real bank's year as requests; its replay, in order per account, against predictions |
+//! | [`seed`] | a large ledger, made quickly |
 //! | [`system`] | what a system shows afterwards: balances, transactions, the state of a key |
 //!
 //! Invariants:
@@ -21,5 +22,6 @@ pub mod call;
 pub mod replay;
 pub mod report;
 pub mod runner;
+pub mod seed;
 pub mod system;
 pub mod workload;

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Rows in a page: the most that the contract allows.
 const PAGE: usize = 1000;
 
-/// Why a system could not be read.
+/// Why a system could not be read, or filled.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be reached.

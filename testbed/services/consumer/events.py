@@ -2,15 +2,18 @@
 
 Usage: events.py BOOTSTRAP REGISTRY_URL TOPIC
 
-Prints one JSON object: events read, the sum of balance changes per account, events per type, and lists of what must not
-be: ids that came twice, versions that do not follow the one before. Decodes with the schemas of the registry and knows
-nothing of Crossfade but docs/events.md.
+Prints one JSON object: events read, the sum of balance changes per account, events per type, how many were repeats and the
+time of the newest of those in microseconds since 1970, and lists of what must not be: ids that came twice without being a
+repeat, versions that do not follow the one before. A repeat is what came before to the byte, and is left out as docs/events.md
+says: by the version. Decodes with the
+schemas of the registry and knows nothing of Crossfade but docs/events.md.
 """
 
 import json
 import sys
 import time
 from collections import Counter, defaultdict
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -18,6 +21,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SHOWN = 10  # of each kind of mistake
 PATIENCE = 60  # seconds for leaders that move
 
@@ -66,11 +70,18 @@ def main(bootstrap, registry, topic):
     decode = AvroDeserializer(client, conf={"subject.name.strategy.type": "TOPIC"})
     context = SerializationContext(topic, MessageField.VALUE)
     sums, types, ids, versions = defaultdict(Decimal), Counter(), Counter(), defaultdict(int)
+    seen, repeats, newest_repeat = {}, 0, EPOCH
     gaps, strange = [], []
     for record in records(bootstrap, topic):
         event = decode(record.value(), context)
         headers = {name: value.decode() for name, value in record.headers() or []}
         aggregate, version = event["aggregateId"], event["aggregateVersion"]
+        content = (record.key(), record.value(), tuple(record.headers() or []))
+        if version <= versions[aggregate] and seen.get((aggregate, version)) == content:
+            repeats += 1
+            newest_repeat = max(newest_repeat, event["timestamp"])
+            continue
+        seen[aggregate, version] = content
         types[event["eventType"]] += 1
         ids[str(event["eventId"])] += 1
         if version != versions[aggregate] + 1:
@@ -93,6 +104,8 @@ def main(bootstrap, registry, topic):
             {
                 "events": sum(types.values()),
                 "types": types,
+                "repeats": repeats,
+                "newestRepeatMicros": (newest_repeat - EPOCH) // timedelta(microseconds=1),
                 "sums": {account: f"{total:f}" for account, total in sums.items()},
                 "twice": twice[:SHOWN],
                 "gaps": gaps[:SHOWN],

@@ -1,6 +1,8 @@
 //! The real services that tests run against, as `./dev services up` starts them: where they are, and a way to treat
 //! them badly.
 
+pub mod line;
+
 use eventlog::kafka::Connection;
 
 /// A variable that `./dev services up` wrote into `.services/env`.
@@ -25,7 +27,18 @@ pub fn cluster() -> Connection {
 /// # Panics
 /// When the services were not started by `./dev services up`, or the action fails.
 pub fn broker(action: &str, number: u32) {
-    let services = variable("CROSSFADE_TRIAL_SERVICES");
-    let ended = std::process::Command::new(services).args(["broker", action, &number.to_string()]).status();
-    assert!(ended.is_ok_and(|status| status.success()), "cannot {action} broker {number}");
+    run(&["broker", action, &number.to_string()]);
+}
+
+/// Makes a tablespace `small` of so many megabytes on a disk of its own, or drops it: `none`.
+///
+/// # Panics
+/// As [`broker`].
+pub fn small_disk(megabytes: &str) {
+    run(&["postgres", "small-disk", megabytes]);
+}
+
+fn run(arguments: &[&str]) {
+    let ended = std::process::Command::new(variable("CROSSFADE_TRIAL_SERVICES")).args(arguments).status();
+    assert!(ended.is_ok_and(|status| status.success()), "`./dev services {}` failed", arguments.join(" "));
 }

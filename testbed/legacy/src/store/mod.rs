@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `redb` | one redb file, held by one process |
 //! | [`postgres`] | a schema in a PostgreSQL database, as the service has it that the legacy stands for |
+//! | `filling` | a store in memory in front of an empty one, which it fills many rows at a time |
 
+pub(crate) mod filling;
 pub mod postgres;
 mod redb;
 
@@ -32,6 +34,12 @@ pub enum Error {
     /// A row is not what this build writes.
     #[error("the legacy's store holds a row that cannot be read: {0}")]
     Row(#[from] serde_json::Error),
+    /// Only an empty store can be filled.
+    #[error("the legacy's store holds data already: only an empty one can be filled")]
+    NotEmpty,
+    /// What it was to be filled with cannot be.
+    #[error("the legacy's store cannot be filled: {0}")]
+    CannotFill(String),
 }
 
 impl Error {
@@ -76,6 +84,40 @@ pub struct Scope<'a> {
     pub key: &'a str,
 }
 
+/// The same, kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct OwnedScope {
+    pub(crate) tenant: String,
+    pub(crate) account: String,
+    pub(crate) key: String,
+}
+
+impl OwnedScope {
+    pub(crate) fn of(scope: Scope<'_>) -> Self {
+        Self { tenant: scope.tenant.to_owned(), account: scope.account.to_owned(), key: scope.key.to_owned() }
+    }
+
+    pub(crate) fn borrowed(&self) -> Scope<'_> {
+        Scope { tenant: &self.tenant, account: &self.account, key: &self.key }
+    }
+}
+
+/// A new transaction, as [`Writing::put_transaction`] has it.
+#[derive(Debug)]
+pub(crate) struct NewTransaction {
+    pub(crate) sequence: u64,
+    pub(crate) result: TransactionResult,
+    pub(crate) known: [bool; 2],
+}
+
+/// Rows to keep together.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) transactions: Vec<NewTransaction>,
+    pub(crate) kept: Vec<(OwnedScope, Kept)>,
+}
+
 /// Which transactions of an account are asked for; `None` is any.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filter {
@@ -91,7 +133,7 @@ pub(crate) trait Store: Send {
 
 /// One request being executed: reads see what was written before in it; nothing counts before the commit, and nothing
 /// is left of one that is dropped without.
-pub(crate) trait Writing {
+pub(crate) trait Writing: Send {
     /// Two accounts; they change by nobody else's hand until the end. Twice the same is allowed.
     fn accounts(&mut self, ids: [&str; 2]) -> Result<[Option<Account>; 2], Error>;
 
@@ -117,8 +159,22 @@ pub(crate) trait Writing {
 
     fn put_fault(&mut self, entry: &FaultEntry) -> Result<(), Error>;
 
-    /// The sequence of the next transaction. Given out once, also when the transaction is not kept.
-    fn next_sequence(&mut self) -> Result<u64, Error>;
+    /// The first of the next `count` sequences of transactions. Given out once, also when a transaction is not kept.
+    fn next_sequences(&mut self, count: u64) -> Result<u64, Error>;
+
+    /// Keeps many rows that are all new, but for accounts.
+    fn put_all(&mut self, rows: Rows) -> Result<(), Error> {
+        for account in &rows.accounts {
+            self.put_account(account)?;
+        }
+        for transaction in &rows.transactions {
+            self.put_transaction(transaction.sequence, &transaction.result, transaction.known)?;
+        }
+        for (scope, kept) in &rows.kept {
+            self.put_kept(scope.borrowed(), kept)?;
+        }
+        Ok(())
+    }
 
     /// Makes everything written durable.
     fn commit(self: Box<Self>) -> Result<(), Error>;

@@ -84,11 +84,12 @@ struct InFile {
 }
 
 impl InFile {
-    fn next(&self, counter: &str) -> Result<u64, Error> {
+    /// The first of the next `count` numbers.
+    fn next(&self, counter: &str, count: u64) -> Result<u64, Error> {
         let mut table = self.transaction.open_table(COUNTERS)?;
-        let next = table.get(counter)?.map_or(0, |last| last.value()) + 1;
-        table.insert(counter, next)?;
-        Ok(next)
+        let last = table.get(counter)?.map_or(0, |last| last.value());
+        table.insert(counter, last + count)?;
+        Ok(last + 1)
     }
 
     fn put_booked(&self, sequence: u64, booked: &Booked) -> Result<(), Error> {
@@ -147,14 +148,14 @@ impl Writing for InFile {
     }
 
     fn put_fault(&mut self, entry: &FaultEntry) -> Result<(), Error> {
-        let number = self.next("faults")?;
+        let number = self.next("faults", 1)?;
         let mut table = self.transaction.open_table(FAULTS)?;
         table.insert(number, serde_json::to_vec(entry)?.as_slice())?;
         Ok(())
     }
 
-    fn next_sequence(&mut self) -> Result<u64, Error> {
-        self.next("transactions")
+    fn next_sequences(&mut self, count: u64) -> Result<u64, Error> {
+        self.next("transactions", count)
     }
 
     fn commit(self: Box<Self>) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! A database of a test's own.
 
 use host::secret::Secret;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use testbed_legacy::store::postgres::Config;
 
@@ -35,7 +35,7 @@ impl Database {
         database
     }
 
-    /// The same, behind another port.
+    /// The same, behind another port, where somebody reads what is said: without TLS.
     pub fn at(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
@@ -53,7 +53,11 @@ impl Database {
 
     /// The same, with something else in the address.
     pub fn config_with(&self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) -> Config {
-        let options = self.server.clone().database(&self.name).port(self.port.unwrap_or(self.server.get_port()));
+        let options = self.server.clone().database(&self.name);
+        let options = match self.port {
+            Some(port) => options.port(port).ssl_mode(PgSslMode::Disable),
+            None => options,
+        };
         Config { url: Secret::new(change(options).to_url_lossy().as_str()) }
     }
 

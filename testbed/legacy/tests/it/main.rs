@@ -11,7 +11,6 @@ mod client;
 mod database;
 mod faults;
 mod idempotency;
-mod line;
 mod postgres;
 mod reads;
 mod refunds;

@@ -2,7 +2,6 @@
 
 use crate::client::{Legacy, Reply, config, movement};
 use crate::database::Database;
-use crate::line::{Line, State};
 use host::secret::Secret;
 use http::Method;
 use serde_json::json;
@@ -11,6 +10,7 @@ use sqlx::{Connection, Row};
 use std::time::Duration;
 use testbed_legacy::store::postgres;
 use testbed_legacy::{Config, bind};
+use testbed_services::line::{Line, State};
 
 /// Long for a database on this machine.
 const PATIENCE: Duration = Duration::from_secs(20);

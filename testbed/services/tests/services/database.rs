@@ -41,6 +41,13 @@ impl Database {
         self.at_the_server(format!(r#"CREATE DATABASE "{}""#, self.name)).await;
     }
 
+    /// A new one on another disk.
+    pub async fn new_in(tablespace: &str) -> Self {
+        let database = Self::planned();
+        database.at_the_server(format!(r#"CREATE DATABASE "{}" TABLESPACE {tablespace}"#, database.name)).await;
+        database
+    }
+
     pub async fn drop_it(self) {
         self.at_the_server(format!(r#"DROP DATABASE IF EXISTS "{}" WITH (FORCE)"#, self.name)).await;
     }
@@ -186,4 +193,22 @@ impl Engine {
         self.shutdown.stop();
         self.ended().await.unwrap();
     }
+}
+
+/// What is answered in the end: until then it may be refused.
+pub async fn until_answered(engine: &Engine, path: &str) -> serde_json::Value {
+    until_answered_within(engine, path, Duration::from_secs(60)).await
+}
+
+pub async fn until_answered_within(engine: &Engine, path: &str, patience: Duration) -> serde_json::Value {
+    let answered = async {
+        loop {
+            let answer = engine.get(path).await;
+            if answer.status == 200 {
+                return answer.json().unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(patience, answered).await.expect("it is answered again")
 }

@@ -1,10 +1,10 @@
 //! Projections in a real PostgreSQL: what they say, and what keeps them from saying it.
 
-use crate::database::{Database, Engine};
+use crate::database::{Database, Engine, until_answered};
 use engine::postgres::{Error, Store};
 use rust_decimal::Decimal;
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::BTreeMap;
 
 const USERS: usize = 12;
@@ -161,7 +161,8 @@ async fn a_database_that_takes_connections_and_says_nothing_does_not_keep_an_eng
 async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let store = Store::new(&database.config()).unwrap();
-    assert_eq!(store.pending().await.unwrap().len(), 2);
+    let pending: Vec<i64> = store.pending().await.unwrap().into_iter().map(|(version, _)| version).collect();
+    assert_eq!(pending, [1, 2, 3], "every file of migrations/");
     let engine = Engine::start(folder.path(), "one", &database).await;
     engine.until_open().await;
     engine.stop().await;
@@ -242,6 +243,154 @@ async fn a_lost_database_is_made_again_from_the_log() {
     let (all, earlier) = (all["transactions"].as_array().unwrap(), before[0]["transactions"].as_array().unwrap());
     assert_eq!((all[..earlier.len()].to_vec(), all.len()), (earlier.clone(), earlier.len() + 1));
     assert_eq!(engine.read(questions[1]).await, before[1]);
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+/// Waits until somebody waits for the table of balances in this mode.
+async fn until_one_waits(looking: &mut PgConnection, mode: &str) {
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = $1
+                     AND relation = 'balance_1.balance_history'::regclass)";
+    let waits =
+        async { while !sqlx::query_scalar::<_, bool>(waits).bind(mode).fetch_one(&mut *looking).await.unwrap() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), waits).await.expect("it waits");
+}
+
+/// As after a failover to a standby that lacks what came last: nothing comes any more, and the engine runs on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_knows_less_than_before_is_brought_up_again_and_not_believed() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "standby", &database).await;
+    engine.until_open().await;
+    engine.account("world", "EXTERNAL").await;
+    engine.account("alice", "USER").await;
+    let now = "/accounts/alice/balance?at=2100-01-01T00:00:00Z";
+    assert_eq!(engine.transact("topup", "k1", "world", "alice", "1").await.status, 200);
+    assert_eq!(engine.read(now).await["balance"], "1");
+    let mut connection = database.connect().await;
+    let tables = ["projections.checkpoint", "balance_1.account_balance", "balance_1.balance_history"];
+    for (number, table) in tables.iter().enumerate() {
+        let keep = format!("CREATE TABLE kept_{number} AS SELECT * FROM {table}");
+        sqlx::raw_sql(AssertSqlSafe(keep)).execute(&mut connection).await.unwrap();
+    }
+    assert_eq!(engine.transact("topup", "k2", "world", "alice", "2").await.status, 200);
+    assert_eq!(engine.read(now).await["balance"], "3");
+    let back = tables.iter().enumerate().map(|(number, table)| {
+        let which = if number == 0 { "WHERE projection = 'balance'" } else { "" };
+        format!("DELETE FROM {table} {which}; INSERT INTO {table} SELECT * FROM kept_{number} {which};")
+    });
+    let back = format!("BEGIN; {}", back.collect::<String>());
+    sqlx::raw_sql(AssertSqlSafe(back)).execute(&mut connection).await.unwrap();
+    // Whoever projects is kept from bringing it up again: it waits behind this one, who waits behind the one above.
+    let (mut holding, mut looking) = (database.connect().await, database.connect().await);
+    let hold = sqlx::raw_sql("BEGIN; LOCK TABLE balance_1.balance_history IN SHARE MODE").execute(&mut holding);
+    let known_less = async {
+        until_one_waits(&mut looking, "ShareLock").await;
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await.unwrap();
+    };
+    tokio::join!(hold, known_less).0.unwrap();
+    let stale = format!("{now}&stale=true");
+    let is_refused = async |engine: &Engine| {
+        for path in [stale.as_str(), now] {
+            assert_eq!(engine.get(path).await.status, 503, "{path}");
+        }
+    };
+    is_refused(&engine).await;
+    until_one_waits(&mut looking, "RowExclusiveLock").await;
+    is_refused(&engine).await;
+    engine.stop().await;
+    // Nor by one who has just started and never knew better.
+    let engine = Engine::start(folder.path(), "standby", &database).await;
+    engine.until_open().await;
+    is_refused(&engine).await;
+    until_one_waits(&mut looking, "RowExclusiveLock").await;
+    is_refused(&engine).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut holding).await.unwrap();
+    assert_eq!(until_answered(&engine, &stale).await["balance"], "3");
+    assert_eq!(until_answered(&engine, now).await["balance"], "3");
+    let job = engine.job("balance", "verify").await;
+    assert_eq!((&job["state"], &job["differences"]), (&serde_json::json!("done"), &serde_json::json!(0)), "{job}");
+    // Before all times there is nothing, as in memory.
+    assert_eq!(engine.get("/accounts/alice/balance?at=-005000-01-02T00:00:00Z").await.status, 404);
+    let all = engine.read("/transactions?since=-005000-01-02T00:00:00Z").await;
+    assert_eq!(all["transactions"].as_array().unwrap().len(), 2);
+    engine.read("/analytics/daily?currency=EUR&from=-005000-01-01&to=-005000-01-02").await;
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+/// The engine's address of the database leads to another one: of another ledger, or of this one as its journal went elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_database_is_neither_believed_nor_written() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "foreign", &database).await;
+    engine.until_open().await;
+    engine.account("world", "EXTERNAL").await;
+    engine.account("alice", "USER").await;
+    assert_eq!(engine.transact("topup", "k1", "world", "alice", "1").await.status, 200);
+    let now = "/accounts/alice/balance?at=2100-01-01T00:00:00Z";
+    let looks = [now, "/accounts/alice/transactions", "/transactions", "/analytics/daily?currency=EUR"];
+    for path in looks {
+        engine.read(path).await;
+    }
+    let mut connection = database.connect().await;
+    let named = |ledger| AssertSqlSafe(format!("UPDATE projections.generation SET ledger = '{ledger}'"));
+    sqlx::raw_sql(named("another")).execute(&mut connection).await.unwrap();
+    for path in looks {
+        for stale in ["", "stale=true"] {
+            let path = format!("{path}{}{stale}", if path.contains('?') { "&" } else { "?" });
+            assert_eq!(engine.get(&path).await.status, 503, "{path}");
+        }
+    }
+    sqlx::raw_sql(named("foreign")).execute(&mut connection).await.unwrap();
+    assert_eq!(engine.read(now).await["balance"], "1");
+    // As far as this journal, and another one: in its notes the last outcome has another digest.
+    let elsewhere = "CREATE TABLE kept AS SELECT * FROM projections.checkpoint;
+                     UPDATE projections.checkpoint SET note = regexp_replace(note, '[^ ]+$', repeat('a', 64))";
+    sqlx::raw_sql(elsewhere).execute(&mut connection).await.unwrap();
+    let rows = "SELECT count(*) FROM balance_1.balance_history";
+    let before: i64 = sqlx::query_scalar(rows).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(engine.transact("topup", "k2", "world", "alice", "2").await.status, 200);
+    assert_eq!(engine.get(now).await.status, 503);
+    assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut connection).await.unwrap(), before);
+    sqlx::raw_sql(
+        "UPDATE projections.checkpoint SET note = kept.note FROM kept
+                   WHERE (kept.projection, kept.shard) = (checkpoint.projection, checkpoint.shard)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(until_answered(&engine, now).await["balance"], "3");
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_cannot_be_are_refused() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "checked", &database).await;
+    engine.until_open().await;
+    engine.account("world", "EXTERNAL").await;
+    engine.account("alice", "USER").await;
+    assert_eq!(engine.transact("topup", "k", "world", "alice", "1").await.status, 200);
+    engine.read("/accounts/alice/balance?at=2100-01-01T00:00:00Z").await;
+    engine.read("/transactions").await;
+    let mut connection = database.connect().await;
+    for column in [
+        "balance_1.account_balance SET balance",
+        "balance_1.account_balance SET reserved",
+        "balance_1.balance_history SET balance",
+        "balance_1.balance_history SET reserved",
+        "history_1.transaction_history SET amount",
+        "history_1.daily_totals SET sum",
+    ] {
+        for value in ["'NaN'", "'Infinity'", "1e30", "0.000000001"] {
+            let update = AssertSqlSafe(format!("UPDATE {column} = {value}"));
+            let refused = sqlx::raw_sql(update).execute(&mut connection).await.expect_err(column);
+            let code = refused.as_database_error().and_then(|error| error.code()).unwrap().into_owned();
+            assert_eq!(code, "23514", "{column} = {value}: {refused}");
+        }
+    }
     engine.stop().await;
     database.drop_it().await;
 }

@@ -27,6 +27,16 @@ async fn topics_are_made_once_as_they_have_to_be() {
 }
 
 #[tokio::test]
+async fn a_topic_that_a_broker_hears_of_late_is_not_missing() {
+    let connection = cluster();
+    let specs = specs();
+    let (found, made) = tokio::join!(topics::check(&connection, &specs), topics::create(&connection, &specs));
+    assert_eq!(made.unwrap().len(), 2);
+    assert_eq!(found.unwrap(), []);
+    clean(&connection).await;
+}
+
+#[tokio::test]
 async fn who_is_refused_one_topic_is_told_which_were_made_before() {
     let connection = cluster();
     let impossible = [TopicSpec::forever("a", 1), TopicSpec::forever("b", 0)];

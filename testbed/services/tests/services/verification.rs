@@ -84,8 +84,14 @@ async fn a_changed_row_is_named_alarmed_about_and_mended_while_queries_go_on() {
         ),
         (
             "balance",
-            "INSERT INTO balance_2.account_balance SELECT 'nobody', shard, balance, reserved, currency, version, updated_at
-             FROM balance_2.account_balance WHERE account_id = 'user-1'",
+            "UPDATE balance_2.account_balance SET balance = balance + 100 WHERE account_id = 'user-0'",
+            "account_balance",
+            ("balance", true, true),
+        ),
+        (
+            "balance",
+            "INSERT INTO balance_3.account_balance SELECT 'nobody', shard, balance, reserved, currency, version, updated_at
+             FROM balance_3.account_balance WHERE account_id = 'user-1'",
             "account_balance",
             ("account_id", true, false),
         ),
@@ -201,6 +207,25 @@ async fn one_builds_at_a_time_and_what_a_dead_one_left_is_dropped() {
     tokio::time::timeout(Duration::from_secs(30), dropped).await.expect("it is dropped");
     assert_eq!(engine.job("balance", "rebuild").await["state"], "done");
     assert_eq!(engine.job("balance", "verify").await["differences"], 0);
+    // One that cannot go on meanwhile, and a second one in the same process.
+    sqlx::raw_sql("BEGIN; LOCK TABLE projections.generation").execute(&mut connection).await.unwrap();
+    let path = "/internal/projections/balance/rebuild";
+    assert_eq!(engine.control(http::Method::POST, path).await.status, 202);
+    let second = engine.control(http::Method::POST, path).await;
+    let said = String::from_utf8_lossy(&second.body).into_owned();
+    assert!(second.status == 409 && said.contains("is being built or verified already"), "{} {said}", second.status);
+    sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+    let ended = async {
+        loop {
+            let job = engine.projection("balance").await["job"].take();
+            if job["state"] != "running" {
+                break job;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let job = tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it ends");
+    assert_eq!(job["state"], "done", "{job}");
     engine.stop().await;
     database.drop_it().await;
 }

@@ -2,25 +2,18 @@
 //! long queries that look back take meanwhile and afterwards.
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
 use crossfade::demo::database;
 use crossfade::demo::site::{Changes, Site};
-use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use host::http::Client;
-use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use testbed_e2e::process::Process;
+use testbed_loadgen::seed::{Batching, Plan};
 use wire::projection::{ProjectionJobState, ProjectionJobView, ProjectionList};
 
-/// Requests at once while accounts are made.
-const CONNECTIONS: usize = 128;
-/// Topups in a batch, and batches at once: as in `bench engine`.
-const BATCH: usize = 5_000;
-const BATCHES_AT_ONCE: usize = 3;
 /// Events of an outcome that completes a topup on one shard: requested, two balances, completed.
 const EVENTS: f64 = 4.0;
 /// Queries a second, of all kinds together, and for how long.
@@ -34,7 +27,7 @@ struct Bench {
     site: Site,
     client: Client,
     token: String,
-    accounts: usize,
+    plan: Plan,
 }
 
 /// Runs it with so many accounts and transactions.
@@ -59,11 +52,17 @@ async fn measure(database: &database::Database, accounts: usize, transactions: u
         })
         .await?;
     let token = site.token("service")?;
-    let bench = Bench { site, client, token, accounts };
-    bench.make_accounts().await?;
+    let (prefix, currency) = ("bench".to_owned(), "EUR".to_owned());
+    let plan = Plan { seed: 1, prefix, currency, users: accounts, externals: 1, topups: transactions, spendings: 0 };
+    let bench = Bench { site, client, token, plan };
+    let engine = Batching::new(bench.site.engine());
+    let began = Instant::now();
+    engine.make_accounts(&bench.plan, |_| {}).await?;
+    println!("{accounts} accounts made at {:.0}/s", accounts as f64 / began.elapsed().as_secs_f64());
     bench.settle("accounts").await?;
     let began = Instant::now();
-    let sent = bench.topups(transactions).await?;
+    engine.send(&bench.plan, bench.plan.topups(), |_| {}).await?;
+    let sent = began.elapsed();
     let behind = bench.lag().await?;
     bench.settle("topups").await?;
     let seconds = began.elapsed().as_secs_f64();
@@ -94,58 +93,6 @@ async fn measure(database: &database::Database, accounts: usize, transactions: u
 }
 
 impl Bench {
-    fn user(&self, number: usize) -> String {
-        format!("user-{number:07}")
-    }
-
-    async fn post(&self, path: &str, body: Bytes) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.site.engine());
-        let answer = self.client.send(host::http::request(Method::POST, &url, None, body)?, TIMEOUT).await?;
-        ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
-        answer.json().context("no JSON")
-    }
-
-    async fn make_accounts(&self) -> anyhow::Result<()> {
-        let account = |id: String, account_type: &str| {
-            let account = json!({ "accountId": id, "ownerId": "o", "ownerType": "person", "accountType": account_type,
-                "currency": "EUR" });
-            self.post("/accounts", Bytes::from(account.to_string()))
-        };
-        account("world".to_owned(), "EXTERNAL").await?;
-        let began = Instant::now();
-        let made = (0..self.accounts).map(|number| account(self.user(number), "USER"));
-        let mut made = futures_util::stream::iter(made).buffer_unordered(CONNECTIONS);
-        while let Some(answer) = made.next().await {
-            answer?;
-        }
-        println!("{} accounts made at {:.0}/s", self.accounts, self.accounts as f64 / began.elapsed().as_secs_f64());
-        Ok(())
-    }
-
-    /// Topups of all accounts in turn; how long it took.
-    async fn topups(&self, transactions: usize) -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        let batch = |first: usize| async move {
-            let topup = |item: usize| {
-                json!({ "type": "topup", "idempotencyKey": format!("t-{item}"), "amount": "0.01",
-                    "sourceAccountId": "world", "destinationAccountId": self.user(item % self.accounts), "currency": "EUR" })
-            };
-            let last = (first + BATCH).min(transactions);
-            let body = json!({ "transactions": (first..last).map(topup).collect::<Vec<_>>() });
-            let answer = self.post("/transactions/batch", Bytes::from(body.to_string())).await?;
-            let results = answer["results"].as_array().context("no results")?;
-            let done = results.iter().filter(|result| result["status"] == 200).count();
-            ensure!(done == last - first, "{done} of {} were completed", last - first);
-            Ok(())
-        };
-        let mut sent =
-            futures_util::stream::iter((0..transactions).step_by(BATCH).map(batch)).buffer_unordered(BATCHES_AT_ONCE);
-        while let Some(answer) = sent.next().await {
-            answer?;
-        }
-        Ok(began.elapsed())
-    }
-
     async fn list(&self) -> anyhow::Result<ProjectionList> {
         let url = format!("http://127.0.0.1:{}/internal/projections", self.site.ports.engine_control);
         let answer = self.client.get(&url, Some(&self.token), TIMEOUT).await?;
@@ -193,9 +140,9 @@ impl Bench {
         let today = jiff::Timestamp::now().to_string();
         let kinds = ["balance", "balance at a time", "history page", "daily analytics"];
         let path = |number: u64, random: usize| match number % 4 {
-            0 => format!("/accounts/{}/balance", self.user(random)),
-            1 => format!("/accounts/{}/balance?at={today}", self.user(random)),
-            2 => format!("/accounts/{}/transactions?limit=20", self.user(random)),
+            0 => format!("/accounts/{}/balance", self.plan.user(random)),
+            1 => format!("/accounts/{}/balance?at={today}", self.plan.user(random)),
+            2 => format!("/accounts/{}/transactions?limit=20", self.plan.user(random)),
             _ => "/analytics/daily?currency=EUR".to_owned(),
         };
         let mut random = fastrand::Rng::with_seed(1);
@@ -209,7 +156,7 @@ impl Bench {
             for number in 0..count {
                 let due = began + Duration::from_micros(number * 1_000_000 / QUERIES_PER_SECOND);
                 tokio::time::sleep_until(due).await;
-                let url = format!("{}{}", self.site.engine(), path(number, random.usize(..self.accounts)));
+                let url = format!("{}{}", self.site.engine(), path(number, random.usize(..self.plan.users)));
                 let (client, histograms) = (self.client.clone(), Arc::clone(&histograms));
                 asked.spawn(async move {
                     let answer = client.get(&url, None, TIMEOUT).await;

@@ -4,6 +4,7 @@
 //! of their own. A connection that is lost is made anew; only a commit of which nobody can say whether it was done is
 //! the end.
 
+mod copy;
 mod reading;
 mod rows;
 mod writing;
@@ -79,6 +80,10 @@ impl Error {
 }
 
 impl Config {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.options().map(drop)
+    }
+
     fn options(&self) -> Result<PgConnectOptions, Error> {
         let options = PgConnectOptions::from_str(self.url.reveal()).map_err(|_| Error::Address)?;
         Ok(options.application_name("crossfade legacy").options([
@@ -88,6 +93,11 @@ impl Config {
             ("synchronous_commit", "on"),
             ("statement_timeout", STATEMENT_TIMEOUT_MS),
             ("lock_timeout", LOCK_TIMEOUT_MS),
+            // A machine that is gone without a word does not keep the lock.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
+            ("tcp_user_timeout", "25000"),
         ]))
     }
 }

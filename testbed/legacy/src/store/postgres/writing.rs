@@ -1,7 +1,7 @@
 //! The executor's connection, and the transactions on it.
 
 use super::super::{self as store, Booked, Kept, Scope, Store, Writing};
-use super::{ANSWER_WITHIN, CONNECT_WITHIN, Error, rows};
+use super::{ANSWER_WITHIN, CONNECT_WITHIN, Error, copy, rows};
 use crate::shapes::{Account, FaultEntry, TransactionResult};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -10,6 +10,8 @@ use tokio::runtime::Handle;
 
 /// How long a commit is waited for: longer than anything else, because there is no way back from giving it up.
 const COMMIT_WITHIN: Duration = Duration::from_secs(60);
+/// The same for many rows at once.
+const COPIED_WITHIN: Duration = Duration::from_secs(600);
 /// The lock that a process holds for as long as it may write in a database.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtext('crossfade legacy'))";
 /// What the database says when somebody else holds it for longer than is waited for.
@@ -176,9 +178,23 @@ impl Writing for InDatabase<'_> {
         self.ask(async |connection| rows::put_fault(connection, entry).await)
     }
 
-    fn next_sequence(&mut self) -> Result<u64, store::Error> {
-        let next = "SELECT nextval('legacy.transaction_sequence')";
-        self.ask(async |connection| rows::unsigned(sqlx::query_scalar(next).fetch_one(connection).await?))
+    fn next_sequences(&mut self, count: u64) -> Result<u64, store::Error> {
+        // Nobody else takes any: they are one behind the other.
+        let next = "SELECT min(nextval('legacy.transaction_sequence')) FROM generate_series(1, $1)";
+        let next = sqlx::query_scalar(next).bind(rows::number(count));
+        self.ask(async |connection| rows::unsigned(next.fetch_one(connection).await?))
+    }
+
+    fn put_all(&mut self, rows: store::Rows) -> Result<(), store::Error> {
+        for (table, lines) in copy::lines(&rows)? {
+            self.session.ask(COPIED_WITHIN, async |connection| {
+                sqlx::raw_sql("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
+                let mut copying = connection.copy_in_raw(table).await?;
+                copying.send(lines).await?;
+                copying.finish().await.map(drop)
+            })?;
+        }
+        Ok(())
     }
 
     /// Whatever goes wrong here, even a refusal: the database may have done it before it failed.
