@@ -7,9 +7,10 @@ use super::schemas::{Schemas, Unwritable};
 use super::there::{There, source_of};
 use crate::shard::reader::{Read, Reader, Unreadable};
 use engine_domain::Outcome;
-use eventlog::kafka::outbox::{Checkpoint, Delivery, Ends, Failed, Letter, Outbox};
+use eventlog::kafka::outbox::{Checkpoint, Ends, Failed, Letter, Outbox};
 use eventlog::{Log, ReadError, Record};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use host::clock::{self, Instant};
 use host::task::Shutdown;
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// A checkpoint that does not move is written anew all the same: brokers forget it after `offsets.retention.minutes`,
 /// by default 7 days.
 const RENEWED_EVERY: Duration = Duration::from_secs(60 * 60);
-/// Nothing here waits longer than for the next look, unless the whole process stood still.
+/// Whoever waits looks at the clock in time, unless the whole process stood still.
 const ASLEEP: Duration = Duration::from_secs(2);
 /// Between two looks at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,13 +80,16 @@ struct Stay {
     reader: Reader,
     there: There,
     on_their_way: VecDeque<Sent>,
+    /// The first event that did not arrive: from then on no checkpoint may pass it, whoever was told of it.
+    lost: Option<Failed>,
     kept: Kept,
     progress: watch::Sender<Option<Progress>>,
 }
 
 /// An event on its way.
 struct Sent {
-    delivery: Delivery,
+    /// Over when it has arrived, or never will.
+    delivery: BoxFuture<'static, Result<(), Failed>>,
     /// The journal's offset of its outcome.
     record: u64,
     at: Instant,
@@ -133,7 +137,7 @@ impl Publishing {
     async fn stay(&self, relieved: impl Future<Output = ()>) -> Result<(), Trouble> {
         let relieved = relieved.shared();
         let mut stay = tokio::select! {
-            stay = self.begin() => stay?,
+            stay = awake(self.begin()) => stay??,
             () = relieved.clone() => return Ok(()),
         };
         let trouble = tokio::select! {
@@ -174,7 +178,8 @@ impl Publishing {
         let there: There = there.await?.into_iter().collect();
         tracing::debug!(shard, from = reader.next(), there = there.len(), "publishing begins");
         let kept = Kept { next: reader.next(), ends: from, at: None };
-        let stay = Stay { reader, there, on_their_way: VecDeque::new(), kept, progress: self.progress.clone() };
+        let stay =
+            Stay { reader, there, on_their_way: VecDeque::new(), lost: None, kept, progress: self.progress.clone() };
         stay.tell();
         Ok(stay)
     }
@@ -185,16 +190,14 @@ impl Publishing {
         let mut looks = clock::interval(LOOK_EVERY);
         let mut checkpoints = clock::interval(CHECKPOINT_EVERY);
         loop {
-            let since = clock::now();
-            let next = tokio::select! {
-                records = journal.next(BATCH) => Next::Take(records?),
-                _ = looks.tick() => Next::Look,
-                _ = checkpoints.tick() => Next::Settle,
+            let next = async {
+                Ok::<_, Trouble>(tokio::select! {
+                    records = journal.next(BATCH) => Next::Take(records?),
+                    _ = looks.tick() => Next::Look,
+                    _ = checkpoints.tick() => Next::Settle,
+                })
             };
-            if clock::now().saturating_duration_since(since) >= ASLEEP {
-                return Err(Trouble::Asleep);
-            }
-            match next {
+            match awake(next).await?? {
                 Next::Take(records) => self.take(stay, &records).await?,
                 Next::Look => stay.look()?,
                 Next::Settle => self.settle(stay).await?,
@@ -206,7 +209,7 @@ impl Publishing {
     async fn take(&self, stay: &mut Stay, records: &[Record]) -> Result<(), Trouble> {
         for record in records {
             while stay.on_their_way.len() >= ON_THEIR_WAY {
-                stay.next_arrived().await?;
+                awake(stay.next_arrived()).await??;
             }
             if let Read::Accepted(outcome) = stay.reader.take(record)? {
                 self.send(stay, record.offset, &outcome)?;
@@ -230,7 +233,7 @@ impl Publishing {
                 ("eventId", event.event_id),
             ];
             let letter = Letter { topic: event.topic, key: event.aggregate_id, headers, value };
-            let delivery = self.outbox.send(&letter)?;
+            let delivery = self.outbox.send(&letter)?.over().boxed();
             stay.on_their_way.push_back(Sent { delivery, record, at: clock::now() });
         }
         Ok(())
@@ -238,23 +241,43 @@ impl Publishing {
 
     /// Waits until everything has arrived, then keeps how far that is.
     async fn settle(&self, stay: &mut Stay) -> Result<(), Trouble> {
-        stay.arrived().await?;
+        awake(stay.arrived()).await??;
         let next = stay.reader.next();
         if !stay.kept.is_due(next, clock::now()) {
             return Ok(());
         }
         stay.there.passed(stay.reader.chain().next_source());
         let ends = if stay.there.is_empty() {
-            // Nothing behind `next` is published yet: whatever will be, stands behind these ends.
-            self.outbox.ends(&TOPICS).await?
+            // Nothing behind `next` is published yet, unless others did so while this process slept: whatever will be, stands
+            // behind these ends.
+            awake(self.outbox.ends(&TOPICS)).await??
         } else {
             // What is there already stands behind the old ones only.
             stay.kept.ends.clone()
         };
         let checkpoint = Checkpoint { next, note: stay.reader.note(), ends: ends.clone() };
-        self.outbox.commit(JOURNAL, self.number, checkpoint).await?;
+        awake(self.outbox.commit(JOURNAL, self.number, checkpoint)).await??;
         stay.kept = Kept { next, ends, at: Some(clock::now()) };
         Ok(())
+    }
+}
+
+/// What this leads to, unless the process stood still meanwhile.
+async fn awake<T>(waits: impl Future<Output = T>) -> Result<T, Trouble> {
+    awake_by(clock::now, waits).await
+}
+
+async fn awake_by<T>(now: impl Fn() -> Instant, waits: impl Future<Output = T>) -> Result<T, Trouble> {
+    let mut waits = std::pin::pin!(waits);
+    loop {
+        let since = now();
+        let over = clock::timeout(LOOK_EVERY, &mut waits).await;
+        if now().saturating_duration_since(since) >= ASLEEP {
+            return Err(Trouble::Asleep);
+        }
+        if let Ok(over) = over {
+            return Ok(over);
+        }
     }
 }
 
@@ -263,20 +286,22 @@ impl Stay {
     async fn next_arrived(&mut self) -> Result<(), Failed> {
         self.tell();
         let Some(sent) = self.on_their_way.front_mut() else { return Ok(()) };
-        let over = sent.delivery.over().await;
+        let over = (&mut sent.delivery).await;
         self.on_their_way.pop_front();
+        if let Err(failed) = &over {
+            self.lost.get_or_insert_with(|| failed.clone());
+        }
         over
     }
 
-    /// Waits for all; the first failure, once all are over.
+    /// Waits for all; the first failure of this stay, once all are over. Dropping the future loses nothing.
     async fn arrived(&mut self) -> Result<(), Failed> {
-        let mut first = Ok(());
         while !self.on_their_way.is_empty() {
-            let over = self.next_arrived().await;
-            first = first.and(over);
+            // What it says is kept.
+            let _ = self.next_arrived().await;
         }
         self.tell();
-        first
+        self.lost.clone().map_or(Ok(()), Err)
     }
 
     /// Takes note of what has arrived by now.
@@ -307,6 +332,47 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use tokio::sync::oneshot;
+
+    /// Whoever gave up waiting was told nothing; the checkpoint is not to move all the same.
+    #[tokio::test]
+    async fn what_did_not_arrive_is_remembered_whoever_waited_for_it() {
+        let (mut arrivals, on_their_way) = (0..3)
+            .map(|record| {
+                let (arrives, delivery) = oneshot::channel();
+                (arrives, Sent { delivery: delivery.map(Result::unwrap).boxed(), record, at: clock::now() })
+            })
+            .collect::<(VecDeque<oneshot::Sender<_>>, VecDeque<_>)>();
+        let mut stay = Stay {
+            reader: Reader::new("ledger", 0, 1),
+            there: There::default(),
+            on_their_way,
+            lost: None,
+            kept: Kept { next: 0, ends: Ends::new(), at: None },
+            progress: watch::channel(None).0,
+        };
+        let failed = Err(Failed("no replica took it".to_owned()));
+        let mut arrives = |said| arrivals.pop_front().unwrap().send(said).unwrap();
+        arrives(failed.clone());
+        assert!(stay.arrived().now_or_never().is_none(), "two are on their way");
+        assert_eq!(stay.on_their_way.len(), 2, "one is over, and nobody was told how");
+        arrives(Ok(()));
+        stay.look().unwrap();
+        arrives(Ok(()));
+        assert_eq!(stay.arrived().await, failed);
+        assert_eq!(stay.arrived().await, failed, "also to who asks again");
+    }
+
+    #[tokio::test]
+    async fn what_ends_after_the_process_stood_still_is_not_relied_on() {
+        let now = Cell::new(clock::now());
+        for (millis, asleep) in [(0, false), (1_900, false), (2_000, true), (30_000, true)] {
+            let ends = async { now.set(now.get() + Duration::from_millis(millis)) };
+            let ended = awake_by(|| now.get(), ends).await;
+            assert_eq!(matches!(ended, Err(Trouble::Asleep)), asleep, "{millis}");
+        }
+    }
 
     #[test]
     fn a_checkpoint_is_written_when_it_moves_at_the_beginning_of_a_stay_and_every_hour() {

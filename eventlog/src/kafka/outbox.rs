@@ -73,18 +73,18 @@ struct Beside {
 /// Between two looks at a stretch of which nothing comes; a leader that dies is replaced in less.
 const STRETCH_PATIENCE: Duration = Duration::from_secs(20);
 
-/// The cluster did not do as asked.
+/// The cluster did not do as asked: what it said, and of which topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Failed(String);
+pub struct Failed(pub String);
 
 impl Delivery {
-    /// Waits until it is over. Dropping the future loses nothing.
+    /// Waits until it is over.
     ///
     /// # Errors
     /// When the record is not in the topic, and will not be.
-    pub async fn over(&mut self) -> Result<(), Failed> {
-        match (&mut self.pending).await {
+    pub async fn over(self) -> Result<(), Failed> {
+        match self.pending.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((error, _))) => Err(Failed(said(self.topic, &error, None))),
             Err(_) => Err(Failed(format!("{}: the producer is gone", self.topic))),
