@@ -83,6 +83,8 @@ async fn carry(
     let (mut asked, mut answered) = ([0; 1 << 14], [0; 1 << 14]);
     loop {
         tokio::select! {
+            // What it does by now counts for what comes by now.
+            biased;
             changed = state.changed() => {
                 let now = *state.borrow();
                 match now {
@@ -109,6 +111,46 @@ async fn carry(
                 let Ok(length @ 1..) = read else { return };
                 if client.write_all(&answered[..length]).await.is_err() { return }
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Accepts one connection through the line, over which something was carried.
+    async fn connected(line: &Line, server: &TcpListener) -> (TcpStream, TcpStream) {
+        let mut client = TcpStream::connect(("127.0.0.1", line.port)).await.unwrap();
+        let (mut served, _) = server.accept().await.unwrap();
+        served.write_all(b"up").await.unwrap();
+        client.read_exact(&mut [0; 2]).await.unwrap();
+        (client, served)
+    }
+
+    /// On one thread: an answer and the silence are both there before the line gets to look at either.
+    #[tokio::test]
+    async fn what_it_does_by_now_counts_for_what_comes_by_now() {
+        let server = host::net::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let line = Line::to(("127.0.0.1".to_owned(), port)).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(connected(&line, &server).await);
+        }
+        let mut direct = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (here, _) = server.accept().await.unwrap();
+        for (_, served) in &silent {
+            served.try_write(b"answer").unwrap();
+        }
+        here.try_write(b"!").unwrap();
+        direct.read_exact(&mut [0]).await.unwrap();
+        line.is(State::Silent);
+        // What is carried all the way was looked at after those.
+        connected(&Line::to(("127.0.0.1".to_owned(), port)).await, &server).await;
+        for (client, _) in &silent {
+            let read = client.try_read(&mut [0; 6]).map_err(|error| error.kind());
+            assert_eq!(read, Err(std::io::ErrorKind::WouldBlock));
         }
     }
 }
