@@ -44,6 +44,9 @@ const RATE_WITH_KAFKA: f64 = 150.0;
 const RATE_WITH_POSTGRES: f64 = 80.0;
 /// Requests a second once the journey is over and the demo only goes on to be looked at.
 const IDLE_RATE: f64 = 50.0;
+/// Requests at once at most: where less is carried than is sent, the demo takes longer, instead of being answered ever
+/// later until clients give up.
+const IN_FLIGHT: usize = 64;
 /// Starting includes opening three stores.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -118,6 +121,7 @@ async fn played(
         base_url: site.front(),
         pace: Pace::Open { per_second: rate(args) },
         max_requests: args.exchanges,
+        max_in_flight: IN_FLIGHT,
         ..Options::default()
     };
     let workload = Workload::new(Config { seed: args.seed, ..Config::default() });
