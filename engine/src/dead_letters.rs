@@ -3,6 +3,7 @@
 //! A command that cannot be read has an outcome that says so; a journal record that is no outcome is no part of the
 //! chain. Both are found by folding the journal, so a letter that was not written before a crash is written after it.
 
+use crate::view::read_model::Projection;
 use crate::{codec, metrics};
 use engine_domain::{Answer, Outcome};
 use eventlog::{AppendError, Log, NewRecord, Once, ReadError, Record};
@@ -94,10 +95,19 @@ impl DeadLetters {
         self.found(&DeadLetter::found(origin, reason, Some(record.value.to_vec())));
     }
 
-    /// An outcome that a projection cannot take; it counts all the same.
-    pub(crate) fn unprojected(&self, shard: u32, record: &Record, reason: &dyn std::fmt::Display) {
-        let origin = Origin { topic: JOURNAL.to_owned(), partition: shard, offset: record.offset };
-        self.found(&DeadLetter::found(origin, reason, Some(record.value.to_vec())));
+    /// An outcome that a projection cannot take; it counts all the same. A letter of its own for each projection: one may be
+    /// mended, and dropped, without the other.
+    pub(crate) fn unprojected(
+        &self,
+        projection: Projection,
+        shard: u32,
+        record: &Record,
+        reason: &dyn std::fmt::Display,
+    ) {
+        let name = projection.as_str();
+        let origin = Origin { topic: format!("{JOURNAL}.{name}"), partition: shard, offset: record.offset };
+        let reason = format!("the projection `{name}` leaves it out: {reason}");
+        self.found(&DeadLetter::found(origin, &reason, Some(record.value.to_vec())));
     }
 
     /// Its bytes are looked for beside whatever the caller does.

@@ -14,6 +14,7 @@
 //! | [`random`] | ids and nonces |
 //! | [`http`] | HTTP/1.1 over [`net`]: the accept loop and a client |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` of a part |
+//! | [`postgres`] | addresses of databases |
 //! | [`secret`] | tokens and passwords, from environment or file, never printed |
 //!
 //! This crate must never know what billing, a rollout or a ledger is.
@@ -23,6 +24,7 @@ pub mod disk;
 pub mod http;
 pub mod net;
 pub mod ops;
+pub mod postgres;
 pub mod random;
 pub mod secret;
 pub mod task;

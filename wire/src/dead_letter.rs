@@ -17,7 +17,7 @@ pub const TOPIC: &str = "billing.dead-letter";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Origin {
-    /// The topic, without the prefix of the ledger.
+    /// The topic, without the prefix of the ledger; with `.balance` or `.history` behind it for what that projection leaves out.
     pub topic: String,
     /// The partition.
     pub partition: u32,

@@ -7,14 +7,16 @@ use crate::config::File;
 use crate::render;
 use engine::postgres::Store;
 use serde_json::json;
+use std::time::Duration;
 
 /// Runs it.
-pub async fn run(file: File, dry_run: bool, output: Output) -> anyhow::Result<Exit> {
+pub async fn run(file: File, dry_run: bool, timeout: Duration, output: Output) -> anyhow::Result<Exit> {
     file.check()?;
     let missing = "the configuration has no section [postgres]: there is no database to migrate";
     let config = file.postgres.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
     let store = Store::new(&config)?;
-    let pending = store.pending().await?;
+    let silent = || Failure::new(Exit::TimedOut, format!("postgres.url: the database says nothing for {timeout:?}"));
+    let pending = host::clock::timeout(timeout, store.pending()).await.map_err(|_| silent())??;
     if !dry_run {
         store.migrate().await?;
     }

@@ -18,6 +18,7 @@ use crate::cli::{Cli, Command, ConfigCommand, Output};
 use crate::client::{Exit, Parts};
 use crate::{compose, config, render};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs one command to its end.
 ///
@@ -50,7 +51,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dlq(command) => dlq::run(&Parts::new(&global)?, command, output).await,
         Command::Audit(command) => audit::run(&global, &Parts::new(&global)?, command, output).await,
         Command::Topics(command) => topics::run(config::load(&global)?, command, output).await,
-        Command::Migrate { dry_run } => migrate::run(config::load(&global)?, dry_run, output).await,
+        Command::Migrate { dry_run } => {
+            let timeout = Duration::from_secs(global.timeout);
+            migrate::run(config::load(&global)?, dry_run, timeout, output).await
+        }
         Command::Config(command) => configuration(&global, &command, output),
         Command::Completions { shell } => completions(shell),
     }

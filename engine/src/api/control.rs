@@ -1,10 +1,10 @@
 //! `/internal/*` on the control listener: for the relay and the command line, with the service token.
 
+use super::Api;
 use super::caller::{Caller, Trust};
 use super::findings::{Findings, Flaw};
 use super::incoming::Incoming;
 use super::problem::Refusal;
-use super::{Api, unreadable};
 use crate::dead_letters::{Refused, Settlement};
 use crate::ledger::Submitted;
 use crate::postgres::jobs::Jobs;
@@ -101,7 +101,9 @@ async fn settle(
 
 /// All projections as they are, and the jobs that run.
 async fn list_projections(State(api): State<Arc<Api>>) -> Result<Json<ProjectionList>, Refusal> {
-    let projections = jobs(&api)?.list().await.map_err(|error| unreadable(&error))?;
+    // Whoever may ask this is to know why.
+    let listed = jobs(&api)?.list().await;
+    let projections = listed.map_err(|error| Refusal::unavailable("NotReadable", error.to_string()))?;
     Ok(Json(ProjectionList { projections }))
 }
 

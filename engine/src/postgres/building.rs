@@ -4,7 +4,9 @@
 //! at least as far takes its place in the same transaction; one that is to be compared with it is brought exactly as far, and
 //! both are compared in a snapshot that is taken before the checkpoints are let go.
 
-use super::generations::{Generation, begin, builds_alone, drop_others, go_live, hold_live, live_checkpoints, run};
+use super::generations::{
+    Generation, Shape, begin, builds_alone, drop_others, go_live, hold_live, live_checkpoints, run,
+};
 use super::part::Part;
 use super::projector::shape;
 use super::store::{BUILDING_CONNECTIONS, Error, Store};
@@ -77,30 +79,50 @@ impl Builder {
         job: ProjectionJob,
         counted: &Counted,
     ) -> Result<Found, Error> {
-        let shape = shape(projection);
-        let mut connection = self.store.connect().await?;
-        if !builds_alone(&mut connection, shape).await? {
-            return Err(Error::Busy(shape.projection));
-        }
-        // What is left of a build that was not finished.
-        drop_others(&mut connection, shape).await?;
-        let mut transaction = connection.begin().await?;
-        let fresh = begin(&mut transaction, shape, &self.ledger, self.shards).await?;
-        transaction.commit().await?;
-        let found = match self.fill(&mut connection, projection, &fresh, job, counted).await {
-            Err(error) if job == ProjectionJob::Rebuild && self.is_live(&fresh).await => {
-                tracing::warn!(projection = shape.projection, %error, "a build went live, and that was not answered");
+        let mut begun = None;
+        // What was begun on a connection that is silent is left: the next build, or start, drops it.
+        match self.store.while_there(self.built(projection, job, counted, &mut begun)).await {
+            Err(error) if job == ProjectionJob::Rebuild && self.is_live(begun.as_ref()).await => {
+                tracing::warn!(projection = projection.as_str(), %error, "a build went live, and that was not answered");
                 Ok(Found::default())
             }
-            found => found,
-        };
+            built => built,
+        }
+    }
+
+    /// Tells which build was `begun`, as soon as it is.
+    async fn built(
+        &self,
+        projection: Projection,
+        job: ProjectionJob,
+        counted: &Counted,
+        begun: &mut Option<Generation>,
+    ) -> Result<Found, Error> {
+        let shape = shape(projection);
+        let mut connection = self.store.connect().await?;
+        let fresh = begun.insert(self.begin(&mut connection, shape).await?);
+        let found = self.fill(&mut connection, projection, fresh, job, counted).await;
         if let Err(error) = drop_others(&mut connection, shape).await {
             tracing::warn!(projection = shape.projection, %error, "what is left of a build is dropped at the next start");
         }
         found
     }
 
-    async fn is_live(&self, fresh: &Generation) -> bool {
+    /// An empty build, when nobody else builds.
+    async fn begin(&self, connection: &mut PgConnection, shape: &Shape) -> Result<Generation, Error> {
+        if !builds_alone(connection, shape).await? {
+            return Err(Error::Busy(shape.projection));
+        }
+        // What is left of a build that was not finished.
+        drop_others(connection, shape).await?;
+        let mut transaction = connection.begin().await?;
+        let fresh = begin(&mut transaction, shape, &self.ledger, self.shards).await?;
+        transaction.commit().await?;
+        Ok(fresh)
+    }
+
+    async fn is_live(&self, fresh: Option<&Generation>) -> bool {
+        let Some(fresh) = fresh else { return false };
         let live = async { live_generation(&mut self.store.connect().await?, fresh.projection).await };
         live.await.is_ok_and(|live| live == *fresh)
     }
@@ -181,10 +203,10 @@ impl Builder {
                 continue;
             }
             building = catch_up(building, &nexts, counted).await?;
+            let differences = leaves_out_no_more(&mut held, fresh).await?;
             run(&mut held, format!("SET LOCAL lock_timeout = '{SWITCH_WITHIN}'")).await?;
             match go_live(&mut held, shape(projection), fresh).await {
                 Ok(()) => {
-                    let differences = unverified::count(&mut held, fresh).await?;
                     held.commit().await?;
                     return Ok(Found { differences, shown: Vec::new() });
                 }
@@ -226,7 +248,10 @@ impl Builder {
             compared.close().await?;
             unverified::note_mismatched(connection, &live, found.differences).await?;
             // What is left out in both is wrong in both.
-            found.differences += unverified::count(connection, &live).await?;
+            let left_out = unverified::accounts(connection, &live).await?;
+            found.differences += left_out.len() as u64;
+            let room = SHOWN.saturating_sub(found.shown.len());
+            found.shown.extend(left_out.into_iter().take(room));
             return Ok(found);
         }
         Err(Error::NotCaughtUp(fresh.projection))
@@ -283,6 +308,16 @@ async fn catch_up(
         all.push(caught_up.boxed());
     }
     stream::iter(all).buffered(BUILDING_CONNECTIONS as usize).try_collect().await
+}
+
+/// About how many accounts the new build leaves something out: no more than the live one, which would be the better one.
+async fn leaves_out_no_more(held: &mut PgConnection, fresh: &Generation) -> Result<u64, Error> {
+    let live = live_generation(held, fresh.projection).await?;
+    let (fresh_ones, live_ones) = (unverified::count(held, fresh).await?, unverified::count(held, &live).await?);
+    if fresh_ones > live_ones {
+        return Err(Error::LeavesOutMore { projection: fresh.projection, fresh: fresh_ones, live: live_ones });
+    }
+    Ok(fresh_ones)
 }
 
 async fn check_rules(connection: &mut PgConnection, projection: Projection, fresh: &Generation) -> Result<(), Error> {

@@ -5,6 +5,9 @@ use super::time::Micros;
 use crate::shard::reader::Reader;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
+/// What is noted with a schema that was made here: others may have names like it.
+const MADE_HERE: &str = "a build of a projection of crossfade";
+
 /// A build of a projection, all shards of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
@@ -125,15 +128,19 @@ pub(super) async fn begin(
     ledger: &str,
     shards: u32,
 ) -> Result<Generation, Error> {
+    // A schema that has such a name is somebody else's, or was left of a build that was given up: it is not touched here.
     let next = "INSERT INTO projections.generation (projection, number, ledger, shards)
-                SELECT $1, coalesce(max(number), 0) + 1, $2, $3 FROM projections.generation WHERE projection = $1
+                SELECT $1, coalesce(max(number), 0) + 1, $2, $3 FROM (
+                    SELECT number FROM projections.generation WHERE projection = $1
+                    UNION ALL
+                    SELECT substr(nspname, length($1) + 2)::integer FROM pg_namespace
+                    WHERE nspname ~ ('^' || $1 || '_[0-9]{1,9}$')
+                ) AS taken
                 RETURNING number";
     let made = sqlx::query_scalar(next).bind(shape.projection).bind(ledger).bind(number(shards));
     let generation = Generation { projection: shape.projection, number: made.fetch_one(&mut *transaction).await? };
     let schema = generation.schema();
-    // What has its name is left of a ledger that was dropped in part, or of a build that was given up.
-    run(transaction, format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
-    run(transaction, format!("CREATE SCHEMA {schema}")).await?;
+    run(transaction, format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MADE_HERE}'")).await?;
     for (table, _) in shape.tables {
         let like = format!("CREATE TABLE {schema}.{table} (LIKE projections_shape.{table} INCLUDING ALL)");
         run(transaction, like).await?;
@@ -162,12 +169,14 @@ pub(super) async fn go_live(
     Ok(())
 }
 
-/// Drops everything of a projection but its live generation. Whoever does so holds the lock of those who build.
+/// Drops all builds of a projection but its live one. Whoever does so holds the lock of those who build.
 pub(super) async fn drop_others(connection: &mut PgConnection, shape: &Shape) -> Result<(), Error> {
     let live = "SELECT number FROM projections.generation WHERE projection = $1 AND live";
     let live: Option<i32> = sqlx::query_scalar(live).bind(shape.projection).fetch_optional(&mut *connection).await?;
-    let schemas = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ ('^' || $1 || '_[0-9]+$')";
-    let schemas: Vec<String> = sqlx::query_scalar(schemas).bind(shape.projection).fetch_all(&mut *connection).await?;
+    let schemas = "SELECT nspname::text FROM pg_namespace
+                   WHERE nspname ~ ('^' || $1 || '_[0-9]+$') AND obj_description(oid, 'pg_namespace') = $2";
+    let schemas = sqlx::query_scalar(schemas).bind(shape.projection).bind(MADE_HERE);
+    let schemas: Vec<String> = schemas.fetch_all(&mut *connection).await?;
     let kept = live.map(|number| Generation { projection: shape.projection, number }.schema());
     for schema in schemas.into_iter().filter(|schema| Some(schema) != kept.as_ref()) {
         run(connection, format!("DROP SCHEMA {schema} CASCADE")).await?;

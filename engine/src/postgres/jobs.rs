@@ -100,11 +100,20 @@ impl Jobs {
     /// # Errors
     /// When the database or the log does not answer.
     pub async fn list(&self) -> Result<Vec<ProjectionView>, Error> {
+        match self.listed().await {
+            Err(error) => Err(self.0.store.reason_of(error).await),
+            listed => listed,
+        }
+    }
+
+    async fn listed(&self) -> Result<Vec<ProjectionView>, Error> {
         let Builder { log, shards, .. } = &self.0.builder;
         let ends = futures_util::future::try_join_all((0..*shards).map(|shard| log.end(JOURNAL, shard))).await?;
         let mut all = Vec::new();
         for projection in Projection::ALL {
-            let (generation, begun_at, nexts) = self.0.store.live_one(projection.as_str(), *shards).await?;
+            let store = &self.0.store;
+            let live = clock::timeout(store.answer_within(), store.live_one(projection.as_str(), *shards)).await;
+            let (generation, begun_at, nexts) = live.unwrap_or(Err(Error::Silent))?;
             let shard = |((shard, next), end): ((u32, u64), &u64)| ProjectionShard {
                 shard,
                 journal_next: next,

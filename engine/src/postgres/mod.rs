@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`config`] | the section `[postgres]`, and what every connection is set to |
 //! | [`store`] | the database: connecting and migrating |
 //! | [`generations`] | builds of projections, which of them is shown, and their checkpoints |
 //! | [`balances`] | the projection `balance`: how accounts stand and stood |
@@ -10,6 +11,7 @@
 //! | [`time`] | points in time as the database keeps them |
 //! | [`part`] | one shard of a projection: applies what was accepted |
 //! | [`projector`] | follows the journals into what is live |
+//! | [`projections`] | what is asked of them |
 //! | [`building`] | builds a projection anew beside the live one: to take its place, or to compare them |
 //! | [`jobs`] | builds that somebody asked for, and what came of them |
 //! | [`unverified`] | accounts about which a projection cannot be asked |
@@ -22,11 +24,13 @@
 
 pub mod balances;
 pub mod building;
+mod config;
 pub mod generations;
 pub mod history;
 pub mod jobs;
 pub(crate) mod mismatches;
 mod part;
+pub mod projections;
 pub mod projector;
 mod queries;
 pub(crate) mod sampling;
@@ -34,4 +38,5 @@ pub mod store;
 mod time;
 mod unverified;
 
-pub use store::{Config, Error, Store};
+pub use config::Config;
+pub use store::{Error, Store};

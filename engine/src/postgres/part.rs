@@ -69,7 +69,8 @@ pub(super) struct Part {
 impl Part {
     /// Says once more what was left out: whoever left it out may have ended before the letter was written.
     pub(super) async fn tell_what_is_left_out(&self) -> Result<(), Error> {
-        for (offset, reason) in unverified::left_out(&self.store, &self.generation, self.shard).await? {
+        let left_out = unverified::left_out(&self.store, &self.generation, self.shard);
+        for (offset, reason) in clock::timeout(TAKEN_WITHIN, left_out).await.unwrap_or(Err(Error::Silent))? {
             if let Some(record) = self.log.read(JOURNAL, self.shard, offset, 1).await?.first() {
                 self.letter(record, &reason);
             }
@@ -78,12 +79,7 @@ impl Part {
     }
 
     fn letter(&self, record: &Record, reason: &str) {
-        let projection = self.projection.as_str();
-        self.dead_letters.unprojected(
-            self.shard,
-            record,
-            &format!("the projection `{projection}` leaves it out: {reason}"),
-        );
+        self.dead_letters.unprojected(self.projection, self.shard, record, &reason);
     }
 
     /// Where the journal goes on. Whether it is the one that the projection was made from is to be checked.

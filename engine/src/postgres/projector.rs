@@ -1,20 +1,17 @@
 //! Follows the journals and applies what was accepted: per projection and shard one task.
 
-use super::generations::{Shape, builds_alone, drop_others};
+use super::generations::{Generation, Shape, builds_alone, drop_others};
 use super::part::{Part, TAKEN_WITHIN};
-use super::queries::About;
-use super::store::{Error, Store, number, offset};
+use super::projections::Projections;
+use super::store::{Error, Store};
 use super::{balances, history};
-use crate::analytics::{Daily, Day};
 use crate::dead_letters::DeadLetters;
 use crate::metrics;
 use crate::shard::reader::Reader;
-use crate::view::Cursor;
-use crate::view::read_model::{Answer, HistoryQuery, Projection, ReadModel, Standing, Unanswered};
-use engine_domain::{AccountId, Currency, Timestamp};
+use crate::view::read_model::Projection;
+use engine_domain::Timestamp;
 use eventlog::{Log, ReadError, Record};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use host::clock::{self, Instant};
 use host::task::Shutdown;
 use sqlx::Connection;
@@ -22,13 +19,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use wire::billing::TransactionPage;
 use wire::journal::JOURNAL;
 
 /// Journal records applied together at most: a transaction of some ten milliseconds.
 const BATCH: usize = 1_000;
 /// After something that failed.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// Trouble that lasts is said so often.
+const SAID_EVERY: Duration = Duration::from_secs(30);
 /// How often a checkpoint is looked at that somebody else moves,
 const FOLLOWED_EVERY: Duration = Duration::from_millis(100);
 /// also one where nothing comes: the database may be another one than it was,
@@ -40,19 +38,19 @@ const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
 /// How far a shard of a projection is.
 #[derive(Debug, Clone, Copy, Default)]
-struct Applied {
+pub(super) struct Applied {
     /// Where the journal goes on, by the database.
-    next: u64,
+    pub(super) next: u64,
     /// What every answer has to include. `None` until it is certain that the database was made from this journal, and includes
     /// what the journal had when that was found out: what a database happens to have while it is made anew is no answer, not
     /// even a stale one. While it is that journal it never falls: a database that knows less than it did is not believed.
-    known: Option<u64>,
+    pub(super) known: Option<u64>,
 }
 
 type Progress = watch::Sender<Applied>;
 
 /// The same for those who only look.
-type Seen = BTreeMap<Projection, Vec<watch::Receiver<Applied>>>;
+pub(super) type Seen = BTreeMap<Projection, Vec<watch::Receiver<Applied>>>;
 
 fn seen(progress: &BTreeMap<Projection, Vec<Progress>>) -> Seen {
     progress.iter().map(|(projection, all)| (*projection, all.iter().map(Progress::subscribe).collect())).collect()
@@ -68,116 +66,19 @@ pub struct Projector {
     progress: BTreeMap<Projection, Vec<Progress>>,
 }
 
-/// The projections, for queries.
-#[derive(Debug, Clone)]
-pub struct Projections {
-    store: Store,
-    ledger: String,
-    shards: u32,
-    progress: Seen,
-}
+/// What was said last of what does not work, and when: the same is not said twice a second.
+#[derive(Debug, Default)]
+struct Said(Option<(String, Instant)>);
 
-impl Projections {
-    fn progress(&self, projection: Projection, shard: u32) -> &watch::Receiver<Applied> {
-        &self.progress[&projection][shard as usize]
-    }
-
-    /// A question about these shards, whose answer has to include what is known to have been applied.
-    fn about<'a>(
-        &'a self,
-        projection: Projection,
-        account: Option<&'a AccountId>,
-        shards: impl Iterator<Item = u32>,
-    ) -> Result<About<'a>, Unanswered> {
-        let ledger = self.ledger.as_str();
-        let mut about = About { projection, ledger, account, shards: Vec::new(), applied: Vec::new() };
-        for shard in shards {
-            let Some(known) = self.progress(projection, shard).borrow().known else {
-                let name = projection.as_str();
-                let behind = format!("the projection `{name}` of shard {shard} has not begun, or not caught up since");
-                return Err(Unanswered(behind));
-            };
-            about.shards.push(number(shard));
-            about.applied.push(offset(known));
+impl Said {
+    /// Whether this is new, or was said long ago; then it counts as said now.
+    fn is_to_be_said(&mut self, trouble: &Error) -> bool {
+        let trouble = trouble.to_string();
+        let is_known = self.0.as_ref().is_some_and(|(said, at)| *said == trouble && at.elapsed() < SAID_EVERY);
+        if !is_known {
+            self.0 = Some((trouble, clock::now()));
         }
-        Ok(about)
-    }
-
-    /// What the database answers in time.
-    async fn answered<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        clock::timeout(self.store.answer_within(), asked).await.unwrap_or(Err(Error::Silent))
-    }
-
-    /// Whether what is said of now is what was said last, of each of these accounts.
-    pub(super) async fn is_current(&self, accounts: &[(AccountId, u32)]) -> Result<bool, Error> {
-        self.answered(self.store.is_current(accounts)).await
-    }
-
-    /// How many rows of the live build of a projection are known to be wrong.
-    pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
-        self.answered(self.store.known_wrong(projection)).await
-    }
-}
-
-impl ReadModel for Projections {
-    fn includes(&self, projection: Projection, shard: u32, journal_next: u64) -> BoxFuture<'_, ()> {
-        async move {
-            let mut progress = self.progress(projection, shard).clone();
-            let includes = |applied: &Applied| applied.known.is_some_and(|known| known >= journal_next);
-            if progress.wait_for(includes).await.is_err() {
-                // Nobody projects any more: whoever waits has a deadline.
-                std::future::pending::<()>().await;
-            }
-        }
-        .boxed()
-    }
-
-    fn standings_at<'a>(
-        &'a self,
-        account: &'a AccountId,
-        shards: &'a [u32],
-        at: Timestamp,
-    ) -> Answer<'a, Vec<Standing>> {
-        async move {
-            let about = self.about(Projection::Balance, Some(account), shards.iter().copied())?;
-            Ok(self.answered(self.store.standings_at(&about, at)).await?)
-        }
-        .boxed()
-    }
-
-    fn history<'a>(&'a self, query: &'a HistoryQuery<'a>) -> Answer<'a, TransactionPage> {
-        async move {
-            let about = self.about(Projection::History, Some(query.account), 0..self.shards)?;
-            Ok(self.answered(self.store.history(&about, query)).await?)
-        }
-        .boxed()
-    }
-
-    fn transactions<'a>(
-        &'a self,
-        since: Option<Timestamp>,
-        after: Option<&'a Cursor>,
-        limit: usize,
-    ) -> Answer<'a, TransactionPage> {
-        async move {
-            let about = self.about(Projection::History, None, 0..self.shards)?;
-            Ok(self.answered(self.store.transactions(&about, since, after, limit)).await?)
-        }
-        .boxed()
-    }
-
-    fn daily(&self, currency: Currency, first: Day, last: Day) -> Answer<'_, Daily> {
-        async move {
-            let about = self.about(Projection::History, None, 0..self.shards)?;
-            Ok(self.answered(self.store.daily(&about, currency, first, last)).await?)
-        }
-        .boxed()
-    }
-}
-
-impl From<Error> for Unanswered {
-    fn from(error: Error) -> Self {
-        Unanswered(error.to_string())
+        !is_known
     }
 }
 
@@ -232,6 +133,10 @@ impl Projector {
     /// # Errors
     /// When it is not one for this program or this ledger.
     pub async fn open(&self) -> Result<bool, Error> {
+        self.open_and_say(&mut Said::default()).await
+    }
+
+    async fn open_and_say(&self, said: &mut Said) -> Result<bool, Error> {
         let opened = async {
             self.store.migrate().await?;
             for projection in Projection::ALL {
@@ -243,25 +148,34 @@ impl Projector {
             Ok(()) => Ok(true),
             Err(error @ (Error::Newer(_) | Error::OtherLedger { .. } | Error::Config { .. })) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "projections wait for the database");
+                if said.is_to_be_said(&error) {
+                    let error = self.store.reason_of(error).await;
+                    tracing::warn!(%error, "projections wait for the database");
+                }
                 Ok(false)
             }
         }
     }
 
     /// Projects until `shutdown`; first makes sure that the database is `opened`. While it does not do as it is asked, this
-    /// waits and says so; an engine that writes is ready all the same.
+    /// waits and says so, and the gauges show how far behind it is; an engine that writes is ready all the same.
     ///
     /// # Errors
-    /// As [`Projector::open`].
-    pub async fn run(self, mut opened: bool, shutdown: Shutdown) -> Result<(), Error> {
+    /// As [`Projector::open`], at the end.
+    pub async fn run(self, opened: bool, shutdown: Shutdown) -> Result<(), Error> {
+        let measures = measure(Arc::clone(&self.log), seen(&self.progress), shutdown.clone());
+        futures_util::future::join(self.project(opened, shutdown), measures).await.0
+    }
+
+    async fn project(self, mut opened: bool, shutdown: Shutdown) -> Result<(), Error> {
+        let mut said = Said::default();
         while !opened {
             tokio::select! {
                 () = clock::sleep(TRY_AGAIN) => {}
                 () = shutdown.stopped() => return Ok(()),
             }
             let again = tokio::select! {
-                again = self.open() => again,
+                again = self.open_and_say(&mut said) => again,
                 () = shutdown.stopped() => return Ok(()),
             };
             opened = again.inspect_err(|error| tracing::error!(%error, "there will be no projections"))?;
@@ -272,7 +186,6 @@ impl Projector {
             () = clean_up(&store) => {}
             () = shutdown.stopped() => return Ok(()),
         }
-        let seen = seen(&progress);
         let all = progress.into_iter().flat_map(|(projection, progress)| {
             let parts = (0..shards).zip(progress).map(move |(shard, progress)| (projection, shard, progress));
             Vec::from_iter(parts)
@@ -280,7 +193,8 @@ impl Projector {
         let all = all.map(|(projection, shard, progress)| {
             let (store, log, ledger) = (store.clone(), Arc::clone(&log), ledger.clone());
             let dead_letters = dead_letters.clone();
-            let projecting = Projecting { store, log, dead_letters, ledger, projection, shard, shards, progress };
+            let projecting =
+                Projecting { store, log, dead_letters, ledger, projection, shard, shards, progress, foreign: None };
             let running = host::task::spawn(projecting.run(shutdown.clone()));
             async move {
                 if let Err(panic) = running.await {
@@ -288,9 +202,7 @@ impl Projector {
                 }
             }
         });
-        let all = Vec::from_iter(all);
-        let measures = measure(Arc::clone(&log), seen, shutdown.clone());
-        futures_util::future::join(join_all(all), measures).await;
+        join_all(Vec::from_iter(all)).await;
         Ok(())
     }
 }
@@ -332,10 +244,13 @@ struct Projecting {
     shard: u32,
     shards: u32,
     progress: Progress,
+    /// The generation, and the checkpoint in it, that was found to be of another journal.
+    foreign: Option<(Generation, Reader)>,
 }
 
 impl Projecting {
-    async fn run(self, shutdown: Shutdown) {
+    async fn run(mut self, shutdown: Shutdown) {
+        let mut said = Said::default();
         loop {
             let trouble = tokio::select! {
                 () = shutdown.stopped() => return,
@@ -347,7 +262,13 @@ impl Projecting {
                     // Whatever the database says now is not what was applied.
                     self.progress.send_replace(Applied::default());
                 }
-                tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
+                if said.is_to_be_said(&trouble) {
+                    let trouble = tokio::select! {
+                        () = shutdown.stopped() => return,
+                        trouble = self.store.reason_of(trouble) => trouble,
+                    };
+                    tracing::warn!(projection = self.projection.as_str(), shard = self.shard, %trouble, "a projection waits");
+                }
                 tokio::select! {
                     () = shutdown.stopped() => return,
                     () = clock::sleep(TRY_AGAIN) => {}
@@ -358,11 +279,11 @@ impl Projecting {
 
     /// Applies from the checkpoint of the live generation on, until something fails. While somebody else moves the
     /// checkpoint, this one follows.
-    async fn project(&self) -> Result<(), Error> {
+    async fn project(&mut self) -> Result<(), Error> {
         loop {
             let (part, mut reader) = answered(self.begin()).await?;
             self.check(&part, &reader).await?;
-            answered(part.tell_what_is_left_out()).await?;
+            part.tell_what_is_left_out().await?;
             let end = self.log.end(JOURNAL, self.shard).await?;
             self.applied(reader.next(), end);
             let mut journal = self.log.tail(JOURNAL, self.shard, reader.next());
@@ -388,12 +309,24 @@ impl Projecting {
         });
     }
 
-    /// Makes sure that the database was made from this journal; is not believed any more as soon as that is in doubt.
-    async fn check(&self, part: &Part, reader: &Reader) -> Result<(), Error> {
+    /// Makes sure that the database was made from this journal; is not believed any more as soon as that is in doubt. The
+    /// whole journal is read once for a checkpoint that is not of it.
+    async fn check(&mut self, part: &Part, reader: &Reader) -> Result<(), Error> {
+        let is_known = |(generation, foreign): &(Generation, Reader)| {
+            *generation == part.generation && foreign.next() == reader.next() && foreign.note() == reader.note()
+        };
+        if self.foreign.as_ref().is_some_and(is_known) {
+            let end = self.log.end(JOURNAL, self.shard).await?;
+            return Err(Error::OtherJournal { shard: self.shard, next: reader.next(), end });
+        }
         let doubted = || {
             self.progress.send_replace(Applied::default());
         };
-        part.check(reader, doubted).await
+        let checked = part.check(reader, doubted).await;
+        if let Err(Error::OtherJournal { .. }) = checked {
+            self.foreign = Some((part.generation.clone(), reader.clone()));
+        }
+        checked
     }
 
     /// The next records; `None` when the checkpoint is not where this one left it while nothing comes: somebody else has
@@ -439,7 +372,7 @@ impl Projecting {
     }
 
     /// Looks at the checkpoint as long as somebody else moves it, who may do so from another journal.
-    async fn follow(&self, part: &Part, mut next: u64, end: u64) -> Result<(), Error> {
+    async fn follow(&mut self, part: &Part, mut next: u64, end: u64) -> Result<(), Error> {
         let mut checked = None;
         let mut moved = clock::now();
         let mut stands_in_after = Duration::ZERO;

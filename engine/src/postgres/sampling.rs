@@ -7,7 +7,7 @@
 //! answers twice in the same way, the database has to answer so too.
 
 use super::mismatches::Mismatches;
-use super::projector::Projections;
+use super::projections::Projections;
 use crate::analytics::day_at;
 use crate::view::read_model::{HistoryQuery, Projection, ReadModel, Standing, Unanswered};
 use crate::view::{ChangePlace, Cursor, HistoryFilter, View};
@@ -170,7 +170,10 @@ impl Sampling {
             let shards = |account: &AccountId| self.view.shards_of(account).unwrap_or_default();
             let everywhere =
                 accounts.iter().flat_map(|id| shards(id).into_iter().map(move |shard| (id.clone(), shard)));
-            return Some(!self.projections.is_current(&Vec::from_iter(everywhere)).await.ok()?);
+            return match self.projections.is_current(&Vec::from_iter(everywhere)).await {
+                Ok(is_current) => Some(!is_current),
+                Err(error) => error.is_wrong_row().then_some(true),
+            };
         }
         for _ in 0..TRIES {
             let before = self.ask(&self.view, sample).await.ok()?;
@@ -179,7 +182,11 @@ impl Sampling {
                 let catches_up = self.projections.includes(sample.projection(), shard, included);
                 clock::timeout(INCLUDED_WITHIN, catches_up).await.ok()?;
             }
-            let said = self.ask(&self.projections, sample).await.ok()?;
+            let said = match self.ask(&self.projections, sample).await {
+                Ok(said) => said,
+                // A row that no projector writes is wrong, whatever memory says.
+                Err(unanswered) => return unanswered.is_wrong.then_some(true),
+            };
             if self.ask(&self.view, sample).await.ok()? == before {
                 return Some(said != before);
             }

@@ -1,17 +1,15 @@
 //! The database: connecting and migrating.
 
+use super::config::Config;
 use crate::shard::reader::Unreadable;
 use eventlog::ReadError;
 use futures_util::FutureExt;
 use host::clock;
-use host::secret::Secret;
-use serde::{Deserialize, Serialize};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
 use std::ops::{Deref, DerefMut};
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The table in which is noted which migrations were applied: not sqlx's own name, which another program in the same database
@@ -33,57 +31,20 @@ const PROJECTING_CONNECTIONS: u32 = 4;
 const PATIENTLY: Duration = Duration::from_secs(30);
 /// A database that has not said by then that it gives a statement up is not there.
 const SILENT_FOR: Duration = Duration::from_secs(1);
+/// Whether a database is there, while it works for long, is asked so often,
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+/// and has to be answered by then.
+const THERE_WITHIN: Duration = Duration::from_secs(15);
 /// So long a connection is taken for whole after it was tested.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 /// How long a connection is waited for: less than a client waits for its answer.
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(2);
-
-/// The database lets go of what a machine holds that is gone without a word: 25 s after it was heard of last; and of what is
-/// asked on a connection that was closed: nobody waits for the answer.
-const NOTICES_WHO_IS_GONE: [(&str, &str); 5] = [
-    ("client_connection_check_interval", "1000"),
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "25000"),
-];
-/// The same of one that stands still in the middle of a transaction: others are to go on.
-const STANDS_STILL_FOR: (&str, &str) = ("idle_in_transaction_session_timeout", "60000");
 
 /// What is asked again and again is planned once, not each time: to plan it takes longer than to do it. It is not compiled, for
 /// which the guess of the rows for whoever has the most would be reason enough.
 const PLANNED_ONCE: [(&str, &str); 3] = [("plan_cache_mode", "force_generic_plan"), ("jit", "off"), BY_INDEX];
 /// A plan is by indexes even if it was made when a table was empty.
 const BY_INDEX: (&str, &str) = ("enable_seqscan", "off");
-/// Each statement sees what was there when it had its locks.
-const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
-
-/// The section `[postgres]`.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full&sslrootcert=…` for TLS.
-    pub url: Secret,
-    /// Connections at most, but for those of a build that somebody asks for.
-    #[serde(default = "defaults::connections")]
-    pub connections: u32,
-    /// A statement that takes longer is given up.
-    #[serde(default = "defaults::statement_timeout_ms")]
-    pub statement_timeout_ms: u64,
-}
-
-mod defaults {
-    /// Two per shard of a usual ledger would be idle most of the time; the database has 100 for everybody.
-    pub(super) fn connections() -> u32 {
-        10
-    }
-
-    /// As long as a client waits for an answer.
-    pub(super) fn statement_timeout_ms() -> u64 {
-        5_000
-    }
-}
-
 /// The database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -107,6 +68,17 @@ pub enum Error {
     /// It does not answer, or says no.
     #[error("the database does not do as it is asked: {0}")]
     Database(sqlx::Error),
+    /// Nobody gets in. The pool tries on until then, and does not say why.
+    #[error("no connection to the database could be had in time: it lets nobody in, or all connections are in use")]
+    NoConnection,
+    /// It does not let us in.
+    #[error("postgres.url: cannot connect to {place}: {reason}")]
+    Connect {
+        /// Host and port.
+        place: String,
+        /// Why not.
+        reason: sqlx::Error,
+    },
     /// What it was made from is not the journal that is here.
     #[error(
         "the projection of shard {shard} was made from another journal than this one, which ends at offset {end}, or has lost \
@@ -132,6 +104,18 @@ pub enum Error {
         count: i64,
         /// What is wrong.
         broken: &'static str,
+    },
+    /// A build leaves out more than the live one.
+    #[error(
+        "the new build of the projection `{projection}` leaves something out about {fresh} accounts, the live one about {live},          which stays: mend why (`crossfade dlq list`), then rebuild it"
+    )]
+    LeavesOutMore {
+        /// The projection.
+        projection: &'static str,
+        /// Of how many accounts the new one does.
+        fresh: u64,
+        /// Of how many the live one does.
+        live: u64,
     },
     /// It is behind the log, so there is nothing to compare with.
     #[error(
@@ -226,38 +210,13 @@ impl Error {
             Error::Database(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
             }
-            Error::Database(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) => true,
-            _ => false,
+            error => error.is_wrong_row(),
         }
     }
-}
 
-impl Config {
-    /// Finds what cannot work before anything is opened.
-    ///
-    /// # Errors
-    /// [`Error::Config`].
-    pub fn check(&self) -> Result<(), Error> {
-        self.options()?;
-        if self.statement_timeout_ms == 0 {
-            let problem = "0 would be no limit: give milliseconds".to_owned();
-            return Err(Error::Config { key: "statement_timeout_ms", problem });
-        }
-        if self.connections < 2 {
-            let problem = format!("{} is too few: one to project with, and one to ask with", self.connections);
-            return Err(Error::Config { key: "connections", problem });
-        }
-        Ok(())
-    }
-
-    fn options(&self) -> Result<PgConnectOptions, Error> {
-        let wrong = |_| {
-            let problem = "is no address of a database: write it as postgres://user:password@host:5432/database";
-            Error::Config { key: "url", problem: problem.to_owned() }
-        };
-        let options = PgConnectOptions::from_str(self.url.reveal()).map_err(wrong)?;
-        let options = options.application_name("crossfade").options([("TimeZone", "UTC")]);
-        Ok(options.options(NOTICES_WHO_IS_GONE).options([STANDS_STILL_FOR, ISOLATION]))
+    /// Whether a row is not what a projector writes.
+    pub(super) fn is_wrong_row(&self) -> bool {
+        matches!(self, Error::Database(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }))
     }
 }
 
@@ -294,10 +253,13 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), Error> {
         // A connection of its own, without a timeout: a migration takes as long as it takes, and its lock ends with the
         // connection, whatever comes of it. `run` is not for futures that move between threads; this is what it calls.
-        let mut connection = self.connect().await?;
-        let migrated = migrations().run_direct(None, &mut connection, false).await;
-        connection.close().await?;
-        match migrated {
+        let migrated = self.while_there(async {
+            let mut connection = self.connect().await?;
+            let migrated = migrations().run_direct(None, &mut connection, false).await;
+            connection.close().await?;
+            Ok(migrated)
+        });
+        match migrated.await? {
             Ok(()) => Ok(()),
             Err(MigrateError::VersionMissing(version)) => Err(Error::Newer(version)),
             Err(error) => Err(Error::Migrate(error)),
@@ -332,7 +294,15 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
-        Ok(Lent { connection: self.pool.acquire().await?, answered: false })
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(Lent { connection, answered: false }),
+            Err(sqlx::Error::PoolTimedOut) => Err(Error::NoConnection),
+            Err(reason) => Err(self.not_let_in(reason)),
+        }
+    }
+
+    fn not_let_in(&self, reason: sqlx::Error) -> Error {
+        Error::Connect { place: format!("{}:{}", self.patient.get_host(), self.patient.get_port()), reason }
     }
 
     /// A connection of its own that may take its time.
@@ -341,8 +311,37 @@ impl Store {
     /// When the database does not answer.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
         match clock::timeout(PATIENTLY, PgConnection::connect_with(&self.patient)).await {
-            Ok(connected) => Ok(connected?),
+            Ok(connected) => connected.map_err(|reason| self.not_let_in(reason)),
             Err(_) => Err(Error::Silent),
+        }
+    }
+
+    /// Does something that takes as long as it takes, on connections that it makes, as long as the database is there: nobody
+    /// is told when its machine is gone without a word.
+    pub(super) async fn while_there<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        // Made first: it is never one to a successor of what the work waits for.
+        let mut beside = self.connect().await?;
+        let gone = async {
+            loop {
+                clock::sleep(ASKED_EVERY).await;
+                match clock::timeout(THERE_WITHIN, beside.ping()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Error::from(error),
+                    Err(_) => return Error::Silent,
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            error = gone => Err(error),
+        }
+    }
+
+    /// The reason of an error, as far as it is one of a pool, which has none: what comes of one more connection.
+    pub(super) async fn reason_of(&self, error: Error) -> Error {
+        match error {
+            Error::NoConnection => self.connect().await.err().unwrap_or(error),
+            error => error,
         }
     }
 
@@ -422,20 +421,4 @@ pub(super) fn offset(offset: u64) -> i64 {
 /// The database has what no projector writes.
 pub(super) fn decode(what: String) -> Error {
     Error::Database(sqlx::Error::Decode(what.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_of_nothing_is_none() {
-        let config = |connections, statement_timeout_ms| {
-            let url = Secret::new("postgres://user@127.0.0.1/database");
-            Config { url, connections, statement_timeout_ms }.check().map_err(|error| error.to_string())
-        };
-        assert_eq!(config(10, 5_000), Ok(()));
-        assert!(config(10, 0).unwrap_err().starts_with("postgres.statement_timeout_ms"));
-        assert!(config(1, 5_000).unwrap_err().starts_with("postgres.connections"));
-    }
 }

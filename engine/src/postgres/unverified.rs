@@ -4,8 +4,10 @@ use super::generations::Generation;
 use super::store::{Error, Store, number, offset};
 use crate::view::read_model::Projection;
 use engine_domain::AccountId;
+use serde_json::json;
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
+use wire::projection::ProjectionDifference;
 
 /// Notes the accounts that an outcome names, in the transaction that goes past it; says whether any of them was not noted
 /// before.
@@ -45,6 +47,24 @@ pub(super) async fn count(connection: &mut PgConnection, generation: &Generation
         .fetch_one(&mut *connection)
         .await?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// The accounts that are noted in a build, and why, as a verification shows them: in a whole build there would be none.
+pub(super) async fn accounts(
+    connection: &mut PgConnection,
+    generation: &Generation,
+) -> Result<Vec<ProjectionDifference>, Error> {
+    let select = "SELECT concat_ws(', ', account_id, shard), journal_offset, reason FROM projections.unverified
+                  WHERE projection = $1 AND generation = $2 ORDER BY shard, account_id";
+    let noted = sqlx::query_as(select).bind(generation.projection).bind(generation.number);
+    let noted: Vec<(String, i64, String)> = noted.fetch_all(&mut *connection).await?;
+    let shown = |(row, journal_offset, reason): (String, i64, String)| ProjectionDifference {
+        table: "unverified".to_owned(),
+        row,
+        projection: Some(json!({ "journal_offset": journal_offset, "reason": reason })),
+        log: None,
+    };
+    Ok(noted.into_iter().map(shown).collect())
 }
 
 /// The outcomes of a shard that are left out of a build: where they stand in the journal, and why.

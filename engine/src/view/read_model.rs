@@ -66,8 +66,13 @@ pub struct HistoryQuery<'a> {
 
 /// A query cannot be answered now.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unanswered(pub String);
+#[error("{why}")]
+pub struct Unanswered {
+    /// Why not.
+    pub why: String,
+    /// What is kept is not what was written: asking again does not help.
+    pub is_wrong: bool,
+}
 
 /// The answer to a query.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Unanswered>>;

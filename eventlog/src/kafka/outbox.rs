@@ -295,13 +295,18 @@ fn read<T>(
     let mut taken = Vec::new();
     let mut deadline = clock::now() + STRETCH_PATIENCE;
     while !stretches.is_empty() {
-        match consumer.poll(deadline.saturating_duration_since(clock::now())) {
+        let left = deadline.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
+        }
+        match consumer.poll(left) {
             Some(Ok(message)) => {
-                deadline = clock::now() + STRETCH_PATIENCE;
                 let next = u64::try_from(message.offset()).unwrap_or(0) + 1;
                 let of =
                     |stretch: &Stretch| stretch.topic == message.topic() && stretch.partition == message.partition();
+                // What goes on behind the end of a stretch says nothing of one of which nothing comes.
                 let Some(index) = stretches.iter().position(of) else { continue };
+                deadline = clock::now() + STRETCH_PATIENCE;
                 if next <= stretches[index].end {
                     taken.extend(take(&message));
                 }
@@ -310,7 +315,7 @@ fn read<T>(
                 }
             }
             Some(Err(error)) => tracing::debug!(%error, "looking for what is published has trouble"),
-            None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+            None => {}
         }
     }
     Ok(taken)

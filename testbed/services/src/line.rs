@@ -17,12 +17,20 @@ pub enum State {
     LosesCommit,
 }
 
+/// What it does now.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    state: State,
+    /// How often it fell silent: what is there then is lost, also when it is up again before anybody looks.
+    silences: usize,
+}
+
 /// A line.
 #[derive(Debug)]
 pub struct Line {
     /// Its end on this side, at 127.0.0.1.
     pub port: u16,
-    state: watch::Sender<State>,
+    now: watch::Sender<Now>,
     lost: watch::Receiver<usize>,
 }
 
@@ -34,10 +42,10 @@ impl Line {
     pub async fn to(server: (String, u16)) -> Self {
         let listener = host::net::listen(([127, 0, 0, 1], 0).into()).await.expect("there is a free port");
         let port = listener.local_addr().expect("it listens").port();
-        let (state, seen) = watch::channel(State::Up);
+        let (now, seen) = watch::channel(Now { state: State::Up, silences: 0 });
         let (losing, lost) = watch::channel(0);
         host::task::spawn(accept(listener, server, seen, losing));
-        Self { port, state, lost }
+        Self { port, now, lost }
     }
 
     /// Waits until the answer to a `COMMIT` was lost.
@@ -50,18 +58,16 @@ impl Line {
 
     /// Changes what it does.
     pub fn is(&self, state: State) {
-        self.state.send_replace(state);
+        self.now.send_modify(|now| {
+            now.state = state;
+            now.silences += usize::from(state == State::Silent);
+        });
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    server: (String, u16),
-    state: watch::Receiver<State>,
-    losing: watch::Sender<usize>,
-) {
+async fn accept(listener: TcpListener, server: (String, u16), now: watch::Receiver<Now>, losing: watch::Sender<usize>) {
     while let Ok((client, _)) = listener.accept().await {
-        host::task::spawn(carry(client, server.clone(), state.clone(), losing.clone()));
+        host::task::spawn(carry(client, server.clone(), now.clone(), losing.clone()));
     }
 }
 
@@ -73,11 +79,14 @@ fn is_commit(said: &[u8]) -> bool {
 async fn carry(
     mut client: TcpStream,
     server: (String, u16),
-    mut state: watch::Receiver<State>,
+    mut now: watch::Receiver<Now>,
     losing: watch::Sender<usize>,
 ) {
-    if *state.borrow() == State::Down {
-        return;
+    let Now { state, silences } = *now.borrow_and_update();
+    match state {
+        State::Down => return,
+        State::Silent => return std::future::pending().await,
+        State::Up | State::LosesCommit => {}
     }
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     let (mut asked, mut answered) = ([0; 1 << 14], [0; 1 << 14]);
@@ -85,20 +94,19 @@ async fn carry(
         tokio::select! {
             // What it does by now counts for what comes by now.
             biased;
-            changed = state.changed() => {
-                let now = *state.borrow();
-                match now {
-                    _ if changed.is_err() => return,
-                    State::Down => return,
-                    // Also when it is up again: only for what comes then.
-                    State::Silent => return std::future::pending().await,
-                    State::Up | State::LosesCommit => {}
+            changed = now.changed() => {
+                let now = *now.borrow();
+                if changed.is_err() || now.state == State::Down {
+                    return;
+                }
+                if now.silences > silences {
+                    return std::future::pending().await;
                 }
             },
             read = client.read(&mut asked) => {
                 let Ok(length @ 1..) = read else { return };
                 if server.write_all(&asked[..length]).await.is_err() { return }
-                if is_commit(&asked[..length]) && *state.borrow() == State::LosesCommit {
+                if is_commit(&asked[..length]) && now.borrow().state == State::LosesCommit {
                     // The answer is there when it is done.
                     let length = server.read(&mut answered).await.unwrap_or(0);
                     if is_commit(&answered[..length]) {
@@ -146,6 +154,7 @@ mod tests {
         here.try_write(b"!").unwrap();
         direct.read_exact(&mut [0]).await.unwrap();
         line.is(State::Silent);
+        line.is(State::Up);
         // What is carried all the way was looked at after those.
         connected(&Line::to(("127.0.0.1".to_owned(), port)).await, &server).await;
         for (client, _) in &silent {

@@ -174,6 +174,45 @@ async fn a_database_that_falls_silent_is_left_for_its_successor() {
     database.drop_it().await;
 }
 
+/// The machine is gone while it works for a build: the build does not wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_gives_up_a_database_that_falls_silent() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let server: PgConnectOptions = variable("CROSSFADE_DATABASE_URL").parse().unwrap();
+    let line = Line::to((server.get_host().to_owned(), server.get_port())).await;
+    let url = server.database(&database.name).port(line.port).to_url_lossy();
+    let engine = Engine::start_on(folder.path(), "gone", Database::config_of(url.as_str())).await;
+    begun(&engine).await;
+    until_answered(&engine, LOOKS_BACK[0]).await;
+    let (mut connection, mut looking) = (database.connect().await, database.connect().await);
+    sqlx::raw_sql("BEGIN; LOCK TABLE projections.checkpoint").execute(&mut connection).await.unwrap();
+    let path = "/internal/projections/balance/rebuild";
+    assert_eq!(engine.control(http::Method::POST, path).await.status, 202);
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                   AND query LIKE 'INSERT INTO projections.checkpoint%'";
+    let works = async { while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut looking).await.unwrap() == 0 {} };
+    tokio::time::timeout(Duration::from_secs(30), works).await.expect("the build waits for the database");
+    line.is(State::Silent);
+    sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+    line.is(State::Up);
+    let ended = async {
+        loop {
+            let listed = engine.control(http::Method::GET, "/internal/projections").await;
+            let listed: serde_json::Value = serde_json::from_slice(&listed.body).unwrap();
+            let job = &listed["projections"][0]["job"];
+            if listed["projections"].is_array() && job["state"] != "running" {
+                return job.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let job = tokio::time::timeout(Duration::from_secs(50), ended).await.expect("it is given up");
+    assert!(job["error"].as_str().is_some_and(|error| error.contains("the database is silent")), "{job}");
+    engine.stop().await;
+    database.drop_it().await;
+}
+
 /// Clients that hang up take their queries with them, however long those were allowed to take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_waits_for_any_more_is_ended() {

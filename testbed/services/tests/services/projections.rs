@@ -132,6 +132,16 @@ async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
     assert_eq!(engine.get(looks_back).await.status, 503);
     assert_eq!(engine.get(&format!("{looks_back}&stale=true")).await.status, 503);
     assert_eq!(engine.get("/readyz").await.status, 200, "it writes");
+    let listed = engine.control(http::Method::GET, "/internal/projections").await;
+    let said = String::from_utf8_lossy(&listed.body).into_owned();
+    assert!(listed.status == 503 && said.contains("cannot connect") && said.contains("does not exist"), "{said}");
+    let is_behind = |line: &str| line.starts_with("crossfade_projection_lag_records") && !line.ends_with(" 0");
+    let behind = async {
+        while !String::from_utf8_lossy(&engine.get("/metrics").await.body).lines().any(is_behind) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), behind).await.expect("how far it is behind is shown");
     database.create().await;
     let found = async {
         while engine.get(looks_back).await.status != 200 {

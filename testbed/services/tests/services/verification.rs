@@ -1,11 +1,15 @@
 //! Rows that somebody changed: found, named, alarmed about, and mended while queries are answered.
 
 use crate::database::{Database, Engine};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use wire::control::LogLine;
+use wire::dead_letter::DeadLetter;
 
 const USERS: usize = 6;
 
@@ -78,7 +82,13 @@ async fn a_changed_row_is_named_alarmed_about_and_mended_while_queries_go_on() {
         ),
         (
             "history",
-            "DELETE FROM history_2.transaction_history WHERE idempotency_key = 'w-10'",
+            "UPDATE history_2.transaction_history SET shown = '{}' WHERE idempotency_key = 't-11'",
+            "transaction_history",
+            ("shown", true, true),
+        ),
+        (
+            "history",
+            "DELETE FROM history_3.transaction_history WHERE idempotency_key = 'w-10'",
             "transaction_history",
             ("idempotency_key", false, true),
         ),
@@ -130,6 +140,27 @@ async fn a_changed_row_is_named_alarmed_about_and_mended_while_queries_go_on() {
     database.drop_it().await;
 }
 
+/// Where the outcome stands that a projection left out, by its dead letter.
+async fn letter(engine: &Engine, projection: &str) -> (u64, u64) {
+    let topic = format!("billing.journal.{projection}");
+    let path = "/internal/log/billing.dead-letter/0?from=0&follow=false";
+    let found = async {
+        loop {
+            let lines = engine.control(http::Method::GET, path).await.body;
+            let letters = std::str::from_utf8(&lines).unwrap().lines();
+            let letter = |line: &str| -> DeadLetter {
+                let line: LogLine = serde_json::from_str(line).unwrap();
+                wire::stored::decode(&BASE64.decode(line.bytes).unwrap()).unwrap()
+            };
+            if let Some(found) = letters.map(letter).find(|letter| letter.origin.topic == topic) {
+                return (u64::from(found.origin.partition), found.origin.offset);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), found).await.expect("there is a letter")
+}
+
 /// An outcome that the database does not take holds up nobody else: it is a dead letter, and what it is about is not answered
 /// from there until the projection was made anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,9 +192,13 @@ async fn what_the_database_does_not_take_is_left_out_and_said() {
     // Later outcomes of that account miss what was left out, and are left out as well.
     assert_eq!(engine.transact("topup", "later", "world", "user-2", "1").await.status, 200);
     assert_eq!(engine.get(&looks_back("user-2")).await.status, 503);
+    let letters = [letter(&engine, "balance").await, letter(&engine, "history").await];
+    assert_eq!(letters[0], letters[1], "of one outcome each says it for itself");
     for projection in ["balance", "history"] {
         let job = engine.job(projection, "verify").await;
         assert!(job["differences"].as_u64().unwrap() > 0, "{job}");
+        let named = |shown: &Value| shown["table"] == "unverified" && shown["row"].as_str().unwrap().contains("user-2");
+        assert!(job["shown"].as_array().unwrap().iter().any(named), "{job}");
         let job = engine.job(projection, "rebuild").await;
         assert_eq!((&job["state"], &job["differences"]), (&json!("done"), &json!(0)), "{job}");
     }
@@ -191,8 +226,11 @@ async fn one_builds_at_a_time_and_what_a_dead_one_left_is_dropped() {
     // It dies: its connection ends, and its build stays.
     let left = "INSERT INTO projections.generation (projection, number, ledger, shards)
                 SELECT 'balance', 77, ledger, shards FROM projections.generation WHERE projection = 'balance';
-                CREATE SCHEMA balance_77; CREATE TABLE balance_77.account_balance (account_id text)";
+                CREATE SCHEMA balance_77; CREATE TABLE balance_77.account_balance (account_id text);
+                COMMENT ON SCHEMA balance_77 IS 'a build of a projection of crossfade'";
     sqlx::raw_sql(left).execute(&mut other).await.unwrap();
+    // What only has such a name is somebody else's.
+    sqlx::raw_sql("CREATE SCHEMA balance_2025; CREATE TABLE balance_2025.kept ()").execute(&mut other).await.unwrap();
     sqlx::Connection::close(other).await.unwrap();
     engine.stop().await;
     let engine = Engine::start(folder.path(), "built", &database).await;
@@ -226,6 +264,28 @@ async fn one_builds_at_a_time_and_what_a_dead_one_left_is_dropped() {
     };
     let job = tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it ends");
     assert_eq!(job["state"], "done", "{job}");
+    assert!(engine.projection("balance").await["generation"].as_u64().unwrap() > 2025);
+    sqlx::raw_sql("SELECT FROM balance_2025.kept").execute(&mut connection).await.expect("it is still there");
+    engine.stop().await;
+    database.drop_it().await;
+}
+
+/// The database takes less than it did: a build without that is no better than the one that has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_leaves_out_more_does_not_take_the_place_of_the_live_one() {
+    let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
+    let engine = Engine::start(folder.path(), "stricter", &database).await;
+    engine.until_open().await;
+    traffic(&engine).await;
+    let mut connection = database.connect().await;
+    let stricter = "ALTER TABLE projections_shape.transaction_history ADD CHECK (idempotency_key <> 't-7')";
+    sqlx::raw_sql(stricter).execute(&mut connection).await.unwrap();
+    let job = engine.job("history", "rebuild").await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["error"].as_str().unwrap().contains("leaves something out about"), "{job}");
+    let projection = engine.projection("history").await;
+    assert_eq!((&projection["generation"], &projection["mismatchedRows"]), (&json!(1), &json!(0)), "{projection}");
+    assert!(!engine.read("/transactions?limit=1000").await["transactions"].as_array().unwrap().is_empty());
     engine.stop().await;
     database.drop_it().await;
 }

@@ -40,8 +40,8 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is none.
-    #[error("legacy.postgres.url is no address of a database: write it as postgres://user:password@host:5432/database")]
-    Address,
+    #[error("legacy.postgres.url {0}")]
+    Address(String),
     /// It cannot be reached, or not any more.
     #[error("legacy.postgres.url: the database does not answer: {0}")]
     Away(String),
@@ -85,7 +85,11 @@ impl Config {
     }
 
     fn options(&self) -> Result<PgConnectOptions, Error> {
-        let options = PgConnectOptions::from_str(self.url.reveal()).map_err(|_| Error::Address)?;
+        host::postgres::check_address(self.url.reveal()).map_err(Error::Address)?;
+        // What it says of a value may hold the value.
+        let unread =
+            |_| Error::Address("cannot be read: write it as postgres://user:password@host/database".to_owned());
+        let options = PgConnectOptions::from_str(self.url.reveal()).map_err(unread)?;
         Ok(options.application_name("crossfade legacy").options([
             ("TimeZone", "UTC"),
             ("client_min_messages", "warning"),
