@@ -109,6 +109,10 @@ pub enum Command {
         dry_run: bool,
     },
     /// Copy the data directories of all stopped parts of the configuration to a new directory
+    #[command(
+        after_help = "What is in Kafka ([kafka]) and PostgreSQL ([postgres], [legacy.postgres]) is not in a backup: \
+                            docs/operations.md says how that is kept."
+    )]
     Backup {
         /// Where to: not there yet, or empty
         to: PathBuf,
@@ -120,7 +124,7 @@ pub enum Command {
     Restore {
         /// The backup
         from: PathBuf,
-        /// Only check the backup, and say what would be copied
+        /// Only check the backup and the directories, and say what would be copied
         #[arg(long)]
         dry_run: bool,
     },

@@ -19,10 +19,35 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     fs::remove_file(&probe).map_err(|error| named(path, "write into the directory", error))
 }
 
+/// What says that a process is there, not what it keeps.
+pub const LOCK: &str = "LOCK";
+
 /// A data directory held by this process alone, until dropped.
 #[derive(Debug)]
 pub struct DirLock {
+    // Dropped before the file is: what goes with it is still held.
+    _made: Option<Made>,
     _file: File,
+}
+
+/// What was made to hold a directory that is only borrowed; gone when dropped.
+#[derive(Debug)]
+struct Made {
+    lock: Option<PathBuf>,
+    /// The innermost first.
+    directories: Vec<PathBuf>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            let _ = fs::remove_file(lock);
+        }
+        for directory in &self.directories {
+            // One that somebody has put something into stays.
+            let _ = fs::remove_dir(directory);
+        }
+    }
 }
 
 /// Where the data of a directory stands while it is restored: beside it, until all directories of the installation have theirs.
@@ -39,6 +64,24 @@ pub fn restoring(path: &Path) -> PathBuf {
 /// When the directory cannot be made or written, another living process holds it, or a restore into it was not finished:
 /// nothing is to begin on what is empty only because of that.
 pub fn lock_dir(path: &Path) -> io::Result<DirLock> {
+    Ok(DirLock { _made: None, _file: lock(path)? })
+}
+
+/// Claims a data directory for a while: as [`lock_dir`], but what was not there before is gone again when it is dropped.
+/// Directories with one parent that is not there are given back in reverse, or the parent stays.
+pub fn borrow_dir(path: &Path) -> io::Result<DirLock> {
+    let is_missing = |part: &&Path| !part.as_os_str().is_empty() && fs::symlink_metadata(part).is_err();
+    let directories = path.ancestors().take_while(is_missing).map(Path::to_owned).collect();
+    let name = path.join(LOCK);
+    let is_new = is_missing(&name.as_path());
+    let mut made = Made { lock: None, directories };
+    let file = lock(path)?;
+    // Not before: as long as it is not held, it may be another process's.
+    made.lock = is_new.then_some(name);
+    Ok(DirLock { _made: Some(made), _file: file })
+}
+
+fn lock(path: &Path) -> io::Result<File> {
     let draft = restoring(path);
     if draft.exists() {
         let (path, draft) = (path.display(), draft.display());
@@ -49,7 +92,7 @@ pub fn lock_dir(path: &Path) -> io::Result<DirLock> {
         return Err(io::Error::other(message));
     }
     create_dir(path)?;
-    let name = path.join("LOCK");
+    let name = path.join(LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -57,13 +100,25 @@ pub fn lock_dir(path: &Path) -> io::Result<DirLock> {
         .open(&name)
         .map_err(|error| named(&name, "open", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(DirLock { _file: file }),
-        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
+        // Whoever had only borrowed the directory may have removed the file since it was opened.
+        Ok(()) if is_at(&file, &name).map_err(|error| named(&name, "look at", error))? => Ok(file),
+        Ok(()) | Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             format!("another process uses the data directory {}: stop it, or choose another directory", path.display()),
         )),
         Err(fs::TryLockError::Error(error)) => Err(named(&name, "lock", error)),
     }
+}
+
+/// Whether this file is what others find under that name.
+fn is_at(file: &File, name: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = match fs::metadata(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        about => about?,
+    };
+    let opened = file.metadata()?;
+    Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino()))
 }
 
 /// Reads a whole file; `None` when there is none.
@@ -227,6 +282,17 @@ pub fn sync_dirs(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Whether this is a directory of the file system that it is in, by what can be seen: neither a link nor another file system. A
+/// directory of the same one that is mounted here is not told from one.
+pub fn is_plain(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = std::path::absolute(path)?.components().collect::<PathBuf>();
+    let looked_at = |path: &Path| fs::symlink_metadata(path).map_err(|error| named(path, "look at", error));
+    let (about, parent) = (looked_at(&path)?, looked_at(path.parent().unwrap_or(&path))?);
+    // A parent that is a link leads to wherever the directory is.
+    Ok(about.is_dir() && (parent.is_symlink() || about.dev() == parent.dev()))
+}
+
 /// Whether another directory can be put in the place of this one: it is neither a link nor a mount point. It is renamed and
 /// renamed back for that; who is killed in between leaves what an unfinished restore would leave.
 pub fn is_replaceable(path: &Path) -> io::Result<bool> {
@@ -246,4 +312,61 @@ pub fn is_replaceable(path: &Path) -> io::Result<bool> {
 /// Gives a directory another name; the new one must not be there, or be an empty directory.
 pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| named(from, "rename", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test alone, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("host-disk-{}", crate::random::token()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_is_borrowed_is_given_back_as_it_was() {
+        let scratch = Scratch::new();
+        let [parent, one, other] = ["a", "a/b", "a/c"].map(|name| scratch.0.join(name));
+        let first = borrow_dir(&one).unwrap();
+        let second = borrow_dir(&other).unwrap();
+        assert_eq!(borrow_dir(&one).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(one.join(LOCK).exists(), "who was refused has removed it");
+        drop(second);
+        drop(first);
+        assert!(!parent.exists());
+        fs::create_dir_all(&one).unwrap();
+        drop(borrow_dir(&one).unwrap());
+        assert_eq!(list(&one).unwrap(), Vec::<PathBuf>::new());
+        drop(lock_dir(&one).unwrap());
+        drop(borrow_dir(&one).unwrap());
+        assert_eq!(list(&one).unwrap(), [one.join(LOCK)]);
+        let borrowed = borrow_dir(&other).unwrap();
+        fs::write(other.join("of-somebody-else"), "").unwrap();
+        drop(borrowed);
+        assert_eq!(list(&other).unwrap(), [other.join("of-somebody-else")]);
+    }
+
+    #[test]
+    fn a_lock_that_others_do_not_find_is_none() {
+        let scratch = Scratch::new();
+        let name = scratch.0.join(LOCK);
+        let file = File::create(&name).unwrap();
+        assert!(is_at(&file, &name).unwrap());
+        remove(&name).unwrap();
+        assert!(!is_at(&file, &name).unwrap());
+        File::create(&name).unwrap();
+        assert!(!is_at(&file, &name).unwrap());
+    }
 }

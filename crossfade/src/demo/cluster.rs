@@ -17,7 +17,7 @@ pub const REGISTRY: &str = "CROSSFADE_REGISTRY_URL";
 /// When no cluster is named, or it does not make them.
 pub async fn take() -> anyhow::Result<Cluster> {
     let missing = || Failure::new(Exit::Usage, format!("--kafka needs {BOOTSTRAP}: host:port of some brokers"));
-    let bootstrap = std::env::var(BOOTSTRAP).map_err(|_| missing())?;
+    let bootstrap = std::env::var(BOOTSTRAP).ok().filter(|named| !named.trim().is_empty()).ok_or_else(missing)?;
     let topic_prefix = format!("trial-{}.", host::random::token().split_off(20));
     let kafka = Connection { topic_prefix, ..Connection::plain(bootstrap) };
     topics::create(&kafka, &crate::topics::all(engine::config::DEFAULT_SHARDS)).await?;

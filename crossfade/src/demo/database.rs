@@ -2,7 +2,7 @@
 //! everything of the reference legacy.
 
 use crate::client::{Exit, Failure};
-use anyhow::Context;
+use anyhow::anyhow;
 use host::secret::Secret;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -21,12 +21,16 @@ pub struct Database {
 /// Makes a database.
 ///
 /// # Errors
-/// When no server is named, or it does not make one.
+/// When no server is named, or what is named is none, or it does not make one.
 pub async fn take() -> anyhow::Result<Database> {
-    let missing =
-        || Failure::new(Exit::Usage, format!("--postgres needs {URL}: postgres://user:password@host/database"));
-    let url = std::env::var(URL).map_err(|_| missing())?;
-    let server = PgConnectOptions::from_str(&url).ok().with_context(|| format!("{URL} is no address of a database"))?;
+    let unusable = |problem: &str| Failure::new(Exit::Usage, format!("{URL} {problem}"));
+    let url = std::env::var(URL).unwrap_or_default();
+    if url.trim().is_empty() {
+        let missing = format!("--postgres needs {URL}: postgres://user:password@host/database");
+        return Err(Failure::new(Exit::Usage, missing).into());
+    }
+    host::postgres::check_address(&url).map_err(|problem| unusable(&problem))?;
+    let server = PgConnectOptions::from_str(&url).map_err(|_| unusable("is no address of a database"))?;
     let name = format!("trial_{}", host::random::token().split_off(20));
     let database = Database { server, name };
     database.at_the_server("CREATE DATABASE").await?;
@@ -49,10 +53,13 @@ impl Database {
 
     async fn at_the_server(&self, what: &str) -> anyhow::Result<()> {
         let force = if what.starts_with("DROP") { " WITH (FORCE)" } else { "" };
-        let mut connection = PgConnection::connect_with(&self.server).await.context("PostgreSQL does not answer")?;
+        // What the library says has its cause in it already.
+        let away = |error: sqlx::Error| anyhow!("PostgreSQL does not answer: {error}");
+        let mut connection = PgConnection::connect_with(&self.server).await.map_err(away)?;
         // The name is made of letters and digits.
         let statement = AssertSqlSafe(format!("{what} {}{force}", self.name));
-        sqlx::raw_sql(statement).execute(&mut connection).await?;
+        let refused = |error: sqlx::Error| anyhow!("PostgreSQL does not {what}: {error}");
+        sqlx::raw_sql(statement).execute(&mut connection).await.map_err(refused)?;
         connection.close().await?;
         Ok(())
     }

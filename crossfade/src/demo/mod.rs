@@ -58,7 +58,15 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let temporary = tempfile::Builder::new().prefix("crossfade-demo-").tempdir()?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     let cluster = if args.kafka { Some(cluster::take().await?) } else { None };
-    let database = if args.postgres { Some(database::take().await?) } else { None };
+    let database = match if args.postgres { database::take().await.map(Some) } else { Ok(None) } {
+        Ok(database) => database,
+        Err(error) => {
+            if let Some(cluster) = &cluster {
+                cluster::give_back(cluster).await?;
+            }
+            return Err(error);
+        }
+    };
     let changes = Changes {
         cluster: cluster.clone(),
         database: database.as_ref().map(database::Database::url),

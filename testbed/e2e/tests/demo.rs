@@ -60,3 +60,27 @@ fn an_unknown_fault_is_an_error_that_names_it() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("nonsense"), "{said}");
 }
+
+#[test]
+fn a_database_that_cannot_be_used_is_said_once_and_clearly() {
+    const URL: &str = "CROSSFADE_DATABASE_URL";
+    // Nobody listens at port 1.
+    let refused = "postgres://user:hunter2@127.0.0.1:1/database";
+    let missing = "--postgres needs CROSSFADE_DATABASE_URL: postgres://";
+    for (url, exit, expected) in [
+        (None, 2, missing),
+        (Some(""), 2, missing),
+        (Some(" "), 2, missing),
+        (Some("hunter2"), 2, "CROSSFADE_DATABASE_URL is no address"),
+        (Some("postgres://user:hunter2@host:port/database"), 2, "CROSSFADE_DATABASE_URL is no address"),
+        (Some(refused), 1, "PostgreSQL does not answer"),
+    ] {
+        let mut command = Command::new(BINARY);
+        let command = command.args(["demo", "--once", "--postgres"]).env_remove(URL);
+        let output = command.envs(url.map(|url| (URL, url))).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{url:?}: {said}");
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{url:?}: {said}");
+        assert!(said.matches("refused").count() <= 1 && said.lines().count() == 1, "{url:?}: {said}");
+    }
+}

@@ -31,12 +31,16 @@ fn plan() -> Plan {
     }
 }
 
-fn seed(system: &System, into: &str) -> (i32, String) {
+fn loadgen(config: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(LOADGEN);
-    command.args(["seed", "--accounts", "500", "--transactions", "20000", "--into", into, "--config"]);
-    let ended = command.arg(&system.site.config).output().unwrap();
+    command.args(["seed", "--accounts", "500", "--transactions", "20000"]).args(arguments).arg("--config").arg(config);
+    let ended = command.env_remove("CROSSFADE_ENGINE").output().unwrap();
     let said = [ended.stdout, ended.stderr].concat();
     (ended.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn seed(system: &System, into: &str) -> (i32, String) {
+    loadgen(&system.site.config, &["--into", into])
 }
 
 /// What one system says of an account's history: key, kind, amount, own balance after it.
@@ -63,8 +67,10 @@ async fn both_systems_are_filled_with_the_same() -> anyhow::Result<()> {
     println!("{said}");
     let (code, said) = seed(&system, "legacy");
     assert!(code == 1 && said.contains("holds data already"), "{code} {said}");
-    let (code, said) = seed(&system, "engine");
+    let (code, said) = loadgen(&system.site.config, &["--into", "engine", "-o", "json"]);
     assert_eq!(code, 0, "what is there already stays: {said}");
+    let made: Value = serde_json::from_str(&said)?;
+    assert_eq!((&made["accounts"], &made["figures"][1]["count"]), (&json!(505), &json!(15_000)), "{made:#}");
     for name in ["legacy", "relay", "front"] {
         system.start_process(name).await?;
     }
@@ -102,4 +108,35 @@ async fn both_systems_are_filled_with_the_same() -> anyhow::Result<()> {
     let (_, reconciliation) = system.until_judged(Duration::from_secs(60)).await?;
     assert_eq!((reconciliation.equal, reconciliation.different), (505, 0), "{reconciliation:?}");
     system.stop().await
+}
+
+#[test]
+fn what_cannot_be_made_is_said_before_anything_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("crossfade.toml");
+    let legacy = format!("[legacy]\ndata_dir = \"{}/legacy\"\n", folder.path().display());
+    let (longest, longer) = ("p".repeat(51), "p".repeat(52));
+    let engine = ["--engine", "http://127.0.0.1:1"];
+    let cases: [(&str, &[&str], i32, &str); 8] = [
+        (&legacy, &["--prefix", &longest], 0, "505 accounts, 15000 topups, 5000 spendings"),
+        (&legacy, &["--prefix", &longer], 2, "which is no account id"),
+        (&legacy, &["--prefix", "a b/ü"], 2, "--prefix would make `a b/ü-user-0000000`"),
+        (&legacy, &["--currency", "eur"], 2, "--currency `eur` is none: those are 3 to 10 capital letters"),
+        (&legacy, &["--currency", "EU"], 2, "--currency `EU`"),
+        ("", &[], 2, "has no section [legacy]"),
+        ("", &["--into", "legacy"], 2, "has no section [legacy]"),
+        ("", &["--into", "engine"], 0, "505 accounts"),
+    ];
+    for (sections, arguments, exit, expected) in cases {
+        std::fs::write(&config, format!("ledger = \"a\"\n{sections}")).unwrap();
+        let (code, said) = loadgen(&config, &[arguments, &engine, &["--dry-run"]].concat());
+        assert!(code == exit && said.contains(expected), "{sections} {arguments:?}: {code} {said}");
+    }
+    let (code, said) = loadgen(&config, &["--into", "engine", "--dry-run"]);
+    assert!(code == 2 && said.contains("where is the engine?"), "{code} {said}");
+    std::fs::write(&config, format!("ledger = \"a\"\n{legacy}")).unwrap();
+    let (code, said) = loadgen(&config, &["--into", "legacy", "--dry-run", "-o", "json"]);
+    let made: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, made), (0, json!({"accounts": 505, "topups": 15_000, "spendings": 5_000, "figures": []})));
+    assert!(!folder.path().join("legacy").exists(), "it was a dry run");
 }

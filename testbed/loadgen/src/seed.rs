@@ -27,6 +27,11 @@ const MAX_ANSWER: usize = 64 << 20;
 /// The most that is topped up at once, in hundredths.
 const LARGEST_TOPUP: u64 = 100_000;
 
+/// Whether `text` can be a currency: `[A-Z]{3,10}`.
+pub fn is_currency(text: &str) -> bool {
+    (3..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
 /// What a ledger is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -296,6 +301,14 @@ mod tests {
         assert_eq!(plan(5, 0, 10).spendings().count(), 0);
         let spent: u64 = plan(1, 1, 1_000_000).spendings().map(|spending| spending.hundredths).sum();
         assert_eq!(spent, plan(1, 1, 0).topups().next().unwrap().hundredths, "all of it, and no more");
+    }
+
+    #[test]
+    fn a_currency_is_three_to_ten_capital_letters() {
+        for (text, is) in [("EUR", true), ("ABCDEFGHIJ", true), ("EU", false), ("ABCDEFGHIJK", false), ("eur", false)] {
+            assert_eq!(is_currency(text), is, "{text}");
+        }
+        assert!(!is_currency("ÄÖ") && !is_currency("EU1") && !is_currency(""));
     }
 
     #[test]
