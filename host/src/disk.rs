@@ -81,16 +81,21 @@ pub fn borrow_dir(path: &Path) -> io::Result<DirLock> {
     Ok(DirLock { _made: Some(made), _file: file })
 }
 
-fn lock(path: &Path) -> io::Result<File> {
+/// Nothing is being restored there.
+fn is_restored(path: &Path) -> io::Result<()> {
     let draft = restoring(path);
-    if draft.exists() {
-        let (path, draft) = (path.display(), draft.display());
-        let message = format!(
-            "a restore into {path} was not finished: remove {draft}, and what the same restore has put into other data \
-             directories, then restore again"
-        );
-        return Err(io::Error::other(message));
+    if !draft.exists() {
+        return Ok(());
     }
+    let (path, draft) = (path.display(), draft.display());
+    Err(io::Error::other(format!(
+        "a restore into {path} was not finished: remove {draft}, and what the same restore has put into other data \
+         directories, then restore again"
+    )))
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    is_restored(path)?;
     create_dir(path)?;
     let name = path.join(LOCK);
     let file = OpenOptions::new()
@@ -101,7 +106,10 @@ fn lock(path: &Path) -> io::Result<File> {
         .map_err(|error| named(&name, "open", error))?;
     match file.try_lock() {
         // Whoever had only borrowed the directory may have removed the file since it was opened.
-        Ok(()) if is_at(&file, &name).map_err(|error| named(&name, "look at", error))? => Ok(file),
+        Ok(()) if is_at(&file, &name).map_err(|error| named(&name, "look at", error))? => {
+            // Also not by one that held the directory until now.
+            is_restored(path).map(|()| file)
+        }
         Ok(()) | Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             format!("another process uses the data directory {}: stop it, or choose another directory", path.display()),

@@ -34,6 +34,9 @@ pub fn check_address(url: &str) -> Result<(), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| address.starts_with(scheme)) {
         return Err("is no address of a database: write it as postgres://user:password@host:5432/database".to_owned());
     }
+    if query.contains('@') {
+        return Err("has a `?` before its `@`: in a name or a password it is written %3F".to_owned());
+    }
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if !PARAMETERS.contains(&name) && !name.starts_with("options[") {
@@ -70,6 +73,7 @@ mod tests {
         for (wrong, said) in [
             ("mysql://user:secret@host/database", "is no address"),
             ("secret", "is no address"),
+            ("postgres://user:is?secret=1@host/database", "%3F"),
             ("postgres://user@host/database?pwd=secret", "parameter `pwd`"),
             ("postgres://user@host/database?sslmode=require&secret:word", "that is none"),
             ("postgres://user@host/database?sslrootcert=/nowhere/ca.pem", "/nowhere/ca.pem"),

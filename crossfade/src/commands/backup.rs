@@ -198,7 +198,11 @@ fn is_whole(manifest: &Manifest, directories: &[(&'static str, PathBuf)], from: 
     }
     let there = BTreeSet::from_iter(disk::files_below(from)?);
     if let Some(path) = there.difference(&named).next() {
-        return Err(damaged(&format!("the backup has {}, which its manifest does not name", path.display())).into());
+        let message = format!(
+            "the backup has {}, which its manifest does not name: move it away if it is not of the backup, or take another one",
+            path.display()
+        );
+        return Err(Failure::new(Exit::Unmet, message).into());
     }
     if let Some(path) = named.difference(&there).next() {
         return Err(damaged(&format!("the backup lacks {}, which its manifest names", path.display())).into());

@@ -5,7 +5,7 @@ use crate::cli::Output;
 use crate::client::{Exit, Failure};
 use crate::config::File;
 use crate::render;
-use engine::postgres::Store;
+use engine::postgres::{Error, Store};
 use serde_json::json;
 use std::time::Duration;
 
@@ -16,7 +16,10 @@ pub async fn run(file: File, dry_run: bool, timeout: Duration, output: Output) -
     let config = file.postgres.ok_or_else(|| Failure::new(Exit::Usage, missing))?;
     let store = Store::new(&config)?;
     let silent = || Failure::new(Exit::TimedOut, format!("postgres.url: the database says nothing for {timeout:?}"));
-    let pending = host::clock::timeout(timeout, store.pending()).await.map_err(|_| silent())??;
+    let pending = match host::clock::timeout(timeout, store.pending()).await {
+        Err(_) | Ok(Err(Error::Silent)) => return Err(silent().into()),
+        Ok(pending) => pending?,
+    };
     if !dry_run {
         store.migrate().await?;
     }

@@ -61,8 +61,9 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<Exit> {
     let database = match if args.postgres { database::take().await.map(Some) } else { Ok(None) } {
         Ok(database) => database,
         Err(error) => {
-            if let Some(cluster) = &cluster {
-                cluster::give_back(cluster).await?;
+            let given_back = if let Some(cluster) = &cluster { cluster::give_back(cluster).await } else { Ok(()) };
+            if let Err(left) = given_back {
+                render::note(&format!("topics of {} are left: {left:#}", cluster::BOOTSTRAP));
             }
             return Err(error);
         }

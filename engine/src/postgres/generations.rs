@@ -5,7 +5,7 @@ use super::time::Micros;
 use crate::shard::reader::Reader;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-/// What is noted with a schema that was made here: others may have names like it.
+/// What is noted with a schema that was made here, also by the migration 4: others may have names like it.
 const MADE_HERE: &str = "a build of a projection of crossfade";
 
 /// A build of a projection, all shards of it.
@@ -171,14 +171,16 @@ pub(super) async fn go_live(
 
 /// Drops all builds of a projection but its live one. Whoever does so holds the lock of those who build.
 pub(super) async fn drop_others(connection: &mut PgConnection, shape: &Shape) -> Result<(), Error> {
-    let live = "SELECT number FROM projections.generation WHERE projection = $1 AND live";
-    let live: Option<i32> = sqlx::query_scalar(live).bind(shape.projection).fetch_optional(&mut *connection).await?;
-    let schemas = "SELECT nspname::text FROM pg_namespace
-                   WHERE nspname ~ ('^' || $1 || '_[0-9]+$') AND obj_description(oid, 'pg_namespace') = $2";
-    let schemas = sqlx::query_scalar(schemas).bind(shape.projection).bind(MADE_HERE);
-    let schemas: Vec<String> = schemas.fetch_all(&mut *connection).await?;
-    let kept = live.map(|number| Generation { projection: shape.projection, number }.schema());
-    for schema in schemas.into_iter().filter(|schema| Some(schema) != kept.as_ref()) {
+    // In one statement: the first build is made by those who do not hold the lock.
+    let others = "SELECT nspname::text FROM pg_namespace
+                  WHERE nspname ~ ('^' || $1 || '_[0-9]+$') AND obj_description(oid, 'pg_namespace') = $2
+                      AND NOT EXISTS (
+                          SELECT FROM projections.generation
+                          WHERE projection = $1 AND live AND nspname = projection || '_' || number
+                      )";
+    let others = sqlx::query_scalar(others).bind(shape.projection).bind(MADE_HERE);
+    let others: Vec<String> = others.fetch_all(&mut *connection).await?;
+    for schema in others {
         run(connection, format!("DROP SCHEMA {schema} CASCADE")).await?;
     }
     sqlx::query("DELETE FROM projections.generation WHERE projection = $1 AND NOT live")

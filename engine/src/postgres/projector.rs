@@ -27,6 +27,8 @@ const BATCH: usize = 1_000;
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Trouble that lasts is said so often.
 const SAID_EVERY: Duration = Duration::from_secs(30);
+/// A journal that a checkpoint is not of is read to its beginning so often.
+const READ_WHOLLY_EVERY: Duration = Duration::from_secs(60);
 /// How often a checkpoint is looked at that somebody else moves,
 const FOLLOWED_EVERY: Duration = Duration::from_millis(100);
 /// also one where nothing comes: the database may be another one than it was,
@@ -234,6 +236,14 @@ async fn measure(log: Arc<dyn Log>, seen: Seen, shutdown: Shutdown) {
     }
 }
 
+/// A checkpoint that was found to be of another journal, in a generation, when ours ended there.
+struct Foreign {
+    generation: Generation,
+    reader: Reader,
+    end: u64,
+    found: Instant,
+}
+
 /// Projects one shard into whatever generation is live.
 struct Projecting {
     store: Store,
@@ -244,8 +254,7 @@ struct Projecting {
     shard: u32,
     shards: u32,
     progress: Progress,
-    /// The generation, and the checkpoint in it, that was found to be of another journal.
-    foreign: Option<(Generation, Reader)>,
+    foreign: Option<Foreign>,
 }
 
 impl Projecting {
@@ -309,22 +318,26 @@ impl Projecting {
         });
     }
 
-    /// Makes sure that the database was made from this journal; is not believed any more as soon as that is in doubt. The
-    /// whole journal is read once for a checkpoint that is not of it.
+    /// Makes sure that the database was made from this journal; is not believed any more as soon as that is in doubt. For a
+    /// checkpoint that is not of it the whole journal is read once, and again now and then.
     async fn check(&mut self, part: &Part, reader: &Reader) -> Result<(), Error> {
-        let is_known = |(generation, foreign): &(Generation, Reader)| {
-            *generation == part.generation && foreign.next() == reader.next() && foreign.note() == reader.note()
+        let is_here = |foreign: &&Foreign| {
+            let is_same = foreign.reader.next() == reader.next() && foreign.reader.note() == reader.note();
+            is_same && foreign.generation == part.generation && foreign.found.elapsed() < READ_WHOLLY_EVERY
         };
-        if self.foreign.as_ref().is_some_and(is_known) {
-            let end = self.log.end(JOURNAL, self.shard).await?;
-            return Err(Error::OtherJournal { shard: self.shard, next: reader.next(), end });
+        if let Some(Foreign { end, .. }) = self.foreign.as_ref().filter(is_here) {
+            return Err(Error::OtherJournal { shard: self.shard, next: reader.next(), end: *end });
         }
         let doubted = || {
             self.progress.send_replace(Applied::default());
         };
         let checked = part.check(reader, doubted).await;
-        if let Err(Error::OtherJournal { .. }) = checked {
-            self.foreign = Some((part.generation.clone(), reader.clone()));
+        // Of one that ends before the checkpoint nothing was read.
+        if let Err(Error::OtherJournal { next, end, .. }) = checked
+            && next <= end
+        {
+            let (generation, reader) = (part.generation.clone(), reader.clone());
+            self.foreign = Some(Foreign { generation, reader, end, found: clock::now() });
         }
         checked
     }

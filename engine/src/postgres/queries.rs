@@ -174,7 +174,8 @@ impl Store {
             connection.give_back();
         }
         let mut rows = rows?;
-        let state = rows.first().ok_or_else(|| decode(format!("there is no live build of {}", about.ledger)))?;
+        let no_build = || Error::NoBuild { projection: about.projection.as_str(), ledger: about.ledger.to_owned() };
+        let state = rows.first().ok_or_else(no_build)?;
         if !state.try_get::<bool, _>("includes")? {
             return Err(Error::KnowsLess(about.projection.as_str()));
         }

@@ -9,7 +9,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres};
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The table in which is noted which migrations were applied: not sqlx's own name, which another program in the same database
@@ -105,17 +107,18 @@ pub enum Error {
         /// What is wrong.
         broken: &'static str,
     },
-    /// A build leaves out more than the live one.
+    /// A build leaves out more than is wrong in the live one.
     #[error(
-        "the new build of the projection `{projection}` leaves something out about {fresh} accounts, the live one about {live},          which stays: mend why (`crossfade dlq list`), then rebuild it"
+        "the new build of the projection `{projection}` leaves out something about {left_out} accounts, of the live one, which \
+         stays, {wrong} rows are known to be wrong: mend what keeps it out (`crossfade dlq list`), then rebuild it"
     )]
     LeavesOutMore {
         /// The projection.
         projection: &'static str,
-        /// Of how many accounts the new one does.
-        fresh: u64,
-        /// Of how many the live one does.
-        live: u64,
+        /// About how many accounts the new one leaves something out that the live one includes.
+        left_out: u64,
+        /// How many rows of the live one are known to be wrong.
+        wrong: u64,
     },
     /// It is behind the log, so there is nothing to compare with.
     #[error(
@@ -132,6 +135,14 @@ pub enum Error {
         "the projection `{0}` was built and does not go live: somebody reads its views for long; end that, and try again"
     )]
     Read(&'static str),
+    /// There is nothing of this ledger.
+    #[error("the database has no live build of the projection `{projection}` of the ledger `{ledger}`")]
+    NoBuild {
+        /// The projection.
+        projection: &'static str,
+        /// Whose.
+        ledger: String,
+    },
     /// What was applied to it is not in it.
     #[error("the projection `{0}` knows less than was applied to it, as after a failover: it is brought up again")]
     KnowsLess(&'static str),
@@ -182,6 +193,8 @@ pub struct Store {
     pool: PgPool,
     /// For a connection that may take its time.
     patient: PgConnectOptions,
+    /// Held by whoever finds out why there is no connection.
+    asks_why: Arc<tokio::sync::Mutex<()>>,
     /// How many connections are for projecting.
     projecting: u32,
     /// By then a database that is there has answered a query, or given it up.
@@ -243,7 +256,7 @@ impl Store {
             .boxed()
         });
         let answer_within = Duration::from_millis(config.statement_timeout_ms).saturating_add(SILENT_FOR);
-        Ok(Self { pool: pool.connect_lazy_with(options), patient, projecting, answer_within })
+        Ok(Self { pool: pool.connect_lazy_with(options), patient, asks_why: Arc::default(), projecting, answer_within })
     }
 
     /// Brings the database to what this program expects; processes that do so at once wait for each other.
@@ -251,6 +264,10 @@ impl Store {
     /// # Errors
     /// [`Error::Newer`] if it is beyond that.
     pub async fn migrate(&self) -> Result<(), Error> {
+        // One connection less for a database that lets in only a few.
+        if self.pending().await?.is_empty() {
+            return Ok(());
+        }
         // A connection of its own, without a timeout: a migration takes as long as it takes, and its lock ends with the
         // connection, whatever comes of it. `run` is not for futures that move between threads; this is what it calls.
         let migrated = self.while_there(async {
@@ -271,22 +288,26 @@ impl Store {
     /// # Errors
     /// When the database does not answer; [`Error::Newer`] if there is one that this program does not know.
     pub async fn pending(&self) -> Result<Vec<(i64, String)>, Error> {
-        let mut connection = self.connect().await?;
-        let known: bool =
-            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(MIGRATED).fetch_one(&mut connection).await?;
-        let applied: Vec<i64> = match known {
-            false => Vec::new(),
-            true => {
-                let applied = format!("SELECT version FROM {MIGRATED} WHERE success");
-                sqlx::query_scalar(AssertSqlSafe(applied)).fetch_all(&mut connection).await?
-            }
+        let asked = async {
+            let mut connection = self.connect().await?;
+            let applied = applied(&mut connection).await?;
+            connection.close().await?;
+            Ok(applied)
         };
+        let applied: BTreeMap<i64, Vec<u8>> = clock::timeout(PATIENTLY, asked).await.unwrap_or(Err(Error::Silent))?;
         let migrations = migrations();
-        if let Some(newer) = applied.iter().find(|version| !migrations.version_exists(**version)) {
+        if let Some(newer) = applied.keys().find(|version| !migrations.version_exists(**version)) {
             return Err(Error::Newer(*newer));
         }
-        let pending = migrations.iter().filter(|migration| !applied.contains(&migration.version));
-        Ok(pending.map(|migration| (migration.version, migration.description.to_string())).collect())
+        let mut pending = Vec::new();
+        for migration in migrations.iter() {
+            match applied.get(&migration.version) {
+                None => pending.push((migration.version, migration.description.to_string())),
+                Some(checksum) if *checksum == *migration.checksum => {}
+                Some(_) => return Err(Error::Migrate(MigrateError::VersionMismatch(migration.version))),
+            }
+        }
+        Ok(pending)
     }
 
     /// A connection for one piece of work.
@@ -340,7 +361,14 @@ impl Store {
     /// The reason of an error, as far as it is one of a pool, which has none: what comes of one more connection.
     pub(super) async fn reason_of(&self, error: Error) -> Error {
         match error {
-            Error::NoConnection => self.connect().await.err().unwrap_or(error),
+            Error::NoConnection => {
+                // One for all who want to know: there may be none left.
+                let Ok(_alone) = self.asks_why.try_lock() else { return error };
+                match clock::timeout(ACQUIRE_WITHIN, self.connect()).await {
+                    Ok(connected) => connected.err().unwrap_or(error),
+                    Err(_) => Error::Silent,
+                }
+            }
             error => error,
         }
     }
@@ -369,6 +397,17 @@ impl Store {
     pub(super) fn answer_within(&self) -> Duration {
         self.answer_within
     }
+}
+
+/// The migrations that were applied, by version, and the checksum of each.
+async fn applied(connection: &mut PgConnection) -> Result<BTreeMap<i64, Vec<u8>>, Error> {
+    let known = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(MIGRATED);
+    if !known.fetch_one(&mut *connection).await? {
+        return Ok(BTreeMap::new());
+    }
+    let applied = format!("SELECT version, checksum FROM {MIGRATED} WHERE success");
+    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(applied)).fetch_all(connection).await?;
+    Ok(applied.into_iter().collect())
 }
 
 /// A connection of a pool. One that is dropped without being given back is closed: what was asked on it was not answered, and

@@ -49,6 +49,21 @@ pub(super) async fn count(connection: &mut PgConnection, generation: &Generation
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// How many accounts are noted in a build because of what stands before these offsets of the shards' journals.
+pub(super) async fn count_before(
+    connection: &mut PgConnection,
+    generation: &Generation,
+    nexts: &[u64],
+) -> Result<u64, Error> {
+    let count = "SELECT count(*) FROM projections.unverified
+                 JOIN UNNEST($3::bigint[]) WITH ORDINALITY AS ends (next, number) ON shard = number - 1
+                 WHERE projection = $1 AND generation = $2 AND journal_offset < next";
+    let nexts: Vec<i64> = nexts.iter().copied().map(offset).collect();
+    let count = sqlx::query_scalar(count).bind(generation.projection).bind(generation.number).bind(nexts);
+    let count: i64 = count.fetch_one(&mut *connection).await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// The accounts that are noted in a build, and why, as a verification shows them: in a whole build there would be none.
 pub(super) async fn accounts(
     connection: &mut PgConnection,
@@ -78,17 +93,23 @@ pub(super) async fn left_out(store: &Store, generation: &Generation, shard: u32)
     Ok(rows.into_iter().map(|(offset, reason)| (u64::try_from(offset).unwrap_or(0), reason)).collect())
 }
 
+/// How many rows of the live build of a projection are known to be wrong, by the last verification and by what was left out.
+pub(super) async fn known_wrong(connection: &mut PgConnection, projection: &str) -> Result<u64, Error> {
+    let wrong = "SELECT mismatched_rows + (
+                     SELECT count(*) FROM projections.unverified
+                     WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
+                 ) FROM projections.generation WHERE projection = $1 AND live";
+    let wrong: i64 = sqlx::query_scalar(wrong).bind(projection).fetch_one(connection).await?;
+    Ok(u64::try_from(wrong).unwrap_or(0))
+}
+
 impl Store {
-    /// How many rows of the live build are known to be wrong, by the last verification and by what was left out.
+    /// See [`known_wrong`].
     pub(super) async fn known_wrong(&self, projection: Projection) -> Result<u64, Error> {
-        let wrong = "SELECT mismatched_rows + (
-                         SELECT count(*) FROM projections.unverified
-                         WHERE unverified.projection = generation.projection AND unverified.generation = generation.number
-                     ) FROM projections.generation WHERE projection = $1 AND live";
         let mut connection = self.lend().await?;
-        let wrong: i64 = sqlx::query_scalar(wrong).bind(projection.as_str()).fetch_one(&mut *connection).await?;
+        let wrong = known_wrong(&mut connection, projection.as_str()).await?;
         connection.give_back();
-        Ok(u64::try_from(wrong).unwrap_or(0))
+        Ok(wrong)
     }
 }
 

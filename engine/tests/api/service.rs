@@ -148,3 +148,42 @@ async fn what_is_in_flight_is_finished_before_the_stop() {
     assert_eq!(history["transactions"].as_array().unwrap().len() as u64, booked);
     engine.stop().await;
 }
+
+/// Alarms go by it: a database that was never there is behind by all of the journal.
+#[tokio::test]
+async fn a_database_that_was_never_there_is_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens on port 1.
+    let database = engine::postgres::Config {
+        url: host::secret::Secret::new("postgres://user@127.0.0.1:1/database"),
+        connections: 10,
+        statement_timeout_ms: 1_000,
+    };
+    let bound = engine::bind(config(dir.path()), "test", None, Some(database)).await.unwrap();
+    let url = format!("http://{}", bound.address().unwrap());
+    let shutdown = Shutdown::new();
+    let running = host::task::spawn(bound.run(shutdown.clone()));
+    let client = host::http::Client::new(std::time::Duration::from_secs(30), 64 << 20);
+    let get = async |path: &str| client.get(&format!("{url}{path}"), None, std::time::Duration::from_secs(30)).await;
+    let is_behind = |metrics: &str| {
+        let lag = metrics.lines().filter(|line| line.starts_with("crossfade_projection_lag_records"));
+        lag.filter(|line| line.contains("history")).any(|line| line.ends_with(" 1"))
+    };
+    let account = r#"{"accountId":"alice","ownerId":"o","ownerType":"person","accountType":"USER","currency":"EUR"}"#;
+    let behind = async {
+        let made = async || {
+            let url = format!("{url}/accounts");
+            let request = host::http::request(http::Method::POST, &url, None, account.into()).unwrap();
+            client.send(request, std::time::Duration::from_secs(30)).await.is_ok_and(|answer| answer.status == 201)
+        };
+        while !made().await {
+            tokio::task::yield_now().await;
+        }
+        while !get("/metrics").await.is_ok_and(|answer| is_behind(&String::from_utf8_lossy(&answer.body))) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), behind).await.expect("how far it is behind is shown");
+    shutdown.stop();
+    running.await.unwrap().unwrap();
+}

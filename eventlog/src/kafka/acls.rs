@@ -2,7 +2,8 @@
 
 use super::connection::Connection;
 use super::queries::PATIENCE;
-use super::topics::{Cluster, Deviation, Failed};
+use super::topics::{ASK_AGAIN, Cluster, Deviation, Failed, HEARD_WITHIN};
+use host::clock;
 use kafka_acls::{Acl, Operation, Resource};
 
 /// A right that somebody has to have.
@@ -39,22 +40,33 @@ pub enum To {
 }
 
 /// Rights that are missing, and entries that forbid them. To whom the cluster shows no lists at all, all of them are:
-/// librdkafka 2.12.1 drops what the cluster says of that.
+/// librdkafka 2.12.1 drops what the cluster says of that. The broker that is asked may hear late of what was given.
 ///
 /// # Errors
 /// When the cluster does not answer.
 pub async fn check(connection: &Connection, grants: &[Grant]) -> Result<Vec<Deviation>, Failed> {
-    let acls = Cluster::of(connection)?.acls().await?;
+    let cluster = Cluster::of(connection)?;
+    let deadline = clock::now() + HEARD_WITHIN;
+    loop {
+        let deviations = deviations(connection, grants, &cluster.acls().await?);
+        if deviations.is_empty() || clock::now() >= deadline {
+            return Ok(deviations);
+        }
+        clock::sleep(ASK_AGAIN).await;
+    }
+}
+
+fn deviations(connection: &Connection, grants: &[Grant], acls: &[Acl]) -> Vec<Deviation> {
     let lacking = grants.iter().map(|grant| wanted(connection, grant));
     let mut deviations: Vec<Deviation> = Vec::new();
     for wanted in lacking {
-        if let Some(is) = lack(&acls, &wanted) {
+        if let Some(is) = lack(acls, &wanted) {
             let topic = format!("{} {}{}", wanted.resource, wanted.name, if wanted.prefixed { "*" } else { "" });
             let should = format!("{} by {}", wanted.operation, wanted.principal);
             deviations.push(Deviation { topic, what: "access", is, should });
         }
     }
-    Ok(deviations)
+    deviations
 }
 
 /// Gives the rights that are missing; answers how many. What forbids them stays.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A broker hears of a new topic a moment after others: whoever asks it then would miss one that is there.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const HEARD_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a topic has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,13 +25,21 @@ impl Drop for Paused {
     }
 }
 
+/// The first append may wait for the leader of a topic that is new.
+async fn begun(log: &KafkaLog, partition: u32) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = log.append(TOPIC, partition, vec![NewRecord::of("before")]).await {
+        assert!(Instant::now() < deadline, "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_that_timed_out_is_unknown_and_found_if_it_succeeded() {
     let connection = cluster();
     topics::create(&connection, &[TopicSpec::forever(TOPIC, PARTITIONS)]).await.unwrap();
     let log = KafkaLog::open(connection.clone()).unwrap();
     for partition in 0..PARTITIONS {
-        log.append(TOPIC, partition, vec![NewRecord::of("before")]).await.unwrap();
+        begun(&log, partition).await;
     }
     let paused = Paused::brokers();
     let appends = (0..PARTITIONS).map(|partition| log.append(TOPIC, partition, vec![NewRecord::of("during")]));
@@ -68,7 +76,7 @@ async fn what_was_never_sent_is_said_to_be_not_appended() {
     let connection = cluster();
     topics::create(&connection, &[TopicSpec::forever(TOPIC, 1)]).await.unwrap();
     let log = KafkaLog::open(connection.clone()).unwrap();
-    log.append(TOPIC, 0, vec![NewRecord::of("before")]).await.unwrap();
+    begun(&log, 0).await;
     let paused = Paused::brokers();
     let names: Vec<String> = (0..MANY).map(|number| number.to_string()).collect();
     let appends = names.iter().map(|name| log.append(TOPIC, 0, vec![NewRecord::of(name.clone())]));

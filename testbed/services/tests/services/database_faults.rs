@@ -184,6 +184,13 @@ async fn a_build_gives_up_a_database_that_falls_silent() {
     let engine = Engine::start_on(folder.path(), "gone", Database::config_of(url.as_str())).await;
     begun(&engine).await;
     until_answered(&engine, LOOKS_BACK[0]).await;
+    // Then every live one has its checkpoints: what begins one is the build.
+    let caught_up = async {
+        for projection in ["balance", "history"] {
+            while engine.projection(projection).await["lagRecords"] != 0 {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), caught_up).await.expect("everything is projected");
     let (mut connection, mut looking) = (database.connect().await, database.connect().await);
     sqlx::raw_sql("BEGIN; LOCK TABLE projections.checkpoint").execute(&mut connection).await.unwrap();
     let path = "/internal/projections/balance/rebuild";

@@ -135,13 +135,6 @@ async fn without_a_database_writes_go_on_and_queries_that_look_back_wait() {
     let listed = engine.control(http::Method::GET, "/internal/projections").await;
     let said = String::from_utf8_lossy(&listed.body).into_owned();
     assert!(listed.status == 503 && said.contains("cannot connect") && said.contains("does not exist"), "{said}");
-    let is_behind = |line: &str| line.starts_with("crossfade_projection_lag_records") && !line.ends_with(" 0");
-    let behind = async {
-        while !String::from_utf8_lossy(&engine.get("/metrics").await.body).lines().any(is_behind) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), behind).await.expect("how far it is behind is shown");
     database.create().await;
     let found = async {
         while engine.get(looks_back).await.status != 200 {
@@ -172,7 +165,7 @@ async fn a_database_of_a_newer_program_or_another_ledger_is_refused() {
     let (database, folder) = (Database::new().await, tempfile::tempdir().unwrap());
     let store = Store::new(&database.config()).unwrap();
     let pending: Vec<i64> = store.pending().await.unwrap().into_iter().map(|(version, _)| version).collect();
-    assert_eq!(pending, [1, 2, 3], "every file of migrations/");
+    assert_eq!(pending, [1, 2, 3, 4], "every file of migrations/");
     let engine = Engine::start(folder.path(), "one", &database).await;
     engine.until_open().await;
     engine.stop().await;
