@@ -205,7 +205,8 @@ impl Builder {
             }
             building = catch_up(building, &nexts, counted).await?;
             if is_ours {
-                is_no_worse(&mut held, fresh, &nexts).await?;
+                let wrong = unverified::known_wrong(&mut held, fresh.projection).await?;
+                is_no_worse(&mut held, fresh, &nexts, wrong).await?;
             }
             let differences = unverified::count(&mut held, fresh).await?;
             run(&mut held, format!("SET LOCAL lock_timeout = '{SWITCH_WITHIN}'")).await?;
@@ -243,10 +244,14 @@ impl Builder {
                 continue;
             }
             catch_up(building, &nexts, counted).await?;
+            let live = live_generation(&mut held, fresh.projection).await?;
+            // What only the new one lacks would be called wrong in the live one.
+            let left_out = unverified::count(&mut held, &live).await?;
+            is_no_worse(&mut held, fresh, &nexts, left_out).await?;
             let mut compared = self.store.connect().await?;
             run(&mut compared, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned()).await?;
             // The snapshot is taken by the first query.
-            let live = live_generation(&mut compared, fresh.projection).await?;
+            live_generation(&mut compared, fresh.projection).await?;
             held.rollback().await?;
             let mut found = differences(&mut compared, projection, &live, fresh).await?;
             compared.close().await?;
@@ -314,12 +319,11 @@ async fn catch_up(
     stream::iter(all).buffered(BUILDING_CONNECTIONS as usize).try_collect().await
 }
 
-/// Of what the live build includes, which stands at `nexts`, the new one leaves out no more than is known to be wrong in the
-/// live one: otherwise that one is better.
-async fn is_no_worse(held: &mut PgConnection, fresh: &Generation, nexts: &[u64]) -> Result<(), Error> {
-    let projection = fresh.projection;
+/// Of what the live build includes, which stands at `nexts`, the new one leaves out no more than is `wrong` in the live one:
+/// otherwise that one is better.
+async fn is_no_worse(held: &mut PgConnection, fresh: &Generation, nexts: &[u64], wrong: u64) -> Result<(), Error> {
     let left_out = unverified::count_before(held, fresh, nexts).await?;
-    let wrong = unverified::known_wrong(held, projection).await?;
+    let projection = fresh.projection;
     if left_out > wrong { Err(Error::LeavesOutMore { projection, left_out, wrong }) } else { Ok(()) }
 }
 
