@@ -9,6 +9,7 @@ use base64::Engine as _;
 use serde::Serialize;
 use wire::control::{LogLine, SettleDeadLetter};
 use wire::dead_letter::{DeadLetterEvent, Letter, Letters, Origin, TOPIC};
+use wire::journal::COMMANDS;
 
 /// Bytes of a record that are shown to people.
 const SHOWN_BYTES: usize = 64;
@@ -116,6 +117,10 @@ async fn settle(parts: &Parts, verb: &str, args: SettleArgs, output: Output) -> 
 fn would(verb: &str, View { id, status, bytes, record, .. }: &View) -> String {
     match (status, verb, record) {
         (Status::Open, "drop", _) => format!("{id} would be dropped"),
+        // As the engine says: any other record was decided on, and has its place.
+        (Status::Open, ..) if id.split('/').next() != Some(COMMANDS) => {
+            format!("{id} could not be redriven: only a command can be")
+        }
         (Status::Open, _, Some(_)) => format!("{id} would be decided as the newest command of its partition"),
         (Status::Open, _, None) if bytes.is_none() => format!("{id} could not be redriven: its bytes were not kept"),
         (Status::Open, _, None) => format!("{id} could not be redriven: it is still not readable"),
@@ -231,7 +236,7 @@ mod tests {
     const NOBODY: &str = "http://127.0.0.1:1";
 
     fn origin(offset: u64) -> Origin {
-        Origin { topic: wire::journal::COMMANDS.to_owned(), partition: 0, offset }
+        Origin { topic: COMMANDS.to_owned(), partition: 0, offset }
     }
 
     fn found(offset: u64) -> Vec<u8> {
@@ -265,6 +270,27 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let arguments = ["crossfade", "dlq", "list", "--config", config.to_str().unwrap()];
         Parts::new(&Cli::try_parse_from(arguments).unwrap().global).unwrap()
+    }
+
+    #[test]
+    fn a_dry_run_says_what_a_run_would_do() {
+        let letter = |topic: &str| {
+            let origin = Origin { topic: topic.to_owned(), partition: 3, offset: 1 };
+            // Bytes that this program can read.
+            let found = DeadLetter::found(origin.clone(), &"why", Some(found(1)));
+            let mut letters = Letters::default();
+            letters.take(wire::scalar::Timestamp(1), found);
+            View::of(&origin, letters.get(&origin).unwrap())
+        };
+        for (topic, verb, said) in [
+            (COMMANDS, "redrive", "would be decided as the newest"),
+            (COMMANDS, "drop", "would be dropped"),
+            ("billing.journal", "redrive", "only a command can be"),
+            ("billing.journal.balance", "redrive", "only a command can be"),
+            ("billing.journal.balance", "drop", "would be dropped"),
+        ] {
+            assert!(would(verb, &letter(topic)).contains(said), "{topic} {verb}: {}", would(verb, &letter(topic)));
+        }
     }
 
     #[tokio::test]
