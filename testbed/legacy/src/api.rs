@@ -1,7 +1,8 @@
-//! HTTP: part L of the contract, the fault switch, and the operators' routes.
+//! HTTP: part L of the contract, the fault switch, what tests ask for, and the operators' routes.
 
 use crate::execute::{Answer, Asked, Command, Reply};
 use crate::faults::FaultSwitch;
+use crate::ids::Ids;
 use crate::incoming::{AccountId, Asking, Caller, Correlation, Refused, Segment, correlate, json, whole};
 use crate::reads::{self, Found, Page};
 use crate::refusal::{Finding, Problem};
@@ -31,6 +32,9 @@ pub(crate) struct Api {
     pub(crate) writer: Writer,
     pub(crate) store: Arc<dyn Reading>,
     pub(crate) faults: Arc<FaultSwitch>,
+    pub(crate) ids: Ids,
+    /// Whether executions are counted.
+    pub(crate) counts: bool,
     pub(crate) slow: Duration,
     pub(crate) hang: Duration,
     /// Ends requests that hang on purpose.
@@ -56,6 +60,7 @@ pub(crate) fn router(api: Api, readiness: Readiness) -> Router {
         .route("/transactions/refund", post(|api, caller, body| transact(Kind::Refund, api, caller, body)))
         .route("/faults", get(show_faults).put(put_faults))
         .route("/faults/log", get(show_fault_log))
+        .route("/executions", get(show_executions))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api)
@@ -199,7 +204,8 @@ async fn list_transactions(State(api): State<Api>, correlation: Correlation, mut
 }
 
 async fn show_transaction(State(api): State<Api>, Segment(id): Segment, correlation: Correlation) -> Answered {
-    api.read(correlation, move |store| reads::transaction(store, &id)).await
+    let ids = api.ids;
+    api.read(correlation, move |store| reads::transaction(store, ids, &id)).await
 }
 
 async fn show_status(State(api): State<Api>, Segment(key): Segment, caller: Caller, mut query: Asking) -> Answered {
@@ -222,6 +228,15 @@ async fn put_faults(State(api): State<Api>, correlation: Correlation, body: Body
 
 async fn show_fault_log(State(api): State<Api>, correlation: Correlation) -> Answered {
     api.read(correlation, reads::fault_log).await
+}
+
+async fn show_executions(State(api): State<Api>, correlation: Correlation) -> Answered {
+    if !api.counts {
+        // Nothing at all would look like nothing sent twice.
+        let detail = "executions are counted only by a legacy that does not deduplicate";
+        return Err(correlation.refuse(Problem::new(404, "NotCounted", detail)));
+    }
+    api.read(correlation, reads::executions).await
 }
 
 async fn no_such_route(correlation: Correlation) -> Refused {

@@ -1,6 +1,8 @@
 //! Executes requests one after the other, each in one durable transaction of the store, faults included.
 
+use crate::Config;
 use crate::faults::FaultSwitch;
+use crate::ids::Ids;
 use crate::money::Money;
 use crate::refusal::{Code, Problem};
 use crate::request::{AccountChange, Content, NewAccount, Transaction};
@@ -9,7 +11,7 @@ use crate::shapes::{
     Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Kind, Outcome, Side, TransactionResult,
     rfc3339,
 };
-use crate::store::{self, Booked, Error, Kept, Scope, Store, Writing};
+use crate::store::{Booked, Error, Kept, Scope, Store, Writing};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -60,8 +62,16 @@ pub(crate) enum Reply {
 pub(crate) struct Executor<'a> {
     store: Box<dyn Store + 'a>,
     faults: Arc<FaultSwitch>,
-    refusal_keeps_key: bool,
+    habits: Habits,
     decided: Decided,
+}
+
+/// What the configuration says about keys and ids.
+#[derive(Clone, Copy)]
+struct Habits {
+    deduplicates: bool,
+    refusal_keeps_key: bool,
+    ids: Ids,
 }
 
 /// When the newest transaction was decided, in microseconds since 1970. Times of decisions never go back, so that the
@@ -100,9 +110,12 @@ impl<'a> Executor<'a> {
         store: Box<dyn Store + 'a>,
         last_decided: i64,
         faults: Arc<FaultSwitch>,
-        refusal_keeps_key: bool,
+        config: &Config,
     ) -> Self {
-        Self { store, faults, refusal_keeps_key, decided: Decided(last_decided) }
+        let Config { deduplicates, refusal_keeps_key, ids, .. } = *config;
+        // Where a key means nothing, there is nothing to keep a refusal for.
+        let habits = Habits { deduplicates, refusal_keeps_key: refusal_keeps_key && deduplicates, ids };
+        Self { store, faults, habits, decided: Decided(last_decided) }
     }
 
     pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
@@ -116,6 +129,7 @@ impl<'a> Executor<'a> {
     fn account(&mut self, asked: &Asked, key: Option<&str>, new: &NewAccount) -> Result<Answer, Error> {
         let refuse = |code| problem(Problem::refused(code), asked);
         let mut writing = self.store.begin()?;
+        let key = key.filter(|_| self.habits.deduplicates);
         let scope = key.map(|key| Scope { tenant: &asked.tenant, account: &new.account_id, key });
         let content = Content::Account(new.clone());
         if let Some(kept) = scope.map(|scope| writing.kept(scope)).transpose()?.flatten() {
@@ -167,10 +181,17 @@ impl<'a> Executor<'a> {
 
     fn transaction(&mut self, asked: &Asked, key: &str, transaction: &Transaction) -> Result<Reply, Error> {
         let mut writing = self.store.begin()?;
-        let case = Case::of(&mut *writing, transaction)?;
+        let case = Case::of(&mut *writing, transaction, self.habits.ids)?;
         let scope = Scope { tenant: &asked.tenant, account: &case.deciding, key };
-        if let Some(kept) = writing.kept(scope)? {
-            return known(asked, &case, scope, kept, &mut self.decided).map(Reply::Answer);
+        // Without deduplication the first transaction that was applied keeps the key: `status` shows that one.
+        let takes_key = match writing.kept(scope)? {
+            Some(kept) if self.habits.deduplicates => {
+                return known(asked, &case, scope, kept, &mut self.decided).map(Reply::Answer);
+            }
+            kept => kept.is_none_or(|kept| !kept.is_applied()),
+        };
+        if !self.habits.deduplicates {
+            writing.count_execution(scope)?;
         }
         let decision = case.decide();
         let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
@@ -179,10 +200,11 @@ impl<'a> Executor<'a> {
             writing.commit()?;
             return Ok(if fault == FaultKind::HangBefore { Reply::Hang } else { Reply::Fail });
         }
-        let now = self.decided.next();
+        let execution =
+            Execution { asked, case: &case, scope, takes_key, now: self.decided.next(), habits: self.habits };
         let (id, answer) = match decision {
-            Ok(amount) => apply(&mut *writing, asked, &case, scope, amount, now, fault)?,
-            Err(code) => refuse(&mut *writing, asked, &case, scope, code, now, self.refusal_keeps_key)?,
+            Ok(amount) => execution.apply(&mut *writing, amount, fault)?,
+            Err(code) => execution.refuse(&mut *writing, code)?,
         };
         if let Some(fault) = fault {
             writing.put_fault(&fault_entry(fault, scope, id))?;
@@ -209,7 +231,7 @@ impl Party {
 }
 
 impl<'a> Case<'a> {
-    fn of(writing: &mut dyn Writing, transaction: &'a Transaction) -> Result<Self, Error> {
+    fn of(writing: &mut dyn Writing, transaction: &'a Transaction, ids: Ids) -> Result<Self, Error> {
         match transaction {
             Transaction::Move(asked) => {
                 let [source, destination] = Party::both(writing, [&asked.source, &asked.destination])?;
@@ -225,9 +247,13 @@ impl<'a> Case<'a> {
                 })
             }
             Transaction::Refund(asked) => {
+                let sequence = ids.sequence(&asked.original);
+                let original = match sequence {
+                    Some(sequence) => writing.transaction(sequence)?.map(|booked| (sequence, booked)),
+                    None => None,
+                };
                 // A refund of nothing names no accounts, so there is nothing to refund of it either.
-                let names_accounts = |(_, booked): &(u64, Booked)| !booked.result.source.account_id.is_empty();
-                let original = writing.transaction(&asked.original)?.filter(names_accounts);
+                let original = original.filter(|(_, booked)| !booked.result.source.account_id.is_empty());
                 let [source, destination] = match &original {
                     Some((_, Booked { result, .. })) => {
                         Party::both(writing, [&result.destination.account_id, &result.source.account_id])?
@@ -340,81 +366,81 @@ fn known(asked: &Asked, case: &Case<'_>, scope: Scope<'_>, kept: Kept, decided: 
     problem(Problem::refused(code).with_result(result), asked)
 }
 
-/// Books a transaction that no rule refuses; gives its id and the answer.
-fn apply(
-    writing: &mut dyn Writing,
-    asked: &Asked,
-    case: &Case<'_>,
-    scope: Scope<'_>,
-    amount: Money,
+/// A request that is executed, whether it is applied or refused.
+struct Execution<'e> {
+    asked: &'e Asked,
+    case: &'e Case<'e>,
+    scope: Scope<'e>,
+    /// Whether the key is kept for it once it is applied.
+    takes_key: bool,
     now: i64,
-    fault: Option<FaultKind>,
-) -> Result<(Option<String>, Answer), Error> {
-    let (debit, credit) = case.movements(amount, fault);
-    let (mut source, mut destination) = (case.source.account.clone(), case.destination.account.clone());
-    let times = if fault == Some(FaultKind::DoubleApply) { 2 } else { 1 };
-    let mut shown = None;
-    for _ in 0..times {
-        let sequence = writing.next_sequences(1)?;
-        let mut result = case.result(store::transaction_id(sequence), scope.key, &asked.correlation_id, now);
-        result.amount = amount;
-        result.source = book(&mut source, &case.source.id, debit);
-        result.destination = book(&mut destination, &case.destination.id, credit);
-        if fault != Some(FaultKind::LostWrite) {
-            writing.put_transaction(sequence, &result, case.known())?;
-        }
-        shown.get_or_insert(result);
-    }
-    if fault != Some(FaultKind::LostWrite) {
-        for account in [source, destination].iter().flatten() {
-            writing.put_account(account)?;
-        }
-    }
-    // What was refunded belongs to the original, not to the effect: the faults leave it alone, so that later
-    // refunds of it are decided as if nothing had happened.
-    if let Some((sequence, original)) = &case.original {
-        writing.put_refunded(*sequence, &Booked { refunded: original.refunded + amount, ..original.clone() })?;
-    }
-    let result = shown.expect("at least one result was made");
-    let body = serde_json::to_string(&result)?;
-    let transaction_id = Some(result.transaction_id);
-    let kept = Kept {
-        content: Content::Transaction(case.transaction.clone()),
-        status: 200,
-        body: body.clone(),
-        transaction_id: transaction_id.clone(),
-    };
-    writing.put_kept(scope, &kept)?;
-    Ok((transaction_id, Answer { status: 200, body: body.into(), replayed: false }))
+    habits: Habits,
 }
 
-/// Books a refusal, if refusals keep their keys; gives its id if it was kept, and the answer.
-fn refuse(
-    writing: &mut dyn Writing,
-    asked: &Asked,
-    case: &Case<'_>,
-    scope: Scope<'_>,
-    code: Code,
-    now: i64,
-    keeps_key: bool,
-) -> Result<(Option<String>, Answer), Error> {
-    let sequence = writing.next_sequences(1)?;
-    let result = case.refused(store::transaction_id(sequence), scope.key, code, &asked.correlation_id, now);
-    let transaction_id = Some(result.transaction_id.clone());
-    let answer = problem(Problem::refused(code).with_result(result.clone()), asked)?;
-    if !keeps_key {
-        return Ok((transaction_id, answer));
+impl Execution<'_> {
+    /// Books a transaction that no rule refuses; gives its id and the answer.
+    fn apply(
+        &self,
+        writing: &mut dyn Writing,
+        amount: Money,
+        fault: Option<FaultKind>,
+    ) -> Result<(Option<String>, Answer), Error> {
+        let case = self.case;
+        let (debit, credit) = case.movements(amount, fault);
+        let (mut source, mut destination) = (case.source.account.clone(), case.destination.account.clone());
+        let times = if fault == Some(FaultKind::DoubleApply) { 2 } else { 1 };
+        let mut shown = None;
+        for _ in 0..times {
+            let sequence = writing.next_sequences(1)?;
+            let id = self.habits.ids.id(sequence);
+            let mut result = case.result(id, self.scope.key, &self.asked.correlation_id, self.now);
+            result.amount = amount;
+            result.source = book(&mut source, &case.source.id, debit);
+            result.destination = book(&mut destination, &case.destination.id, credit);
+            if fault != Some(FaultKind::LostWrite) {
+                writing.put_transaction(sequence, &result, case.known())?;
+            }
+            shown.get_or_insert(result);
+        }
+        if fault != Some(FaultKind::LostWrite) {
+            for account in [source, destination].iter().flatten() {
+                writing.put_account(account)?;
+            }
+        }
+        // What was refunded belongs to the original, not to the effect: the faults leave it alone, so that later
+        // refunds of it are decided as if nothing had happened.
+        if let Some((sequence, original)) = &case.original {
+            writing.put_refunded(*sequence, &Booked { refunded: original.refunded + amount, ..original.clone() })?;
+        }
+        let result = shown.expect("at least one result was made");
+        let answer = Answer { status: 200, body: serde_json::to_vec(&result)?.into(), replayed: false };
+        let transaction_id = Some(result.transaction_id);
+        if self.takes_key {
+            self.keep(writing, &answer, &transaction_id)?;
+        }
+        Ok((transaction_id, answer))
     }
-    writing.put_transaction(sequence, &result, case.known())?;
-    let body = String::from_utf8_lossy(&answer.body).into_owned();
-    let kept = Kept {
-        content: Content::Transaction(case.transaction.clone()),
-        status: answer.status,
-        body,
-        transaction_id: transaction_id.clone(),
-    };
-    writing.put_kept(scope, &kept)?;
-    Ok((transaction_id, answer))
+
+    /// Books a refusal, if refusals keep their keys; gives the id that was told, and the answer.
+    fn refuse(&self, writing: &mut dyn Writing, code: Code) -> Result<(Option<String>, Answer), Error> {
+        let sequence = writing.next_sequences(1)?;
+        let id = self.habits.ids.id(sequence);
+        let result = self.case.refused(id, self.scope.key, code, &self.asked.correlation_id, self.now);
+        let transaction_id = Some(result.transaction_id.clone());
+        let answer = problem(Problem::refused(code).with_result(result.clone()), self.asked)?;
+        if self.habits.refusal_keeps_key {
+            writing.put_transaction(sequence, &result, self.case.known())?;
+            self.keep(writing, &answer, &transaction_id)?;
+        }
+        Ok((transaction_id, answer))
+    }
+
+    /// Keeps the key with the answer.
+    fn keep(&self, writing: &mut dyn Writing, answer: &Answer, transaction_id: &Option<String>) -> Result<(), Error> {
+        let content = Content::Transaction(self.case.transaction.clone());
+        let (status, body) = (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
+        writing.put_kept(self.scope, &Kept { content, status, body, transaction_id: transaction_id.clone() })
+    }
 }
 
 /// Moves money on one account, and gives the side that shows it.

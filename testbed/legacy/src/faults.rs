@@ -82,7 +82,7 @@ impl FaultSwitch {
         Self { active: Mutex::default(), default_seed }
     }
 
-    /// Draws for one first execution. Every fault draws, so that none changes the sequence of another; the first
+    /// Draws for one execution, which is the first one of its key unless keys mean nothing. Every fault draws, so that none changes the sequence of another; the first
     /// one that hits is made.
     pub fn draw(&self) -> Option<FaultKind> {
         let draws = self.lock().iter_mut().map(Active::draw).collect::<Vec<_>>();

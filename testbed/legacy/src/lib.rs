@@ -9,6 +9,7 @@
 //! | [`request`] | from a body to a command, or to everything that is wrong with it |
 //! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
 //! | [`store`] | what is kept, and where: in a file, or in PostgreSQL |
+//! | [`ids`] | how the ids of transactions look |
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
@@ -16,11 +17,13 @@
 //!
 //! Invariants:
 //! - What was answered is kept durably, and the fault ledger says in the same transaction what was done on purpose.
-//! - One (tenant, deciding account, key) has one effect, except where the fault ledger says otherwise.
+//! - One (tenant, deciding account, key) has one effect, except where the fault ledger says otherwise, or where it is
+//!   told not to deduplicate: then everything is executed every time, and it counts how often.
 //!
 //! This crate must never know what a front, an engine or a cutover is.
 
 pub mod faults;
+pub mod ids;
 pub mod money;
 pub mod refusal;
 pub mod request;
@@ -41,6 +44,7 @@ use faults::FaultSwitch;
 use host::net::TcpListener;
 use host::ops::Readiness;
 use host::task::Shutdown;
+use ids::Ids;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -55,8 +59,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where it keeps its file, unless it keeps everything in PostgreSQL; held by one process.
     pub data_dir: PathBuf,
-    /// Whether a refusal by a rule consumes its key and stands in the history.
+    /// Whether a request whose key was used before gets the first answer again. If not, it is executed every time.
+    pub deduplicates: bool,
+    /// Whether a refusal by a rule consumes its key and stands in the history. Without deduplication it never does.
     pub refusal_keeps_key: bool,
+    /// How the ids of transactions look.
+    pub ids: Ids,
     /// How much longer a request takes that is slowed down on purpose, in milliseconds.
     pub slow_ms: u64,
     /// How long a request is held that is not answered on purpose, in seconds.
@@ -72,7 +80,9 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
             data_dir: PathBuf::from("data/legacy"),
+            deduplicates: true,
             refusal_keeps_key: true,
+            ids: Ids::Prefixed,
             // FORMATS, "The reference legacy".
             slow_ms: 1000,
             // Longer than every time-out that is meant to notice it.
@@ -142,12 +152,14 @@ impl Bound {
         let Bound { config, address, listener, store } = self;
         let stop = shutdown.child();
         let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-        let executor = Executor::new(store.store, store.last_decided, faults.clone(), config.refusal_keeps_key);
+        let executor = Executor::new(store.store, store.last_decided, faults.clone(), &config);
         let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
         let api = api::Api {
             writer: writer.clone(),
             store: store.reading,
             faults,
+            ids: config.ids,
+            counts: !config.deduplicates,
             slow: Duration::from_millis(config.slow_ms),
             hang: Duration::from_secs(config.hang_seconds),
             shutdown: stop.clone(),

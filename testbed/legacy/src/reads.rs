@@ -1,5 +1,6 @@
 //! Reads: what is committed, as it is answered.
 
+use crate::ids::Ids;
 use crate::money::Money;
 use crate::refusal::{Code, Problem};
 use crate::shapes::{AccountPage, AccountView, Balance, FaultEntry, TransactionPage, rfc3339};
@@ -62,11 +63,13 @@ pub(crate) fn transactions(store: &dyn Reading, since: Option<i64>, page: Page) 
     transaction_page(store.transactions(first, since, page.limit + 1)?, page.limit)
 }
 
-pub(crate) fn transaction(store: &dyn Reading, id: &str) -> Result<Found, Error> {
-    store.transaction(id)?.map_or(transaction_not_found(), |result| body(&result))
+pub(crate) fn transaction(store: &dyn Reading, ids: Ids, id: &str) -> Result<Found, Error> {
+    let Some(sequence) = ids.sequence(id) else { return transaction_not_found() };
+    store.transaction(sequence)?.map_or(transaction_not_found(), |result| body(&result))
 }
 
-/// The transaction with this tracking id, as it was answered: also one whose effect was lost since.
+/// The transaction with this tracking id, as it was answered: also one whose effect was lost since. The first that was
+/// applied, if the key was executed several times.
 pub(crate) fn status(store: &dyn Reading, tenant: &str, key: &str, account: Option<&str>) -> Result<Found, Error> {
     let account = match account {
         Some(account) => account.to_owned(),
@@ -85,7 +88,7 @@ pub(crate) fn status(store: &dyn Reading, tenant: &str, key: &str, account: Opti
     let kept = store.kept(Scope { tenant, account: &account, key })?;
     match kept.filter(|kept| kept.transaction_id.is_some()) {
         None => transaction_not_found(),
-        Some(kept) if kept.status == 200 => Ok(Ok(kept.body.into_bytes())),
+        Some(kept) if kept.is_applied() => Ok(Ok(kept.body.into_bytes())),
         Some(kept) => {
             let mut problem: Value = serde_json::from_str(&kept.body)?;
             body(&problem["result"].take())
@@ -100,6 +103,11 @@ pub(crate) fn fault_log(store: &dyn Reading) -> Result<Found, Error> {
         faults: Vec<FaultEntry>,
     }
     body(&FaultLog { faults: store.faults()? })
+}
+
+/// How often keys were executed.
+pub(crate) fn executions(store: &dyn Reading) -> Result<Found, Error> {
+    body(&store.executions()?)
 }
 
 fn transaction_page(mut rows: Vec<Row>, limit: usize) -> Result<Found, Error> {

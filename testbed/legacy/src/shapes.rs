@@ -278,6 +278,30 @@ pub struct FaultEntry {
     pub transaction_id: Option<String>,
 }
 
+/// How often keys were executed, whatever came of it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Executions {
+    /// The keys that were executed more than once.
+    pub repeated: Vec<Repeated>,
+    /// How many keys there are, each of a tenant and a deciding account.
+    pub keys: u64,
+    /// How many executions there were of all of them together.
+    pub executions: u64,
+}
+
+/// A key that was executed more than once.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Repeated {
+    /// The tenant that scopes the key; may be empty.
+    pub tenant: String,
+    /// The deciding account; of a refund of an unknown transaction, the id of that.
+    pub account: String,
+    /// The idempotency key.
+    pub key: String,
+    /// How often.
+    pub times: u64,
+}
+
 /// A moment in RFC 3339, to the microsecond.
 pub fn rfc3339(micros: i64) -> String {
     match jiff::Timestamp::from_microsecond(micros) {

@@ -46,10 +46,21 @@ pub struct Config {
     pub insufficient_permille: u32,
     /// Requests that a rule refuses whatever the balances are, or that reuse a key for something else.
     pub odd_permille: u32,
+    /// Whether odd requests reuse keys. Without that, and without retries and duplicates, every key is asked for once:
+    /// for a system that does not deduplicate.
+    pub reuses_keys: bool,
     /// Requests that are turned away because their amount is outside the grammar.
     pub invalid_permille: u32,
     /// Of the others: topups, withdrawals, transfers, refunds.
     pub mix: [u32; 4],
+}
+
+impl Config {
+    /// The same without anything that is asked for twice under one key: what a system can be asked that does not
+    /// deduplicate.
+    pub fn asking_once(self) -> Self {
+        Self { retry_permille: 0, duplicate_permille: 0, reuses_keys: false, ..self }
+    }
 }
 
 impl Default for Config {
@@ -68,6 +79,7 @@ impl Default for Config {
             duplicate_permille: 30,
             insufficient_permille: 40,
             odd_permille: 20,
+            reuses_keys: true,
             invalid_permille: 5,
             mix: [40, 20, 28, 12],
         }
@@ -239,8 +251,11 @@ impl Workload {
         }
     }
 
-    /// An earlier movement with its key, but another amount.
+    /// An earlier movement with its key, but another amount; if keys are reused.
     fn reused_key(&mut self) -> Option<Call> {
+        if !self.config.reuses_keys {
+            return None;
+        }
         let earlier = self.remembered.get(self.random.usize(..self.remembered.len().max(1)))?.clone();
         let amount = self.amount(10);
         let body = edit(&earlier.body, |body| body["amount"] = json!(amount));
@@ -363,7 +378,7 @@ fn edit(body: &Bytes, change: impl FnOnce(&mut Value)) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use testbed_auditor::request::Ask;
     use testbed_auditor::{Ledger, Unreadable};
 
@@ -435,6 +450,24 @@ mod tests {
             "invalid",
         ] {
             assert!(ends.contains_key(end), "{end}: {ends:?}");
+        }
+    }
+
+    #[test]
+    fn a_workload_that_asks_once_uses_every_key_once() {
+        // Odd requests only, so that every kind of them comes often.
+        let config = Config { odd_permille: 1000, ..Config::default() }.asking_once();
+        for config in [config, Config::default().asking_once()] {
+            let mut workload = Workload::new(config);
+            let mut keys = BTreeSet::new();
+            for _ in 0..5_000 {
+                let Shot { call, copies } = workload.shot();
+                assert_eq!(copies, 1, "{call:?}");
+                let body: Value = serde_json::from_slice(&call.body).unwrap();
+                let in_body = body["idempotencyKey"].as_str().map(str::to_owned);
+                let key = call.header_key.or(in_body).expect("every request has a key");
+                assert!(keys.insert(key.clone()), "{key} comes twice");
+            }
         }
     }
 

@@ -55,7 +55,7 @@ impl Writing for Request<'_, '_> {
     }
 
     /// None is looked for: nothing is refunded while a store is filled.
-    fn transaction(&mut self, _: &str) -> Result<Option<(u64, Booked)>, Error> {
+    fn transaction(&mut self, _: u64) -> Result<Option<Booked>, Error> {
         Ok(None)
     }
 
@@ -79,6 +79,11 @@ impl Writing for Request<'_, '_> {
         let scope = OwnedScope::of(scope);
         self.0.keys.insert(scope.clone());
         self.0.rows.kept.push((scope, kept.clone()));
+        Ok(())
+    }
+
+    /// Not counted: what a store is filled with was sent by nobody.
+    fn count_execution(&mut self, _: Scope<'_>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -11,9 +11,10 @@ pub mod postgres;
 mod redb;
 
 use crate::Config;
+use crate::ids::Ids;
 use crate::money::Money;
 use crate::request::Content;
-use crate::shapes::{Account, FaultEntry, Kind, Outcome, TransactionResult};
+use crate::shapes::{Account, Executions, FaultEntry, Kind, Outcome, TransactionResult};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -37,6 +38,17 @@ pub enum Error {
     /// Only an empty store can be filled.
     #[error("the legacy's store holds data already: only an empty one can be filled")]
     NotEmpty,
+    /// Ids of one form are not found in the other one.
+    #[error(
+        "the legacy's store holds transactions with ids like {found}: legacy.ids = \"{}\" needs another store",
+        .wanted.as_str()
+    )]
+    OtherIds {
+        /// The id of the newest transaction.
+        found: String,
+        /// The form that the configuration asks for.
+        wanted: Ids,
+    },
     /// What it was to be filled with cannot be.
     #[error("the legacy's store cannot be filled: {0}")]
     CannotFill(String),
@@ -71,6 +83,13 @@ pub struct Kept {
     /// The transaction in the answer; `None` for an account.
     #[serde(default)]
     pub transaction_id: Option<String>,
+}
+
+impl Kept {
+    /// Whether it is a transaction that was applied.
+    pub(crate) fn is_applied(&self) -> bool {
+        self.status == 200
+    }
 }
 
 /// What a key is unique in.
@@ -143,8 +162,8 @@ pub(crate) trait Writing: Send {
 
     fn put_account(&mut self, account: &Account) -> Result<(), Error>;
 
-    /// A transaction with its sequence; it changes by nobody else's hand until the end.
-    fn transaction(&mut self, id: &str) -> Result<Option<(u64, Booked)>, Error>;
+    /// A transaction by its sequence; it changes by nobody else's hand until the end.
+    fn transaction(&mut self, sequence: u64) -> Result<Option<Booked>, Error>;
 
     /// Keeps a new transaction. `known` says of its source and its destination whether there is such an account: it
     /// stands in the history of those.
@@ -155,7 +174,11 @@ pub(crate) trait Writing: Send {
 
     fn kept(&mut self, scope: Scope<'_>) -> Result<Option<Kept>, Error>;
 
+    /// Keeps this under a key, in place of what was kept there.
     fn put_kept(&mut self, scope: Scope<'_>, kept: &Kept) -> Result<(), Error>;
+
+    /// Counts one more execution of a key.
+    fn count_execution(&mut self, scope: Scope<'_>) -> Result<(), Error>;
 
     fn put_fault(&mut self, entry: &FaultEntry) -> Result<(), Error>;
 
@@ -194,7 +217,7 @@ pub(crate) trait Reading: Send + Sync {
     /// (microseconds since 1970).
     fn transactions(&self, first: u64, since: Option<i64>, limit: usize) -> Result<Vec<Row>, Error>;
 
-    fn transaction(&self, id: &str) -> Result<Option<TransactionResult>, Error>;
+    fn transaction(&self, sequence: u64) -> Result<Option<TransactionResult>, Error>;
 
     fn kept(&self, scope: Scope<'_>) -> Result<Option<Kept>, Error>;
 
@@ -204,8 +227,11 @@ pub(crate) trait Reading: Send + Sync {
     /// The whole fault ledger, oldest first.
     fn faults(&self) -> Result<Vec<FaultEntry>, Error>;
 
-    /// When the newest transaction was decided, in microseconds since 1970; 0 when there is none.
-    fn last_decided(&self) -> Result<i64, Error>;
+    /// How often keys were executed; in order of tenant, account and key.
+    fn executions(&self) -> Result<Executions, Error>;
+
+    /// The newest transaction.
+    fn newest(&self) -> Result<Option<TransactionResult>, Error>;
 }
 
 /// A transaction in a list, with its sequence.
@@ -229,25 +255,18 @@ impl fmt::Debug for Opened {
 /// Opens the store, making it if absent. Blocks.
 ///
 /// # Errors
-/// When it cannot be opened or made, or belongs to another process.
+/// When it cannot be opened or made, belongs to another process, or has ids of another form.
 pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     let (store, reading) = match &config.postgres {
         Some(postgres) => postgres::open(postgres)?,
         None => redb::open(&config.data_dir)?,
     };
-    let last_decided = reading.last_decided()?;
+    let newest = reading.newest()?;
+    if let Some(newest) = newest.as_ref().filter(|newest| config.ids.sequence(&newest.transaction_id).is_none()) {
+        return Err(Error::OtherIds { found: newest.transaction_id.clone(), wanted: config.ids });
+    }
+    let last_decided = newest.as_ref().map_or(0, decided);
     Ok(Opened { store, reading, last_decided })
-}
-
-/// The id of the transaction with this sequence.
-pub(crate) fn transaction_id(sequence: u64) -> String {
-    format!("L-{sequence:012}")
-}
-
-/// The sequence in a transaction id, if it is one of ours.
-fn sequence_of(id: &str) -> Option<u64> {
-    let sequence = id.strip_prefix("L-")?.parse().ok()?;
-    (transaction_id(sequence) == id).then_some(sequence)
 }
 
 /// When a transaction was decided, in microseconds since 1970.

@@ -7,12 +7,13 @@
 //! | `history` | account id, sequence → kind, outcome: what filters need, so that a page reads only its own rows |
 //! | `keys` | tenant, deciding account, key → [`Kept`] |
 //! | `tracking` | tenant, key, deciding account → nothing: finds a transaction when the account is not known |
+//! | `executions` | tenant, deciding account, key → how often it was executed |
 //! | `faults` | number → [`FaultEntry`] |
 //! | `counters` | name → last number given out |
 
 use super::{Booked, Error, Filter, Kept, Reading, Row, Scope, Store, Writing};
 use crate::money::Money;
-use crate::shapes::{Account, FaultEntry, Kind, Outcome, TransactionResult};
+use crate::shapes::{Account, Executions, FaultEntry, Kind, Outcome, Repeated, TransactionResult};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use std::ops::Bound;
@@ -34,6 +35,7 @@ const TRANSACTIONS: RowTable = TableDefinition::new("transactions");
 const HISTORY: TableDefinition<'static, (&'static str, u64), (u8, u8)> = TableDefinition::new("history");
 const KEYS: ScopeTable<&'static [u8]> = TableDefinition::new("keys");
 const TRACKING: ScopeTable<()> = TableDefinition::new("tracking");
+const EXECUTIONS: ScopeTable<u64> = TableDefinition::new("executions");
 const FAULTS: RowTable = TableDefinition::new("faults");
 const COUNTERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("counters");
 
@@ -65,6 +67,7 @@ pub(super) fn open(data_dir: &Path) -> Result<(Box<dyn Store>, Arc<dyn Reading>)
     transaction.open_table(HISTORY)?;
     transaction.open_table(KEYS)?;
     transaction.open_table(TRACKING)?;
+    transaction.open_table(EXECUTIONS)?;
     transaction.open_table(FAULTS)?;
     transaction.open_table(COUNTERS)?;
     transaction.commit()?;
@@ -112,11 +115,9 @@ impl Writing for InFile {
         Ok(())
     }
 
-    fn transaction(&mut self, id: &str) -> Result<Option<(u64, Booked)>, Error> {
-        let Some(sequence) = super::sequence_of(id) else { return Ok(None) };
+    fn transaction(&mut self, sequence: u64) -> Result<Option<Booked>, Error> {
         let table = self.transaction.open_table(TRANSACTIONS)?;
-        let booked = table.get(sequence)?.map(|bytes| row(bytes.value())).transpose()?;
-        Ok(booked.map(|booked| (sequence, booked)))
+        table.get(sequence)?.map(|bytes| row(bytes.value())).transpose()
     }
 
     fn put_transaction(&mut self, sequence: u64, result: &TransactionResult, known: [bool; 2]) -> Result<(), Error> {
@@ -144,6 +145,14 @@ impl Writing for InFile {
             let mut tracking = self.transaction.open_table(TRACKING)?;
             tracking.insert((scope.tenant, scope.key, scope.account), ())?;
         }
+        Ok(())
+    }
+
+    fn count_execution(&mut self, scope: Scope<'_>) -> Result<(), Error> {
+        let mut table = self.transaction.open_table(EXECUTIONS)?;
+        let scope = (scope.tenant, scope.account, scope.key);
+        let times = table.get(scope)?.map_or(0, |times| times.value());
+        table.insert(scope, times + 1)?;
         Ok(())
     }
 
@@ -215,8 +224,7 @@ impl Reading for File {
         Ok(found)
     }
 
-    fn transaction(&self, id: &str) -> Result<Option<TransactionResult>, Error> {
-        let Some(sequence) = super::sequence_of(id) else { return Ok(None) };
+    fn transaction(&self, sequence: u64) -> Result<Option<TransactionResult>, Error> {
         let booked = self.view()?.open_table(TRANSACTIONS)?.get(sequence)?;
         booked.map(|bytes| Ok(row::<Booked>(bytes.value())?.result)).transpose()
     }
@@ -243,10 +251,25 @@ impl Reading for File {
         self.view()?.open_table(FAULTS)?.iter()?.map(|entry| row(entry?.1.value())).collect()
     }
 
-    fn last_decided(&self) -> Result<i64, Error> {
+    fn executions(&self) -> Result<Executions, Error> {
+        let mut found = Executions { repeated: Vec::new(), keys: 0, executions: 0 };
+        for entry in self.view()?.open_table(EXECUTIONS)?.iter()? {
+            let (scope, times) = entry?;
+            let ((tenant, account, key), times) = (scope.value(), times.value());
+            found.keys += 1;
+            found.executions += times;
+            if times > 1 {
+                let (tenant, account, key) = (tenant.to_owned(), account.to_owned(), key.to_owned());
+                found.repeated.push(Repeated { tenant, account, key, times });
+            }
+        }
+        Ok(found)
+    }
+
+    fn newest(&self) -> Result<Option<TransactionResult>, Error> {
         let table = self.view()?.open_table(TRANSACTIONS)?;
-        let Some((_, bytes)) = table.last()? else { return Ok(0) };
-        Ok(super::decided(&row::<Booked>(bytes.value())?.result))
+        let newest = table.last()?;
+        newest.map(|(_, bytes)| Ok(row::<Booked>(bytes.value())?.result)).transpose()
     }
 }
 

@@ -50,13 +50,17 @@ impl Legacy {
     }
 
     async fn start_in(directory: TempDir, database: Option<Database>, config: Config) -> Self {
+        Self::try_start_in(directory, database, config).await.unwrap()
+    }
+
+    async fn try_start_in(directory: TempDir, database: Option<Database>, config: Config) -> Result<Self, Error> {
         let postgres = database.as_ref().map(Database::config);
         let config = Config { data_dir: directory.path().join("legacy"), postgres, ..config };
-        let bound = bind(config.clone()).await.unwrap();
+        let bound = bind(config.clone()).await?;
         let url = format!("http://{}", bound.address());
         let shutdown = Shutdown::new();
         let running = host::task::spawn(bound.run(shutdown.clone()));
-        Self { directory, database, config, url, client: Client::new(TIMEOUT, 8 << 20), shutdown, running }
+        Ok(Self { directory, database, config, url, client: Client::new(TIMEOUT, 8 << 20), shutdown, running })
     }
 
     /// Stops it in order, and starts it again where it was.
@@ -65,6 +69,13 @@ impl Legacy {
         let (ended, legacy) = self.restart_ended().await;
         ended.unwrap();
         legacy
+    }
+
+    /// Stops it in order, and starts another one where it was.
+    pub async fn restart_as(self, config: Config) -> Result<Self, Error> {
+        self.shutdown.stop();
+        self.running.await.unwrap().unwrap();
+        Self::try_start_in(self.directory, self.database, config).await
     }
 
     /// Waits until it has ended by itself, and starts it again where it was.

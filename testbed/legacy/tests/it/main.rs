@@ -9,6 +9,7 @@ mod accounts;
 mod bad_input;
 mod client;
 mod database;
+mod every_time;
 mod faults;
 mod idempotency;
 mod postgres;

@@ -60,9 +60,14 @@ impl Legacy {
 
     /// The fault ledger.
     pub async fn faults(&self) -> Vec<Value> {
+        self.get("/faults/log").await["faults"].as_array().unwrap().clone()
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
         let client = host::http::Client::new(Duration::from_secs(5), 16 << 20);
-        let answer = client.get(&format!("{}/faults/log", self.url), None, Duration::from_secs(5)).await.unwrap();
-        answer.json::<Value>().unwrap()["faults"].as_array().unwrap().clone()
+        let answer = client.get(&format!("{}{path}", self.url), None, Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json().unwrap()
     }
 }
 
@@ -83,9 +88,12 @@ pub fn runner(legacy: &Legacy, requests: u64, seed: u64, observer: &Arc<Mutex<Ob
 }
 
 pub fn runner_with(options: Options, seed: u64, observer: &Arc<Mutex<Observer>>) -> Arc<Runner> {
-    let config =
-        workload::Config { seed, users: 40, hot_users: 2, limited_users: 8, externals: 3, ..Default::default() };
-    Runner::new(options, Workload::new(config), observer.clone())
+    Runner::new(options, Workload::new(workload(seed)), observer.clone())
+}
+
+/// A small set of accounts.
+pub fn workload(seed: u64) -> workload::Config {
+    workload::Config { seed, users: 40, hot_users: 2, limited_users: 8, externals: 3, ..Default::default() }
 }
 
 /// Everything that the auditor finds wrong in the end, in words.

@@ -8,3 +8,4 @@ mod bank;
 mod faulty;
 mod legacy;
 mod load;
+mod once;

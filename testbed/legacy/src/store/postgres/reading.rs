@@ -2,7 +2,7 @@
 
 use super::super::{self as store, Filter, Kept, Reading, Row, Scope};
 use super::{ANSWER_WITHIN, CONNECT_WITHIN, rows};
-use crate::shapes::{Account, FaultEntry, TransactionResult, rfc3339};
+use crate::shapes::{Account, Executions, FaultEntry, TransactionResult, rfc3339};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row as _, postgres::PgArguments, postgres::PgRow};
@@ -94,12 +94,10 @@ impl Reading for Readers {
         self.all(sqlx::query(asked).bind(rows::number(first)).bind(since).bind(number(limit)), rows::transaction)
     }
 
-    fn transaction(&self, id: &str) -> Result<Option<TransactionResult>, store::Error> {
-        let asked = "SELECT sequence, result::text FROM legacy.transactions WHERE transaction_id = $1";
-        if store::sequence_of(id).is_none() {
-            return Ok(None);
-        }
-        Ok(self.one(sqlx::query(asked).bind(id), rows::transaction)?.map(|(_, result)| result))
+    fn transaction(&self, sequence: u64) -> Result<Option<TransactionResult>, store::Error> {
+        let asked = "SELECT sequence, result::text FROM legacy.transactions WHERE sequence = $1";
+        let asked = sqlx::query(asked).bind(rows::number(sequence));
+        Ok(self.one(asked, rows::transaction)?.map(|(_, result)| result))
     }
 
     fn kept(&self, scope: Scope<'_>) -> Result<Option<Kept>, store::Error> {
@@ -120,10 +118,21 @@ impl Reading for Readers {
         self.all(sqlx::query(asked), rows::fault)
     }
 
-    fn last_decided(&self) -> Result<i64, store::Error> {
+    fn executions(&self) -> Result<Executions, store::Error> {
+        // One row at the least: of no repeated key, if there is none.
+        let asked = r#"
+            SELECT keys, total, tenant, account_id, idempotency_key, times
+            FROM (SELECT count(*) AS keys, coalesce(sum(times), 0)::bigint AS total FROM legacy.executions) AS all_keys
+            LEFT JOIN legacy.executions ON times > 1
+            ORDER BY tenant COLLATE "C", account_id COLLATE "C", idempotency_key COLLATE "C""#;
+        let found = self.all(sqlx::query(asked), rows::executions)?;
+        let (keys, executions) = found.first().map_or((0, 0), |(totals, _)| *totals);
+        Ok(Executions { repeated: found.into_iter().filter_map(|(_, repeated)| repeated).collect(), keys, executions })
+    }
+
+    fn newest(&self) -> Result<Option<TransactionResult>, store::Error> {
         let asked = "SELECT sequence, result::text FROM legacy.transactions ORDER BY sequence DESC LIMIT 1";
-        let newest = self.one(sqlx::query(asked), rows::transaction)?;
-        Ok(newest.map_or(0, |(_, result)| store::decided(&result)))
+        Ok(self.one(sqlx::query(asked), rows::transaction)?.map(|(_, result)| result))
     }
 }
 

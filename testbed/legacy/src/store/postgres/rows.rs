@@ -5,7 +5,7 @@
 use super::super::{Kept, Row, Scope};
 use crate::money::Money;
 use crate::request::Content;
-use crate::shapes::{Account, AccountStatus, AccountType, FaultEntry, FaultKind, TransactionResult, rfc3339};
+use crate::shapes::{Account, AccountStatus, AccountType, FaultEntry, FaultKind, Repeated, TransactionResult, rfc3339};
 use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnection, PgExecutor, PgRow};
 use sqlx::{Row as _, error::BoxDynError};
@@ -129,7 +129,9 @@ pub(super) async fn put_kept(
 ) -> sqlx::Result<()> {
     let put = "INSERT INTO legacy.idempotency_keys
         (tenant, idempotency_key, account_id, content, status, body, transaction_id)
-        VALUES ($1, $2, $3, $4::json, $5, $6, $7)";
+        VALUES ($1, $2, $3, $4::json, $5, $6, $7)
+        ON CONFLICT (tenant, idempotency_key, account_id) DO UPDATE SET content = excluded.content,
+            status = excluded.status, body = excluded.body, transaction_id = excluded.transaction_id";
     let put = sqlx::query(put)
         .bind(scope.tenant)
         .bind(escaped(scope.key))
@@ -139,6 +141,27 @@ pub(super) async fn put_kept(
         .bind(&kept.body)
         .bind(&kept.transaction_id);
     put.execute(connection).await.map(drop)
+}
+
+pub(super) async fn count_execution(connection: &mut PgConnection, scope: Scope<'_>) -> sqlx::Result<()> {
+    let count = "INSERT INTO legacy.executions AS known (tenant, idempotency_key, account_id, times)
+        VALUES ($1, $2, $3, 1)
+        ON CONFLICT (tenant, idempotency_key, account_id) DO UPDATE SET times = known.times + 1";
+    let count = sqlx::query(count).bind(scope.tenant).bind(escaped(scope.key)).bind(escaped(scope.account));
+    count.execute(connection).await.map(drop)
+}
+
+/// How many keys and executions there are, and a key that was executed more than once, if there is any.
+pub(super) fn executions(row: &PgRow) -> sqlx::Result<((u64, u64), Option<Repeated>)> {
+    let totals = (unsigned(row.try_get("keys")?)?, unsigned(row.try_get("total")?)?);
+    let Some(times) = row.try_get::<Option<i64>, _>("times")? else { return Ok((totals, None)) };
+    let repeated = Repeated {
+        tenant: row.try_get("tenant")?,
+        account: unescaped(row.try_get("account_id")?),
+        key: unescaped(row.try_get("idempotency_key")?),
+        times: unsigned(times)?,
+    };
+    Ok((totals, Some(repeated)))
 }
 
 pub(super) fn fault(row: &PgRow) -> sqlx::Result<FaultEntry> {

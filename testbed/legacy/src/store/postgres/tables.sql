@@ -36,7 +36,7 @@ CREATE SEQUENCE IF NOT EXISTS legacy.transaction_sequence;
 CREATE TABLE IF NOT EXISTS legacy.transactions (
     transaction_id         text           PRIMARY KEY,
     sequence               bigint         NOT NULL UNIQUE CHECK (sequence > 0),
-    -- Unique for a tenant and a deciding account: see `idempotency_keys`.
+    -- Unique for a tenant and a deciding account, unless the legacy does not deduplicate: see `idempotency_keys`.
     idempotency_key        text           NOT NULL,
     type                   text           NOT NULL CHECK (type IN ('topup', 'withdraw', 'transfer', 'refund')),
     -- As they were named: a refused transaction may name an account that is not there, or none.
@@ -63,7 +63,7 @@ CREATE INDEX IF NOT EXISTS transactions_destination
     ON legacy.transactions (destination_account_id, sequence DESC) WHERE destination_known;
 CREATE INDEX IF NOT EXISTS transactions_created ON legacy.transactions (created_at, sequence);
 
--- What was asked for under a key, and the answer as it went out.
+-- What was asked for under a key, and the answer as it went out. Without deduplication: the first that was applied.
 CREATE TABLE IF NOT EXISTS legacy.idempotency_keys (
     tenant          text    NOT NULL,
     idempotency_key text    NOT NULL,
@@ -74,6 +74,15 @@ CREATE TABLE IF NOT EXISTS legacy.idempotency_keys (
     body            text    NOT NULL,
     -- Absent for a new account.
     transaction_id  text,
+    PRIMARY KEY (tenant, idempotency_key, account_id)
+);
+
+-- How often a key was executed, whatever came of it. Counted only without deduplication.
+CREATE TABLE IF NOT EXISTS legacy.executions (
+    tenant          text   NOT NULL,
+    idempotency_key text   NOT NULL,
+    account_id      text   NOT NULL,
+    times           bigint NOT NULL CHECK (times > 0),
     PRIMARY KEY (tenant, idempotency_key, account_id)
 );
 

@@ -131,17 +131,14 @@ impl Writing for InDatabase<'_> {
         self.ask(async |connection| rows::put_account(connection, account, metadata).await)
     }
 
-    fn transaction(&mut self, id: &str) -> Result<Option<(u64, Booked)>, store::Error> {
+    fn transaction(&mut self, sequence: u64) -> Result<Option<Booked>, store::Error> {
         let asked = "SELECT sequence, result::text, refunded::text FROM legacy.transactions
-                     WHERE transaction_id = $1 FOR UPDATE";
-        if store::sequence_of(id).is_none() {
-            return Ok(None);
-        }
+                     WHERE sequence = $1 FOR UPDATE";
         self.ask(async |connection| {
-            let row = sqlx::query(asked).bind(id).fetch_optional(connection).await?;
+            let row = sqlx::query(asked).bind(rows::number(sequence)).fetch_optional(connection).await?;
             row.map(|row| {
-                let (sequence, result) = rows::transaction(&row)?;
-                Ok((sequence, Booked { result, refunded: rows::money(&row, "refunded")? }))
+                let (_, result) = rows::transaction(&row)?;
+                Ok(Booked { result, refunded: rows::money(&row, "refunded")? })
             })
             .transpose()
         })
@@ -172,6 +169,10 @@ impl Writing for InDatabase<'_> {
     fn put_kept(&mut self, scope: Scope<'_>, kept: &Kept) -> Result<(), store::Error> {
         let content = serde_json::to_string(&kept.content)?;
         self.ask(async |connection| rows::put_kept(connection, scope, kept, content).await)
+    }
+
+    fn count_execution(&mut self, scope: Scope<'_>) -> Result<(), store::Error> {
+        self.ask(async |connection| rows::count_execution(connection, scope).await)
     }
 
     fn put_fault(&mut self, entry: &FaultEntry) -> Result<(), store::Error> {
