@@ -292,10 +292,13 @@ pub enum DiscrepanciesCommand {
         /// Its id
         id: String,
     },
-    /// Accept a discrepancy or a gap as it is
+    /// Accept a discrepancy or a gap as it is, or say what became of an exchange whose effect nobody knows
     Settle {
         /// Its id
         id: String,
+        /// Of an unknown effect: what you have found out
+        #[arg(long = "as", value_name = "WHAT", value_enum)]
+        told: Option<Became>,
         /// Why.
         #[command(flatten)]
         reason: ReasonArgs,
@@ -308,6 +311,15 @@ pub enum DiscrepanciesCommand {
         #[command(flatten)]
         reason: ReasonArgs,
     },
+}
+
+/// What became of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Became {
+    /// It had its effect
+    Applied,
+    /// It had none, and will have none
+    NotExecuted,
 }
 
 /// `crossfade reconcile …`

@@ -168,6 +168,36 @@ pub struct DiscrepancyPage {
     /// Gaps that nobody has settled, where open discrepancies of every kind were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
+    /// Exchanges of which nobody knows yet what a system did, oldest first, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknowns: Vec<UnknownEffect>,
+}
+
+/// An exchange of which nobody knows yet what a system did with it. The relay goes on asking; a person who has found it
+/// out some other way can say so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnknownEffect {
+    /// The exchange's number.
+    pub id: String,
+    /// The system.
+    pub system: System,
+    /// Whether the client was waiting for that system's answer.
+    pub is_authority: bool,
+    /// The route.
+    pub route: String,
+    /// The deciding account, whose shadow legs wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When the front wrote the intent.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// What a person has said, until the relay has taken it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Settlement>,
 }
 
 /// Exchanges of which there is no record; settled like a discrepancy.
@@ -204,8 +234,20 @@ pub struct DiscrepancyChanged {
 pub enum Subject {
     /// A discrepancy.
     Discrepancy(Box<Discrepancy>),
+    /// An unknown effect.
+    Unknown(UnknownEffect),
     /// A gap: it has no offsets, because nobody knows what is missing.
     Gap(Gap),
+}
+
+/// What became of an exchange, by the word of a person who has found it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// It had its effect.
+    Applied,
+    /// It had none, and will have none: refused, or never executed.
+    NotExecuted,
 }
 
 /// A match rate over a window.
@@ -373,12 +415,23 @@ pub struct SetRollout {
     pub force: bool,
 }
 
-/// A change that takes nothing but its reason: rollback, freeze, unfreeze, settle, reopen.
+/// A change that takes nothing but its reason: rollback, freeze, unfreeze, reopen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reason {
     /// Why.
     pub reason: String,
+}
+
+/// `POST /api/discrepancies/{id}/settle`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settle {
+    /// Why.
+    pub reason: String,
+    /// Of an unknown effect, and of nothing else: what became of it.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
 }
 
 /// `POST /api/reconciliations`.

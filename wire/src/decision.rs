@@ -27,7 +27,9 @@ pub struct DecisionRecord {
 
 impl Stored for DecisionRecord {
     const TYPE: u16 = 0x0104;
-    const VERSION: u16 = 1;
+    /// 2 adds `told`.
+    const VERSION: u16 = 2;
+    const SINCE: u16 = 1;
 }
 
 impl Chained for DecisionRecord {
@@ -60,6 +62,15 @@ pub enum DecisionBody {
     Reopened {
         /// Its id.
         discrepancy: String,
+    },
+    /// By a person's word, what a system did with an exchange that nobody could find out. The relay takes it up.
+    Told {
+        /// The exchange.
+        exchange: ExchangeNumber,
+        /// The system.
+        system: System,
+        /// Whether it was applied there; else it had no effect, and will have none.
+        applied: bool,
     },
 }
 

@@ -221,6 +221,7 @@ fn golden_decision_records() {
         ("decision-reconciled", DecisionBody::Reconciled(reconciliation)),
         ("decision-settled", DecisionBody::Settled { discrepancy: "front-a.3.71".into() }),
         ("decision-reopened", DecisionBody::Reopened { discrepancy: "front-a.3.71".into() }),
+        ("decision-told", DecisionBody::Told { exchange: number(71), system: System::Legacy, applied: true }),
     ];
     for (name, body) in bodies {
         let record =

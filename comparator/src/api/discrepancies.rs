@@ -1,4 +1,4 @@
-//! `/api/discrepancies`: what somebody has to settle. Gaps are settled here too, by their ids.
+//! `/api/discrepancies`: what somebody has to settle. Gaps and unknown effects are settled here too, by their ids.
 
 use crate::api::auth::{Operator, Viewer};
 use crate::api::problem::{Asked, Body, reason};
@@ -15,9 +15,9 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
-use wire::control::{DiscrepancyChanged, DiscrepancyPage, Reason, Subject};
+use wire::control::{DiscrepancyChanged, DiscrepancyPage, Reason, Settle, Subject, Told, UnknownEffect};
 use wire::decision::DecisionBody;
-use wire::ids::is_account_id;
+use wire::ids::{ExchangeNumber, is_account_id};
 use wire::words::Cause;
 
 /// How long the index may take to show what was just decided.
@@ -68,7 +68,7 @@ async fn list(_: Viewer, State(parts): State<Arc<Parts>>, Asked(which): Asked<Wh
     Ok(Json(parts.ingest.look(|index| index.discrepancies(&filter))))
 }
 
-/// One discrepancy, or gap.
+/// One discrepancy, gap or unknown effect.
 #[utoipa::path(get, path = "/api/discrepancies/{id}", tag = "discrepancies", security(("token" = [])),
     params(("id" = String, Path, description = "The root exchange's number, account@mark, or gap:front.boot.sequence")),
     responses(
@@ -81,18 +81,23 @@ async fn show(_: Viewer, State(parts): State<Arc<Parts>>, Path(id): Path<String>
 
 fn subject(index: &Index, id: &str) -> Option<Subject> {
     let discrepancy = index.discrepancy(id).map(|discrepancy| Subject::Discrepancy(Box::new(discrepancy)));
-    discrepancy.or_else(|| index.gap_of(id).map(Subject::Gap))
+    let unknown = || index.unknown_effect(&id.parse().ok()?).map(Subject::Unknown);
+    discrepancy.or_else(unknown).or_else(|| index.gap_of(id).map(Subject::Gap))
 }
 
 fn not_found(id: &str) -> Refused {
-    Refused::not_found("DiscrepancyNotFound", format!("there is no discrepancy or gap {id}"))
+    Refused::not_found("DiscrepancyNotFound", format!("there is no discrepancy, gap or unknown effect {id}"))
 }
 
-/// Accepts a discrepancy, or a gap, as it is: it no longer counts as open.
+/// Accepts a discrepancy, or a gap, as it is: it no longer counts as open. Or says what became of an exchange whose effect
+/// nobody knows (`as`): the relay takes that up, and the exchange is judged by it.
 #[utoipa::path(post, path = "/api/discrepancies/{id}/settle", tag = "discrepancies", security(("token" = [])),
-    params(("id" = String, Path, description = "The root exchange's number, account@mark, or gap:front.boot.sequence")),
-    request_body = Reason, responses(
+    params(("id" = String, Path, description = "The root exchange's number, account@mark, gap:front.boot.sequence, or \
+        the number of an exchange with an unknown effect")),
+    request_body = Settle, responses(
         (status = 200, body = DiscrepancyChanged),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "MalformedRequest: `as` is missing for an unknown effect, or given for something else"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "DiscrepancyNotFound"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "NothingToDo"),
     ))]
@@ -100,9 +105,54 @@ async fn settle(
     Operator(caller): Operator,
     State(parts): State<Arc<Parts>>,
     Path(id): Path<String>,
-    Body(given): Body<Reason>,
+    Body(given): Body<Settle>,
 ) -> Answer<DiscrepancyChanged> {
-    change(&parts, &caller.name, &reason(&given.reason)?, id, false).await
+    let reason = reason(&given.reason)?;
+    let number: Option<ExchangeNumber> = id.parse().ok();
+    let unknown = number.filter(|number| parts.ingest.look(|index| index.unknown_effect(number).is_some()));
+    match (unknown, given.told) {
+        (Some(number), Some(told)) => tell(&parts, &caller.name, &reason, number, told).await,
+        (Some(_), None) => Err(Refused::malformed(
+            "/as",
+            "MissingField",
+            "nobody knows what became of it: say `applied` or `not-executed`",
+        )),
+        (None, Some(_)) => {
+            Err(Refused::malformed("/as", "InvalidValue", "only an unknown effect can be said to be something"))
+        }
+        (None, None) => change(&parts, &caller.name, &reason, id, false).await,
+    }
+}
+
+/// Writes down what a person says of an unknown effect.
+async fn tell(
+    parts: &Parts,
+    actor: &str,
+    reason: &str,
+    number: ExchangeNumber,
+    told: Told,
+) -> Answer<DiscrepancyChanged> {
+    let _turn = parts.settling.lock().await;
+    let stands = || parts.ingest.look(|index| index.unknown_effect(&number));
+    let untold = || stands().filter(|unknown| unknown.told.is_none());
+    let before = stands();
+    let body = || {
+        let UnknownEffect { system, .. } = untold()?;
+        Some(DecisionBody::Told { exchange: number.clone(), system, applied: told == Told::Applied })
+    };
+    let offset = parts.decisions.append_if(actor, reason, body).await.map_err(Refused::unavailable)?;
+    let Some(offset) = offset else {
+        let detail = format!("what became of {number} is known, or was said, already");
+        return Err(Refused::new(axum::http::StatusCode::CONFLICT, "NothingToDo", detail));
+    };
+    tracing::info!(exchange = %number, actor, offset, ?told, "a person says what became of an exchange");
+    if !parts.ingest.folded(DECISIONS, offset, FOLDED_WITHIN).await {
+        return Err(Refused::unavailable("it is written down, but the index does not show it yet"));
+    }
+    let next_steps = vec![format!("exchanges show {number}: judged once the relay has taken it up")];
+    // The relay may have taken it up already: then it is unknown no more.
+    let subject = stands().or(before).map(Subject::Unknown).ok_or_else(|| not_found(&number.to_string()))?;
+    Ok(Json(DiscrepancyChanged { subject, next_steps }))
 }
 
 /// Opens a settled discrepancy or gap again.
@@ -127,6 +177,7 @@ fn is_open(index: &Index, id: &str) -> Option<bool> {
     subject(index, id).map(|subject| match subject {
         Subject::Discrepancy(discrepancy) => discrepancy.settled.is_none(),
         Subject::Gap(gap) => gap.status == "open",
+        Subject::Unknown(_) => true,
     })
 }
 

@@ -272,6 +272,7 @@ impl Index {
                 }
                 self.settlements.push(super::Settled { discrepancy, settled: false, by: settlement });
             }
+            DecisionBody::Told { exchange, system, .. } => self.told(&exchange, system, settlement),
         }
     }
 

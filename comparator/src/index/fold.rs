@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
 use wire::ids::ExchangeNumber;
 use wire::scalar::Timestamp;
-use wire::shadow::{LegResult, Resolution, ShadowBody};
+use wire::shadow::{LegResult, ShadowBody};
 use wire::stored::{self, Stored};
 use wire::words::{Class, Mode, Single, Stage};
 
@@ -205,28 +205,7 @@ impl Index {
         );
     }
 
-    /// What an exchange of unknown result turned out to have done.
-    fn resolved(&mut self, at: Timestamp, resolution: Resolution) {
-        let Some(id) = self.numbers.get(&resolution.exchange).copied() else { return };
-        let Some(exchange) = self.exchanges.get(&id).filter(|exchange| exchange.authority_unknown()) else { return };
-        let (class, status) = (resolution.class, resolution.status);
-        let leg = normalize::read(exchange.operation, class, status, &resolution.body.0, false);
-        let duration_micros = exchange.result.as_ref().map_or(0, |result| result.duration_micros);
-        let result = Result {
-            class,
-            status,
-            body: resolution.body,
-            duration_micros,
-            replayed: false,
-            resolved: true,
-            log: self.now,
-            at,
-            leg: Some(leg),
-        };
-        self.authority_did(id, result);
-    }
-
-    fn authority_did(&mut self, id: u64, result: Result) {
+    pub(super) fn authority_did(&mut self, id: u64, result: Result) {
         let named = match &result.leg {
             Some(Ok(leg)) => {
                 self.remember_transaction(id, leg);

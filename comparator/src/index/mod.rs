@@ -9,6 +9,7 @@
 //! | [`inquiry`] | what the histories of both systems are asked, and what they say |
 //! | [`roots`] | discrepancies |
 //! | [`fronts`] | numbers without holes, boots, marks, gaps |
+//! | [`unknowns`] | effects that nobody knows, and what a person says of them |
 //! | [`tally`] | counts and match rates |
 //! | [`rollout`] | the dial's history, for people |
 //! | [`query`] | what the rest of the comparator asks for |
@@ -29,6 +30,7 @@ mod query;
 mod rollout;
 mod roots;
 mod tally;
+mod unknowns;
 
 pub use inquiry::{Candidate, Inquiry, Searched, findings};
 pub use query::{
@@ -44,12 +46,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tally::Tally;
 use wire::chain::Head;
-use wire::control::RolloutChange;
+use wire::control::{RolloutChange, Settlement};
 use wire::decision::{DecisionRecord, Reconciliation};
 use wire::ids::ExchangeNumber;
 use wire::rollout::Rollout;
 use wire::shadow::{ShadowBody, ShadowRecord};
 use wire::stored::DecodeError;
+use wire::words::System;
 
 /// Judged exchanges kept whole: at a few kilobytes each, some hundred megabytes.
 const KEEP_EXCHANGES: usize = 200_000;
@@ -126,6 +129,8 @@ pub struct Index {
     counters: Counters,
     reconciliations: VecDeque<Reconciliation>,
     settlements: Vec<Settled>,
+    /// What persons have said of unknown effects, by exchange and system, until the relay has taken it up.
+    told: BTreeMap<(u64, System), Settlement>,
 }
 
 impl Index {
@@ -162,6 +167,7 @@ impl Index {
             counters: Counters::default(),
             reconciliations: VecDeque::new(),
             settlements: Vec::new(),
+            told: BTreeMap::new(),
         }
     }
 

@@ -208,6 +208,7 @@ impl Index {
         DiscrepancyPage {
             discrepancies: all.into_iter().filter(wanted).collect(),
             gaps: if with_gaps { self.fronts.open_gaps() } else { Vec::new() },
+            unknowns: if with_gaps { self.unknowns() } else { Vec::new() },
         }
     }
 

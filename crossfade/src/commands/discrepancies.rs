@@ -1,36 +1,49 @@
 //! `crossfade discrepancies …`: the roots that somebody has to settle.
 
 use super::exchanges::escaped;
-use crate::cli::{DiscrepanciesCommand, Output};
+use crate::cli::{Became, DiscrepanciesCommand, Output};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
-use wire::control::{Discrepancy, DiscrepancyChanged, DiscrepancyPage, Gap, Reason, Subject};
+use serde::Serialize;
+use wire::control::{
+    Discrepancy, DiscrepancyChanged, DiscrepancyPage, Gap, Reason, Settle, Subject, Told, UnknownEffect,
+};
 use wire::decision::Offset;
 
-/// Lists, shows, settles or reopens discrepancies and gaps; a list with open ones exits with 3.
+/// Lists, shows, settles or reopens discrepancies, gaps and unknown effects; a list with open ones exits with 3.
 pub async fn run(parts: &Parts, command: DiscrepanciesCommand, output: Output) -> anyhow::Result<Exit> {
-    let change = async |id: String, verb: &str, reason: String| -> anyhow::Result<Exit> {
-        let path = format!("/api/discrepancies/{}/{verb}", escaped(&id));
-        let changed: DiscrepancyChanged = parts.post(Part::Comparator, &path, &Reason { reason }).await?;
-        render::show(output, &changed, changed_page)?;
-        Ok(Exit::Done)
-    };
     match command {
         DiscrepanciesCommand::List { all } => {
             let path = if all { "/api/discrepancies" } else { "/api/discrepancies?status=open" };
             let page: DiscrepancyPage = parts.get(Part::Comparator, path).await?;
             render::show(output, &page, list)?;
             let open = page.discrepancies.iter().any(|discrepancy| discrepancy.status == "open");
-            Ok(if open || !page.gaps.is_empty() { Exit::Unmet } else { Exit::Done })
+            let nothing = !open && page.gaps.is_empty() && page.unknowns.is_empty();
+            Ok(if nothing { Exit::Done } else { Exit::Unmet })
         }
         DiscrepanciesCommand::Show { id } => {
             let subject: Subject = parts.get(Part::Comparator, &format!("/api/discrepancies/{}", escaped(&id))).await?;
             render::show(output, &subject, one)?;
             Ok(Exit::Done)
         }
-        DiscrepanciesCommand::Settle { id, reason } => change(id, "settle", reason.reason).await,
-        DiscrepanciesCommand::Reopen { id, reason } => change(id, "reopen", reason.reason).await,
+        DiscrepanciesCommand::Settle { id, told, reason } => {
+            let told = told.map(|became| match became {
+                Became::Applied => Told::Applied,
+                Became::NotExecuted => Told::NotExecuted,
+            });
+            change(parts, &id, "settle", &Settle { reason: reason.reason, told }, output).await
+        }
+        DiscrepanciesCommand::Reopen { id, reason } => {
+            change(parts, &id, "reopen", &Reason { reason: reason.reason }, output).await
+        }
     }
+}
+
+async fn change(parts: &Parts, id: &str, verb: &str, body: &impl Serialize, output: Output) -> anyhow::Result<Exit> {
+    let path = format!("/api/discrepancies/{}/{verb}", escaped(id));
+    let changed: DiscrepancyChanged = parts.post(Part::Comparator, &path, body).await?;
+    render::show(output, &changed, changed_page)?;
+    Ok(Exit::Done)
 }
 
 fn offsets(offsets: &[Offset]) -> String {
@@ -40,14 +53,34 @@ fn offsets(offsets: &[Offset]) -> String {
 
 fn list(page: &DiscrepancyPage) -> String {
     let mut parts = Vec::new();
-    if !page.discrepancies.is_empty() || page.gaps.is_empty() {
+    if !page.discrepancies.is_empty() || (page.gaps.is_empty() && page.unknowns.is_empty()) {
         parts.push(discrepancy_table(&page.discrepancies));
     }
     if !page.gaps.is_empty() {
         let row = |gap: &Gap| [gap.id.clone(), gap.exchanges.to_string(), gap.at.to_string(), gap.what.clone()];
         parts.push(render::table(["gap", "exchanges", "noticed", "what happened"], &[1], page.gaps.iter().map(row)));
     }
+    if !page.unknowns.is_empty() {
+        parts.push(render::table(
+            ["unknown effect", "", "system", "route", "account", "key", "since"],
+            &[],
+            page.unknowns.iter().map(unknown_row),
+        ));
+    }
     parts.join("\n\n")
+}
+
+fn unknown_row(unknown: &UnknownEffect) -> [String; 7] {
+    let role = if unknown.is_authority { "as authority" } else { "as shadow" };
+    [
+        unknown.id.clone(),
+        role.to_owned(),
+        unknown.system.to_string(),
+        unknown.route.clone(),
+        unknown.account.clone().unwrap_or_default(),
+        unknown.key.clone().unwrap_or_default(),
+        unknown.at.to_string(),
+    ]
 }
 
 fn discrepancy_table(discrepancies: &[Discrepancy]) -> String {
@@ -79,6 +112,7 @@ fn changed_page(changed: &DiscrepancyChanged) -> String {
 fn one(subject: &Subject) -> String {
     match subject {
         Subject::Discrepancy(discrepancy) => discrepancy_facts(discrepancy),
+        Subject::Unknown(unknown) => unknown_facts(unknown),
         Subject::Gap(gap) => render::facts([
             ("gap", gap.id.clone()),
             ("status", gap.status.clone()),
@@ -87,6 +121,21 @@ fn one(subject: &Subject) -> String {
             ("what happened", gap.what.clone()),
         ]),
     }
+}
+
+fn unknown_facts(unknown: &UnknownEffect) -> String {
+    let told = unknown.told.as_ref().map(|told| format!("by {} at {}: {}", told.actor, told.at, told.reason));
+    let role =
+        if unknown.is_authority { "the client waited for its answer" } else { "its shadow leg was not answered" };
+    render::facts([
+        ("unknown effect", unknown.id.clone()),
+        ("of the system", format!("{}: {role}", unknown.system)),
+        ("since", unknown.at.to_string()),
+        ("route", unknown.route.clone()),
+        ("account", unknown.account.clone().unwrap_or_default()),
+        ("key", unknown.key.clone().unwrap_or_default()),
+        ("said", told.unwrap_or_else(|| "nothing yet: discrepancies settle … --as applied|not-executed".to_owned())),
+    ])
 }
 
 fn discrepancy_facts(discrepancy: &Discrepancy) -> String {

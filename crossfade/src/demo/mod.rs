@@ -127,7 +127,7 @@ async fn played(
 ) -> anyhow::Result<Exit> {
     let auditor = Arc::new(Mutex::new(Observer::new(Expectations { refusal_keeps_key: true, authority_moves: true })));
     let options = Options {
-        base_url: site.front(),
+        base_urls: vec![site.front()],
         pace: Pace::Open { per_second: rate(args) },
         max_requests: args.exchanges,
         max_in_flight: IN_FLIGHT,

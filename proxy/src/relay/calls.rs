@@ -71,6 +71,11 @@ impl Calls {
     /// Sends a leg.
     pub(super) async fn send(&self, leg: LegRequest) -> Answer {
         let peer = self.peer(leg.target);
+        // Nothing stands between this and the first byte but the connection.
+        if leg.sent_by.is_some_and(|by| clock::unix_micros() > by.0) {
+            tracing::warn!(exchange = %leg.number, "a leg is announced again: it was to be sent too long ago");
+            return Answer::TooLate;
+        }
         let request = match request(&leg, peer) {
             Ok(request) => request,
             Err(problem) => {

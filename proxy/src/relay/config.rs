@@ -40,6 +40,9 @@ pub struct Config {
     /// After which the legacy certainly no longer works on a request: its longest request and statement time-outs
     /// together. "Not there" counts only from then on.
     pub legacy_longest_request_ms: u64,
+    /// Whether the legacy recognises a request by its key and executes it once. One that does not is never sent a leg
+    /// twice: what it did with one that it has not answered is asked, and if it cannot say, a person has to.
+    pub legacy_deduplicates: bool,
     /// After which the engine certainly no longer works on a request.
     pub engine_request_timeout_ms: u64,
     /// How long after a leg's first refusal for a reason of state everything that the fronts wrote until then may
@@ -80,6 +83,7 @@ impl Default for Config {
             retry_max_ms: 500,
             ask_again_ms: 200,
             legacy_longest_request_ms: 30_000,
+            legacy_deduplicates: true,
             engine_request_timeout_ms: 10_000,
             // DESIGN 4: past the refusal plus 1 s.
             reoffer_ms: 1_000,
@@ -142,6 +146,7 @@ impl Config {
             reoffer_micros: micros(self.reoffer_ms),
             front_grace_micros: micros(self.front_grace_ms),
             abandoned_micros: micros(self.abandoned_ms),
+            legacy_deduplicates: self.legacy_deduplicates,
             cursor_every_micros: micros(self.cursor_every_ms),
             max_kept: self.max_exchanges_kept,
             transaction_pointers: self.transaction_pointers.clone(),

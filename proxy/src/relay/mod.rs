@@ -201,6 +201,7 @@ impl Parts {
             delivery: start.delivery,
             dead_letters: start.dead_letters,
             head: start.head,
+            decisions: start.decisions,
             calls: Calls::new(&self.config),
             log: self.log,
             shadows: bodies,

@@ -22,11 +22,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use wire::chain::Head;
 use wire::control::KnownTransaction;
+use wire::decision::DecisionRecord;
 use wire::rollout::{RolloutBody, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::{ShadowBody, ShadowRecord};
 use wire::stored::encode;
-use wire::{exchange, rollout, shadow};
+use wire::{decision, exchange, rollout, shadow};
 
 /// Records folded before the decisions are asked what to do.
 const PAGE: usize = 512;
@@ -73,6 +74,8 @@ pub(super) struct Shell {
     pub dead_letters: DeadLetters,
     /// The end of the chain of `cutover.shadows` as far as it was folded.
     pub head: Head,
+    /// The same of `cutover.decisions`.
+    pub decisions: Head,
     pub calls: Calls,
     pub log: Arc<dyn Log>,
     /// To the writer of `cutover.shadows`.
@@ -97,6 +100,9 @@ impl Shell {
         let mut exchanges = Following::of(&self.log, exchange::TOPIC, from.exchanges, &stop_reading);
         let mut shadows = Following::of(&self.log, shadow::TOPIC, from.shadows, &stop_reading);
         let mut changes = Following::of(&self.log, rollout::TOPIC, from.rollout, &stop_reading);
+        // Few records, and what they say of exchanges that are concluded counts no more: read from the beginning, beside
+        // everything else.
+        let mut decisions = Following::of(&self.log, decision::TOPIC, 0, &stop_reading);
         self.delivery.begin_present(now());
         let mut measurements = clock::interval(MEASURED_EVERY);
         let mut stop_by = None;
@@ -109,6 +115,7 @@ impl Shell {
                 page = exchanges.pages.recv(), if !self.delivery.is_full() => self.take_exchanges(page),
                 page = shadows.pages.recv() => self.take_shadows(page),
                 page = changes.pages.recv() => self.take_changes(page),
+                page = decisions.pages.recv() => self.take_decisions(page),
                 Some(event) = events.recv() => { self.take_events(event, &mut events); Ok(()) }
                 Some(event) = fronts.recv() => { self.take_fronts(event, &mut fronts); Ok(()) }
                 _ = measurements.tick() => { meter::gauges(&self.delivery, now()); Ok(()) }
@@ -124,7 +131,7 @@ impl Shell {
             }
         };
         stop_reading.stop();
-        for following in [exchanges, shadows, changes] {
+        for following in [exchanges, shadows, changes, decisions] {
             following.end().await;
         }
         ended
@@ -159,6 +166,16 @@ impl Shell {
         for record in whole(page)? {
             let taken = self.delivery.take_rollout(record.offset, &record.value);
             taken.map_err(unreadable(rollout::TOPIC, record.offset))?;
+        }
+        Ok(())
+    }
+
+    fn take_decisions(&mut self, page: Option<Page>) -> Result<(), Error> {
+        for record in whole(page)? {
+            let taken = self.decisions.take::<DecisionRecord>(&record.value);
+            if let Some(taken) = taken.map_err(unreadable(decision::TOPIC, record.offset))? {
+                self.delivery.take_decision(taken);
+            }
         }
         Ok(())
     }

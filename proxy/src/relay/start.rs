@@ -16,7 +16,7 @@ use wire::chain::Head;
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowRecord;
 use wire::stored::{DecodeError, decode};
-use wire::{exchange, rollout, shadow};
+use wire::{decision, exchange, rollout, shadow};
 
 /// After a log that could not be read.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ pub(super) struct Start {
     pub shadows: u64,
     /// The next offset of `cutover.rollout`.
     pub rollout: u64,
+    /// The end of the chain of `cutover.decisions`, which is read from its beginning.
+    pub decisions: Head,
     /// How far each front has shipped.
     pub shipped: Shipped,
     /// Keeps what is no exchange.
@@ -107,6 +109,7 @@ async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Result<Start, E
         exchanges: 0,
         shadows: 0,
         rollout: 0,
+        decisions: Head::genesis(ledger, decision::TOPIC),
         shipped: Shipped::new(),
         dead_letters: DeadLetters::of(log),
     };

@@ -169,8 +169,18 @@ fn crossfade_json(engines: &Engines, number: usize, binary: &Path, verb: &[&str]
 
 /// Every effect told to a client stands once in the list of each system, and nothing else does.
 pub async fn every_effect_once(system: &System, auditor: &Auditor) -> anyhow::Result<()> {
+    let both = [("legacy", system.site.legacy()), ("engine", system.site.engine())];
+    every_effect_once_in(system, auditor, &both).await
+}
+
+/// The same of some systems: name and base URL.
+pub async fn every_effect_once_in(
+    system: &System,
+    auditor: &Auditor,
+    systems: &[(&str, String)],
+) -> anyhow::Result<()> {
     Read::new(system.site.front()).resolve(auditor).await?;
-    for (name, base) in [("legacy", system.site.legacy()), ("engine", system.site.engine())] {
+    for (name, base) in systems {
         let rows = Read::new(base).transactions().await?;
         lock(auditor).verify_list(name, &rows);
     }

@@ -104,7 +104,7 @@ impl Engines {
         let engine = &mut self.engines[number];
         let config = engine.config.to_string_lossy().into_owned();
         let name = format!("engine-{number}");
-        let process = Process::start(&self.binary, &name, &["engine", "--config", &config], self.folder.path())?;
+        let process = Process::start(&self.binary, &name, &["engine", "--config", &config], &[], self.folder.path())?;
         engine.process = Some(process);
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! | module | what |
 //! |---|---|
 //! | [`process`] | one `crossfade` process: started, awaited until ready, killed |
-//! | [`system`] | all parts, as one process or as four, in a temporary directory |
+//! | [`system`] | all parts, as one process or as several, in a temporary directory |
+//! | [`fronts`] | two fronts on lines that can be disturbed, and a dial that moves |
 //! | [`replay`] | a real bank's year |
 //! | [`looks`] | somebody who asks for the past all the time |
 //! | [`checks`] | what has to hold after every run |
@@ -12,6 +13,7 @@
 
 pub mod checks;
 pub mod engines;
+pub mod fronts;
 pub mod looks;
 pub mod process;
 pub mod replay;

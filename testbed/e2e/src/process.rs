@@ -18,12 +18,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `binary` with `arguments`, standard error going to `<folder>/<name>.log`.
-    pub fn start(binary: &Path, name: &str, arguments: &[&str], folder: &Path) -> anyhow::Result<Self> {
+    /// Starts `binary` with `arguments`, and `settings` in its environment; standard error goes to `<folder>/<name>.log`.
+    pub fn start(
+        binary: &Path,
+        name: &str,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
         let child = Command::new(binary)
             .args(arguments)
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -50,6 +57,24 @@ impl Process {
         Ok(())
     }
 
+    /// SIGSTOP: the process does nothing, and knows nothing of it, until it is [woken](Self::wake).
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT.
+    pub fn wake(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        // The shell's own `kill`: a bare Debian has no other.
+        let script = format!("kill -{signal} \"$1\"");
+        let status = Command::new("sh").args(["-c", &script, "sh", &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "cannot signal {}", self.name);
+        Ok(())
+    }
+
     /// `kill -9`: the process gets no chance to do anything.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
@@ -59,10 +84,7 @@ impl Process {
 
     /// SIGTERM, and waits for the orderly end.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        // The shell's own `kill`: a bare Debian has no other.
-        let status =
-            Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.child.id().to_string()]).status()?;
-        ensure!(status.success(), "cannot signal {}", self.name);
+        self.signal("TERM")?;
         let deadline = Instant::now() + STOP_DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait()? {

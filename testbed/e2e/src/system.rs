@@ -25,6 +25,8 @@ pub enum Layout {
     One,
     /// Legacy, engine, relay with comparator, front.
     Four,
+    /// As four, with a second front; see [`crate::fronts`].
+    TwoFronts,
 }
 
 impl Layout {
@@ -33,8 +35,21 @@ impl Layout {
         match self {
             Layout::One => &["up"],
             Layout::Four => &["legacy", "engine", "relay", "front"],
+            Layout::TwoFronts => &["legacy", "engine", "relay", FRONTS[0], FRONTS[1]],
         }
     }
+}
+
+/// The processes of two fronts.
+pub const FRONTS: [&str; 2] = ["front", "front-b"];
+
+/// What a process has otherwise than the configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// Variables that override keys of the file.
+    pub settings: Vec<(&'static str, String)>,
+    /// The port where it says whether it is ready, if it is another one.
+    pub ready: Option<u16>,
 }
 
 /// Where end-to-end runs keep the log: `kafka`, or embedded if this is not set.
@@ -69,6 +84,7 @@ pub struct System {
     layout: Layout,
     binary: PathBuf,
     processes: BTreeMap<&'static str, Process>,
+    own: BTreeMap<&'static str, Own>,
     client: Client,
     cluster: Option<Cluster>,
     database: Option<Database>,
@@ -103,6 +119,7 @@ impl System {
             layout,
             binary: binary.to_owned(),
             processes: BTreeMap::new(),
+            own: BTreeMap::new(),
             client,
             cluster,
             database,
@@ -110,21 +127,37 @@ impl System {
         })
     }
 
+    /// What a process is to have otherwise than the configuration says, from its next start on.
+    pub fn set_own(&mut self, name: &'static str, own: Own) {
+        self.own.insert(name, own);
+    }
+
+    /// A process that runs.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn process(&self, name: &str) -> anyhow::Result<&Process> {
+        self.processes.get(name).with_context(|| format!("{name} does not run"))
+    }
+
     /// Starts one process, and waits until it is ready.
     pub async fn start_process(&mut self, name: &'static str) -> anyhow::Result<()> {
         let config = self.site.config.to_string_lossy().into_owned();
-        let mut arguments = vec![name, "--config", &config];
-        if name == "relay" {
+        let part = if FRONTS.contains(&name) { "front" } else { name };
+        let mut arguments = vec![part, "--config", &config];
+        if part == "relay" {
             arguments.extend(["--with", "comparator"]);
         }
-        let mut process = Process::start(&self.binary, name, &arguments, self.folder.path())?;
+        let own = self.own.get(name).cloned().unwrap_or_default();
+        let mut process = Process::start(&self.binary, name, &arguments, &own.settings, self.folder.path())?;
         let ports = self.site.ports;
-        let ready: &[u16] = match name {
-            "legacy" => &[ports.legacy],
-            "engine" => &[ports.engine],
-            "relay" => &[ports.relay, ports.comparator],
-            "front" => &[ports.front_admin],
-            _ => &[ports.legacy, ports.engine, ports.relay, ports.comparator, ports.front_admin],
+        let ready: &[u16] = match (part, &own.ready) {
+            (_, Some(port)) => std::slice::from_ref(port),
+            ("legacy", None) => &[ports.legacy],
+            ("engine", None) => &[ports.engine],
+            ("relay", None) => &[ports.relay, ports.comparator],
+            ("front", None) => &[ports.front_admin],
+            (_, None) => &[ports.legacy, ports.engine, ports.relay, ports.comparator, ports.front_admin],
         };
         for port in ready {
             let url = format!("http://127.0.0.1:{port}/readyz");
@@ -193,7 +226,7 @@ impl System {
     /// judged: every effect is there once, and all balances agree.
     pub async fn exchange(&self, auditor: &Auditor, prefix: &str, requests: u64) -> anyhow::Result<()> {
         let options = Options {
-            base_url: self.site.front(),
+            base_urls: vec![self.site.front()],
             pace: Pace::Open { per_second: rate(200.0) },
             max_requests: requests,
             ..Options::default()
@@ -313,9 +346,15 @@ impl System {
         Ok(metrics)
     }
 
-    /// Switches faults on in the legacy; an empty list switches them off.
+    /// Switches faults on in the legacy, all at one rate; an empty list switches them off.
     pub async fn faults(&self, kinds: &[&str], rate: f64) -> anyhow::Result<()> {
-        let faults: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind, "rate": rate })).collect();
+        let faults: Vec<_> = kinds.iter().map(|kind| (*kind, rate)).collect();
+        self.some_faults(&faults).await
+    }
+
+    /// Switches faults on in the legacy, each at its rate; and all others off.
+    pub async fn some_faults(&self, faults: &[(&str, f64)]) -> anyhow::Result<()> {
+        let faults: Vec<Value> = faults.iter().map(|(kind, rate)| json!({ "kind": kind, "rate": rate })).collect();
         let body = json!({ "faults": faults }).to_string();
         let request = host::http::request(Method::PUT, &format!("{}/faults", self.site.legacy()), None, body.into())?;
         let answer = self.client.send(request, Duration::from_secs(5)).await?;

@@ -445,7 +445,7 @@ const PER_SECOND: u64 = 50;
 /// Clients of one engine with accounts of their own, watched by a common auditor.
 fn clients_of(url: &str, number: usize, seed: u64, auditor: &Auditor) -> Arc<Runner> {
     let options = Options {
-        base_url: url.to_owned(),
+        base_urls: vec![url.to_owned()],
         pace: Pace::Open { per_second: PER_SECOND as f64 },
         max_requests: u64::MAX,
         timeout: Duration::from_secs(10),

@@ -90,7 +90,7 @@ async fn metrics() -> anyhow::Result<()> {
     system.dial("37", false).await?;
     // Money at variance has a currency only once there is some.
     system.faults(&["wrong-fee"], 0.5).await?;
-    let options = Options { base_url: system.site.front(), max_requests: 500, ..Options::default() };
+    let options = Options { base_urls: vec![system.site.front()], max_requests: 500, ..Options::default() };
     let runner = Runner::new(options, Workload::new(Config { users: 30, ..Config::default() }), checks::auditor(true));
     runner.create_accounts().await?;
     runner.run(&host::task::Shutdown::new()).await;

@@ -24,7 +24,7 @@ async fn no_client_notices_an_engine_that_is_down() -> anyhow::Result<()> {
     system.dial("shadow", false).await?;
     let auditor = checks::auditor(false);
     let options = Options {
-        base_url: system.site.front(),
+        base_urls: vec![system.site.front()],
         pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: u64::MAX,
         ..Options::default()

@@ -35,7 +35,7 @@ async fn an_independent_consumer_finds_what_the_engine_says() -> anyhow::Result<
     println!("the traffic's seed is {seed}");
     let auditor = checks::auditor(false);
     let options = Options {
-        base_url: engines.url(0).to_owned(),
+        base_urls: vec![engines.url(0).to_owned()],
         pace: Pace::Open { per_second: 100.0 },
         max_requests: u64::MAX,
         timeout: Duration::from_secs(10),

@@ -43,7 +43,7 @@ async fn run(fault: &str, percent: &str, requests: u64, changes: &Changes) -> an
     }
     let auditor = checks::auditor(true);
     let options = Options {
-        base_url: system.site.front(),
+        base_urls: vec![system.site.front()],
         pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: requests,
         max_in_flight: IN_FLIGHT,

@@ -44,7 +44,7 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     system.dial("37", false).await?;
     let auditor = checks::auditor(true);
     let options = Options {
-        base_url: system.site.front(),
+        base_urls: vec![system.site.front()],
         pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
         max_requests: u64::MAX,
         timeout: Duration::from_secs(10),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use host::http::{Client, SendError};
 use http::{HeaderValue, Method, header};
 use http_body_util::Full;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use testbed_auditor::{Answer, Request, Unreadable};
 
@@ -48,18 +50,20 @@ pub enum Sent {
     NotSent(String),
 }
 
-/// Where calls are sent to. Clones share their connections.
+/// Where calls are sent to: one address after the other, if there are several. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Target {
-    base_url: String,
+    base_urls: Arc<[String]>,
+    calls: Arc<AtomicUsize>,
     client: Client,
     timeout: Duration,
 }
 
 impl Target {
-    /// A target like `http://127.0.0.1:8080` that is given `timeout` for each answer.
-    pub fn new(base_url: impl Into<String>, timeout: Duration) -> Self {
-        Self { base_url: base_url.into(), client: Client::new(CONNECT_TIMEOUT, MAX_ANSWER), timeout }
+    /// A target with addresses like `http://127.0.0.1:8080`, at least one, that is given `timeout` for each answer.
+    pub fn new(base_urls: &[String], timeout: Duration) -> Self {
+        let client = Client::new(CONNECT_TIMEOUT, MAX_ANSWER);
+        Self { base_urls: base_urls.into(), calls: Arc::default(), client, timeout }
     }
 
     /// Sends a call once.
@@ -79,9 +83,11 @@ impl Target {
     }
 
     fn request(&self, call: &Call) -> Result<http::Request<Full<Bytes>>, String> {
+        let turn = self.calls.fetch_add(1, Ordering::Relaxed);
+        let base_url = self.base_urls.get(turn % self.base_urls.len().max(1)).map_or("", String::as_str);
         let mut builder = http::Request::builder()
             .method(call.method.clone())
-            .uri(format!("{}{}", self.base_url, call.path))
+            .uri(format!("{base_url}{}", call.path))
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = &call.header_key {
             builder = builder.header("idempotency-key", key);

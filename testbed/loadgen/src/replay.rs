@@ -87,7 +87,7 @@ impl Replay {
     /// A replay onto fresh data.
     pub fn new(options: Options) -> Arc<Self> {
         Arc::new(Self {
-            target: Target::new(options.base_url.clone(), options.timeout),
+            target: Target::new(std::slice::from_ref(&options.base_url), options.timeout),
             options,
             ledger: Mutex::new(Ledger::new(true)),
             counters: Arc::default(),

@@ -38,8 +38,8 @@ pub enum Pace {
 /// How to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where requests go, like `http://127.0.0.1:8080`.
-    pub base_url: String,
+    /// Where requests go, like `http://127.0.0.1:8080`; to several in turn, so that a retry meets another one.
+    pub base_urls: Vec<String>,
     /// How fast.
     pub pace: Pace,
     /// How many requests, retries of lost ones not counted. A run ends there, or when it is told to.
@@ -57,7 +57,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            base_url: String::new(),
+            base_urls: Vec::new(),
             pace: Pace::Closed { connections: 16 },
             max_requests: 10_000,
             timeout: Duration::from_secs(30),
@@ -70,9 +70,9 @@ impl Default for Options {
 
 /// An account of the workload could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make an account at {base_url}: {reason}")]
+#[error("cannot make an account at {base_urls}: {reason}")]
 pub struct NoAccount {
-    base_url: String,
+    base_urls: String,
     reason: String,
 }
 
@@ -94,7 +94,7 @@ impl Runner {
     /// A runner of this workload. Several may share an auditor.
     pub fn new(options: Options, workload: Workload, observer: Arc<Mutex<Observer>>) -> Arc<Self> {
         Arc::new(Self {
-            target: Target::new(options.base_url.clone(), options.timeout),
+            target: Target::new(&options.base_urls, options.timeout),
             options,
             workload: Mutex::new(workload),
             observer,
@@ -122,7 +122,7 @@ impl Runner {
         let mut made =
             stream::iter(calls.iter().map(|call| self.create_account(call))).buffer_unordered(ACCOUNTS_AT_ONCE);
         while let Some(made) = made.next().await {
-            made.map_err(|reason| NoAccount { base_url: self.options.base_url.clone(), reason })?;
+            made.map_err(|reason| NoAccount { base_urls: self.options.base_urls.join(", "), reason })?;
         }
         Ok(())
     }

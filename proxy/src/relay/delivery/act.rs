@@ -1,12 +1,14 @@
 //! What is to be done now.
 
-use super::exchanges::{Exchange, ExchangeId, Leg, Phase, Step};
+use super::aliases::maker;
+use super::doubt::Before;
+use super::exchanges::{Decided, Exchange, ExchangeId, Leg, Phase, Step};
 use super::request::leg_request;
-use super::resolve::{Question, question, was_changed};
+use super::resolve::question;
 use super::{Action, Delivery};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
-use wire::words::{Mode, Operation, Stage, System};
+use wire::words::{Operation, Stage, System};
 
 /// Accounts that are asked for at the same time.
 const LEARNING: usize = 16;
@@ -21,6 +23,7 @@ impl Delivery {
         self.ring(now);
         self.find_abandoned(now);
         self.settle_parked(now);
+        self.take_up_words();
         while let Some(id) = self.todo.pop_first() {
             self.advance(id);
         }
@@ -103,12 +106,16 @@ impl Delivery {
                     else {
                         return;
                     };
-                    if let Some(question) = look_first(id, exchange, leg) {
-                        self.outbox.push(Action::Look { attempt: leg.attempt, question });
-                        return;
+                    match self.before_it_is_sent(id, exchange, leg) {
+                        Before::Ask(question) => self.outbox.push(Action::Look { attempt: leg.attempt, question }),
+                        Before::Wait => {}
+                        Before::Nothing => {
+                            let sent_by = self.sent_by(leg);
+                            let request = leg_request(id, exchange, leg, &self.aliases, pointers, sent_by);
+                            self.outbox.push(Action::Send(Box::new(request)));
+                        }
                     }
-                    let request = leg_request(id, exchange, leg, &self.aliases, pointers);
-                    self.outbox.push(Action::Send(Box::new(request)));
+                    self.note_doubt(id);
                 }
                 _ => {}
             },
@@ -123,7 +130,7 @@ impl Delivery {
         {
             let Some(exchange) = self.exchanges.get_mut(id) else { continue };
             let Phase::Unknown(inquiry) = &mut exchange.phase else { continue };
-            match question(id, &exchange.intent, &self.aliases) {
+            match question(id, &exchange.intent, exchange.intent.authority, &self.aliases) {
                 Some(question) => {
                     inquiry.asking = true;
                     self.asking += 1;
@@ -141,7 +148,7 @@ impl Delivery {
             return;
         }
         for system in System::ALL.iter().copied() {
-            while *self.running.of(system) < self.rules.concurrency
+            while self.active(system) < self.rules.concurrency
                 && let Some(place) = self.ready.of_mut(system).pop_first()
             {
                 self.start(place.id, now);
@@ -164,8 +171,8 @@ impl Delivery {
         self.lanes.start(leg.target, leg.place, &leg.claims);
         *self.running.of_mut(leg.target) += 1;
         leg.attempt += 1;
-        (leg.unanswered, leg.in_doubt) = (false, false);
-        leg.step = Step::Announced;
+        (leg.unanswered, leg.doubt) = (false, None);
+        (leg.step, leg.announced) = (Step::Announced, now);
         self.outbox.push(Action::Append(ShadowBody::Sending {
             exchange: number,
             system: leg.target,
@@ -182,15 +189,34 @@ impl Delivery {
     }
 
     /// Whether something that the engine decided before may not have been read yet: the result was found out by asking,
-    /// and not every front has said that what came before it is here. A legacy refuses for good what comes too early. The
-    /// fronts' word is waited for as long as for a result that was never shipped.
+    /// or another front may have recorded something that is missing here, and not every front has said that what came
+    /// before it is here. A legacy refuses for good what comes too early. The fronts' word is waited for as long as for a
+    /// result that was never shipped.
     fn is_early(&self, id: ExchangeId, now: Timestamp) -> bool {
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return false };
+        if leg.target == System::Engine || !(decided.resolved || self.misses_something(exchange, decided)) {
+            return false;
+        }
         let until = Timestamp(decided.position.at.0.saturating_add(self.rules.reoffer_micros));
-        let found_out = decided.resolved && leg.target == System::Legacy;
         let waits = now.since_micros(decided.position.at) <= self.rules.abandoned_micros;
-        found_out && waits && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
+        waits && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
+    }
+
+    /// Whether another front may have recorded what came before an exchange that the engine decided: an account did not
+    /// stand where what is known had left it, or what is to be refunded is not known by the legacy's id.
+    fn misses_something(&self, exchange: &Exchange, decided: &Decided) -> bool {
+        if !self.fronts.any_but(&exchange.number.front) {
+            return false;
+        }
+        let levels = &decided.reading.levels;
+        let follows = match exchange.intent.operation {
+            // Its document shows the account as it is, and nothing came before it.
+            Operation::CreateAccount | Operation::ChangeAccount => true,
+            _ => levels.iter().all(|level| self.levels.follows(level)),
+        };
+        let original = exchange.intent.original.as_deref().filter(|id| maker(id) == System::Engine);
+        !follows || original.is_some_and(|id| self.aliases.at(System::Legacy, id).is_none())
     }
 
     /// Whether legs to the engine stay in the log.
@@ -243,12 +269,4 @@ impl Delivery {
             self.outbox.push(Action::Append(ShadowBody::Cursor { offset }));
         }
     }
-}
-
-/// What to ask before a leg is sent once more: neither system recognises a change of an account that it has made,
-/// and a second one may be refused because of the first.
-fn look_first(id: ExchangeId, exchange: &Exchange, leg: &Leg) -> Option<Question> {
-    let moves = leg.mode != Mode::ShadowRefused;
-    let again = leg.in_doubt && moves && exchange.intent.operation == Operation::ChangeAccount;
-    again.then(|| was_changed(id, &exchange.intent, leg.target))?
 }

@@ -1,6 +1,7 @@
 //! The exchanges that are not concluded: what their fronts wrote of them, and where they stand with the relay.
 
 use super::aliases;
+use super::doubt::Doubt;
 use super::keys::{Fingerprint, KeyId};
 use super::lanes::{Claim, Resource};
 use super::order::{Marks, Place, Position};
@@ -115,10 +116,12 @@ pub(crate) struct Leg {
     pub place: Place,
     /// What it touches.
     pub claims: Vec<Claim>,
+    /// When the record that announces the current offer was handed over by this relay.
+    pub announced: Timestamp,
     /// Whether it is written down that this offer was not answered.
     pub unanswered: bool,
-    /// Whether this offer may have been executed: it was sent, by this process or an earlier one, and not answered.
-    pub in_doubt: bool,
+    /// Whether this offer may have been executed: it was sent, by this process or another one, and not answered.
+    pub doubt: Option<Doubt>,
     /// The last refusal for a reason of state, and when the first one was.
     pub refusal: Option<Box<StateRefusal>>,
 }

@@ -2,6 +2,7 @@
 
 use super::Delivery;
 use super::accounts::facts_in;
+use super::doubt::Doubt;
 use super::exchanges::{Decided, Exchange, ExchangeId, Inquiry, Leg, Phase, StateRefusal, Step};
 use super::handover::Handover;
 use super::keys::{content_of, key_of};
@@ -153,6 +154,9 @@ impl Delivery {
             exchange.touches(self.accounts.name(account));
         }
         let intent = Arc::clone(&exchange.intent);
+        if intent.authority == System::Engine {
+            self.note_levels(reading);
+        }
         if let (Some(id), Some(source), Some(destination)) =
             (decided.transaction_by(intent.authority), &reading.source, &reading.destination)
         {
@@ -165,6 +169,13 @@ impl Delivery {
                 let released = self.lanes.learnt(&account, facts.limited);
                 self.release(released);
             }
+        }
+    }
+
+    /// Takes note of the levels that an answer of the engine shows.
+    fn note_levels(&mut self, reading: &Reading) {
+        for level in &reading.levels {
+            self.levels.note(self.accounts.name(&level.account), level.version, level.after);
         }
     }
 
@@ -201,8 +212,9 @@ impl Delivery {
             step: Step::Waiting,
             place,
             claims,
+            announced: Timestamp::default(),
             unanswered: false,
-            in_doubt: false,
+            doubt: None,
             refusal: None,
         }));
         self.todo.insert(id);
@@ -291,7 +303,7 @@ impl Delivery {
             *self.running.of_mut(leg.target) += 1;
         }
         // Somebody else's record: the leg may have been sent.
-        leg.in_doubt = leg.step != Step::Announced;
+        leg.doubt = (leg.step != Step::Announced).then(Doubt::default);
         (leg.mode, leg.attempt, leg.step, leg.unanswered) = (mode, attempt, Step::Due(0), false);
         self.todo.insert(id);
         self.let_pass(id);
@@ -333,13 +345,17 @@ impl Delivery {
 
     fn resolved(&mut self, position: Position, resolution: Resolution) {
         let Some(id) = self.exchanges.find(&resolution.exchange) else { return };
+        if self.exchanges.get(id).is_some_and(|exchange| exchange.intent.authority != resolution.system) {
+            self.leg_resolved(resolution);
+            return;
+        }
         let reading = Reading::of(&resolution.body.0);
         let Resolution { class, status, body, .. } = resolution;
         self.decide(id, Decided { position, class, status, body, reading, replayed: false, resolved: true });
     }
 
     /// An exchange is concluded: nothing of it is kept but what repeats and aliases need.
-    fn conclude(&mut self, id: ExchangeId, result: Option<&LegResult>) {
+    pub(super) fn conclude(&mut self, id: ExchangeId, result: Option<&LegResult>) {
         let Some(exchange) = self.exchanges.remove(id) else { return };
         self.handovers.iter_mut().for_each(|handover| handover.concluded(id));
         self.let_pass(id);
@@ -353,6 +369,7 @@ impl Delivery {
         if leg.is_running() {
             *self.running.of_mut(leg.target) -= 1;
         }
+        self.set_aside.of_mut(leg.target).remove(&id);
         self.order.begun(leg.place);
         let released = self.lanes.leave(leg.target, leg.place, &leg.claims);
         self.release(released);
@@ -371,6 +388,9 @@ impl Delivery {
     fn learn_alias(&mut self, id: ExchangeId, exchange: &Exchange, decided: &Decided, result: &LegResult) {
         let reading = Reading::of(&result.body.0);
         let authority = exchange.intent.authority;
+        if result.system == System::Engine {
+            self.note_levels(&reading);
+        }
         let (Some(own), Some(other)) = (decided.transaction_by(authority), reading.transaction) else { return };
         if let Some(alias) = self.aliases.link(own, &other)
             && authority == System::Engine

@@ -121,6 +121,11 @@ impl Fronts {
         })
     }
 
+    /// Whether any other front may still ship something.
+    pub fn any_but(&self, front: &str) -> bool {
+        self.fronts.iter().any(|(name, seen)| name != front && !matches!(seen.link, Link::Silent))
+    }
+
     /// A front has told its mark.
     pub fn marked(&mut self, front: &FrontBoot, version: u64, sequence: u64) {
         let seen = self.entry(&front.front);

@@ -7,10 +7,12 @@
 //! | [`ruling`] | which of the exchanges with one key has a leg |
 //! | [`act`] | what is to be done now |
 //! | [`report`] | what came of it |
+//! | [`doubt`] | legs that may have been executed |
 //! | [`offers`] | legs that were refused for a reason of state: offered again, in the end forced |
 //! | [`order`], [`lanes`] | which leg goes when, and beside which others |
-//! | [`keys`], [`accounts`], [`aliases`], [`fronts`] | what is known of keys, accounts, transactions, fronts |
+//! | [`keys`], [`accounts`], [`levels`], [`aliases`], [`fronts`] | what is known of keys, accounts, transactions, fronts |
 //! | [`handover`] | when everything decided on accounts that move is delivered |
+//! | [`told`] | what persons say of effects that nobody knows |
 //! | [`answer`], [`reading`], [`request`], [`resolve`] | what legs and questions say and mean |
 //!
 //! Invariants: whatever is decided here is a function of records and their times, so that a relay that starts
@@ -21,12 +23,14 @@ mod accounts;
 mod act;
 pub(crate) mod aliases;
 pub(crate) mod answer;
+mod doubt;
 pub(crate) mod exchanges;
 mod fold;
 mod fronts;
 mod handover;
 mod keys;
 mod lanes;
+mod levels;
 mod offers;
 mod order;
 mod reading;
@@ -36,6 +40,7 @@ pub(crate) mod resolve;
 mod ruling;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub(crate) use accounts::Facts;
 pub(crate) use reading::Reading;
@@ -47,6 +52,7 @@ use fronts::Fronts;
 use handover::Handover;
 use keys::Keys;
 use lanes::Lanes;
+use levels::Levels;
 use offers::ParkingLot;
 use order::{EngineOrder, Place};
 use request::LegRequest;
@@ -54,6 +60,7 @@ use resolve::Question;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::control::{Alias, KnownTransaction};
+use wire::ids::ExchangeNumber;
 use wire::rollout::{Rollout, RolloutRecord};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
@@ -82,12 +89,21 @@ pub(crate) struct Rules {
     pub front_grace_micros: i64,
     /// After which an intent whose result was never shipped counts as unknown.
     pub abandoned_micros: i64,
+    /// Whether the legacy recognises a request that it has executed, and executes it once.
+    pub legacy_deduplicates: bool,
     /// How often the cursor is written at most.
     pub cursor_every_micros: i64,
     /// So many exchanges may be kept before no more are read.
     pub max_kept: usize,
     /// Where bodies refer to earlier transactions.
     pub transaction_pointers: Vec<String>,
+}
+
+impl Rules {
+    /// Whether a request may be sent to a system again.
+    fn deduplicates(&self, system: System) -> bool {
+        system == System::Engine || self.legacy_deduplicates
+    }
 }
 
 /// What is to be done outside.
@@ -149,6 +165,7 @@ pub(crate) struct Delivery {
     order: EngineOrder,
     keys: Keys,
     accounts: Accounts,
+    levels: Levels,
     aliases: Aliases,
     fronts: Fronts,
     rollout: Rollout,
@@ -178,6 +195,8 @@ pub(crate) struct Delivery {
     ready: Each<BTreeSet<Place>>,
     /// How many legs are under way.
     running: Each<usize>,
+    /// Those of them that wait for an answer of a system which is not sent anything twice: they take nobody's place.
+    set_aside: Each<BTreeSet<ExchangeId>>,
     /// Undelivered legs by the time of their result.
     undelivered: Each<BTreeSet<(Timestamp, ExchangeId)>>,
     /// Unknown results by authority.
@@ -198,6 +217,8 @@ pub(crate) struct Delivery {
     look_through_after: Timestamp,
     /// When parked legs are looked through again.
     settle_after: Timestamp,
+    /// What persons have said of unknown effects, until it is taken up.
+    words: BTreeMap<ExchangeNumber, told::Word>,
     /// No leg is begun any more.
     stopping: bool,
     outbox: Vec<Action>,
@@ -215,6 +236,7 @@ impl Delivery {
             order: EngineOrder::default(),
             keys: Keys::default(),
             accounts: Accounts::default(),
+            levels: Levels::default(),
             aliases: Aliases::default(),
             fronts: Fronts::default(),
             rollout: Rollout::genesis(ledger),
@@ -232,6 +254,7 @@ impl Delivery {
             todo: BTreeSet::new(),
             ready: Each::default(),
             running: Each::default(),
+            set_aside: Each::default(),
             undelivered: Each::default(),
             unknown: Each::default(),
             to_ask: BTreeSet::new(),
@@ -242,6 +265,7 @@ impl Delivery {
             post_after: Timestamp::default(),
             look_through_after: Timestamp::default(),
             settle_after: Timestamp::default(),
+            words: BTreeMap::new(),
             stopping: false,
             outbox: Vec::new(),
         }
@@ -252,7 +276,8 @@ impl Delivery {
     /// Only while something is under way that will make room without them: legs that wait for nothing but the
     /// results of other exchanges would wait for ever.
     pub fn is_full(&self) -> bool {
-        let waits_for_others = self.running.legacy + self.running.engine + self.asking == 0 && !self.holds_engine();
+        let active = self.active(System::Legacy) + self.active(System::Engine) + self.asking;
+        let waits_for_others = active == 0 && !self.holds_engine();
         self.exchanges.len() >= self.rules.max_kept && !waits_for_others
     }
 
@@ -264,6 +289,11 @@ impl Delivery {
     /// Begins no further leg; those under way go on.
     pub fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// How many legs to a system take a place among those under way.
+    fn active(&self, system: System) -> usize {
+        self.running.of(system).saturating_sub(self.set_aside.of(system).len())
     }
 
     /// How many legs are under way.

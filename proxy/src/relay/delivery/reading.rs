@@ -2,6 +2,7 @@
 //! so an answer with unknown fields, or one that is no JSON at all, is no error here.
 
 use super::accounts::Facts;
+use super::levels::Level;
 use super::order::{Marks, engine_position};
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub(crate) struct Reading {
     pub users: Vec<String>,
     /// What it says of the engine's order.
     pub marks: Marks,
+    /// The levels that it shows.
+    pub levels: Vec<Level>,
     /// The account that the answer describes.
     pub account: Option<(String, Facts)>,
 }
@@ -43,6 +46,7 @@ struct Shape {
     account_type: Option<Value>,
     min_balance: Option<Value>,
     max_balance: Option<Value>,
+    balance: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -51,6 +55,7 @@ struct SideShape {
     account_id: Option<Value>,
     version: Option<Value>,
     balance_before: Option<Value>,
+    balance_after: Option<Value>,
 }
 
 fn text(value: Option<Value>) -> Option<String> {
@@ -67,6 +72,8 @@ impl Reading {
         let code = text(shape.code);
         let own_version = shape.version.as_ref().and_then(Value::as_u64);
         let account = account_of(shape.account_id, shape.account_type, shape.min_balance, shape.max_balance);
+        let mut levels: Vec<Level> =
+            account.iter().filter_map(|(account, _)| level(account, own_version, [&shape.balance; 2])).collect();
         // A refusal carries the failed transaction as `result`.
         let result = match shape.result {
             Some(result) => *result,
@@ -85,9 +92,11 @@ impl Reading {
         let mut side = |side: Option<SideShape>| {
             let side = side?;
             let account = text(side.account_id)?;
-            if side.balance_before.is_some_and(|level| !level.is_null()) {
+            if side.balance_before.as_ref().is_some_and(|level| !level.is_null()) {
                 users.push(account.clone());
             }
+            let version = side.version.as_ref().and_then(Value::as_u64);
+            levels.extend(level(&account, version, [&side.balance_before, &side.balance_after]));
             versions.extend(side.version.and_then(|version| Some((account.clone(), version.as_u64()?))));
             Some(account)
         };
@@ -106,9 +115,16 @@ impl Reading {
                 versions,
                 positions: positions.iter().filter_map(|at| engine_position(at.as_str()?)).collect(),
             },
+            levels,
             account,
         }
     }
+}
+
+/// A level before and after, if all of it is there.
+fn level(account: &str, version: Option<u64>, [before, after]: [&Option<Value>; 2]) -> Option<Level> {
+    let money = |value: &Option<Value>| value.as_ref()?.as_str()?.parse().ok();
+    Some(Level { account: account.to_owned(), version: version?, before: money(before)?, after: money(after)? })
 }
 
 /// What an account's own document says of it.

@@ -12,7 +12,7 @@ use wire::shadow::{LegResult, Resolution, ShadowBody};
 use wire::words::Class;
 
 /// How often in a row an authority must have nothing of an exchange before that is believed.
-const ABSENT_TIMES: u32 = 2;
+pub(super) const ABSENT_TIMES: u32 = 2;
 /// Between two attempts to learn what an account is.
 const LEARN_AGAIN_MICROS: i64 = 1_000_000;
 /// Between two attempts to tell the engine aliases.
@@ -28,23 +28,17 @@ impl Delivery {
         }
         match answer {
             Answer::NotSent => self.pause(id, tries, now),
+            Answer::TooLate => self.announce_again(id, now),
             Answer::Unanswered { duration_micros } => {
-                let nothing = Answer::Whole {
-                    status: 0,
-                    headers: Vec::new(),
-                    body: Body::default(),
-                    replayed: false,
-                    duration_micros,
-                };
-                self.note_unanswered(id, nothing);
+                self.begin_to_doubt(id, Answer::nothing(duration_micros));
                 self.pause(id, tries, now);
             }
             Answer::Whole { status, ref body, .. } => {
                 let code = Reading::of(&body.0).code;
-                match consequence(leg.target, leg.mode, status, code.as_deref()) {
+                match consequence(leg.target, leg.mode, self.rules.deduplicates(leg.target), status, code.as_deref()) {
                     Consequence::Again => self.pause(id, tries, now),
-                    Consequence::UnknownThenAgain => {
-                        self.note_unanswered(id, answer);
+                    Consequence::Unknown => {
+                        self.begin_to_doubt(id, answer);
                         self.pause(id, tries, now);
                     }
                     Consequence::OutOfOrder => self.report(id, answer, Class::Refused, false),
@@ -54,30 +48,8 @@ impl Delivery {
         }
     }
 
-    /// What was found where a leg that may have been executed would be sent again.
-    pub fn looked(&mut self, id: ExchangeId, attempt: u32, finding: Finding, now: Timestamp) {
-        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
-        let Step::Sent(tries) = leg.step else { return };
-        if leg.attempt != attempt {
-            return;
-        }
-        match finding {
-            Finding::Decided(Class::Applied, status, body) => {
-                let (headers, replayed, duration_micros) = (Vec::new(), false, 0);
-                let answer = Answer::Whole { status, headers, body, replayed, duration_micros };
-                self.report(id, answer, Class::Applied, true);
-            }
-            Finding::NotYet => self.pause(id, tries, now),
-            // It was not: nothing is in doubt any more.
-            Finding::Absent | Finding::Decided(..) => {
-                (leg.in_doubt, leg.step) = (false, Step::Due(tries));
-                self.todo.insert(id);
-            }
-        }
-    }
-
-    /// Sends the leg again after a while.
-    fn pause(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
+    /// Sends the leg again, or asks for it again, after a while.
+    pub(super) fn pause(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
         let pause = self.rules.retry_min_micros.saturating_mul(1_i64 << tries.min(20)).min(self.rules.retry_max_micros);
         self.timers.insert((Timestamp(now.0.saturating_add(pause)), id));
         if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
@@ -85,24 +57,15 @@ impl Delivery {
         }
     }
 
-    /// Writes down, once per offer, that nobody knows what it did.
-    fn note_unanswered(&mut self, id: ExchangeId, answer: Answer) {
-        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
-        leg.in_doubt = true;
-        if !std::mem::replace(&mut leg.unanswered, true) {
-            self.hand_over(id, answer, Class::Unknown, false);
-        }
-    }
-
     /// Hands over the leg's result, or its refusal for the time being.
-    fn report(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
+    pub(super) fn report(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
         if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
             leg.step = Step::Reported;
         }
         self.hand_over(id, answer, class, last);
     }
 
-    fn hand_over(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
+    pub(super) fn hand_over(&mut self, id: ExchangeId, answer: Answer, class: Class, last: bool) {
         let Answer::Whole { status, headers, body, replayed, duration_micros } = answer else { return };
         let Some(exchange) = self.exchanges.get(id) else { return };
         let Some(leg) = exchange.leg() else { return };
@@ -164,7 +127,7 @@ impl Delivery {
     }
 
     /// After which a system certainly no longer works on a request.
-    fn longest_request(&self) -> Each<i64> {
+    pub(super) fn longest_request(&self) -> Each<i64> {
         let Rules { legacy_longest_request_micros: legacy, engine_request_timeout_micros: engine, .. } = self.rules;
         Each { legacy, engine }
     }

@@ -7,7 +7,7 @@ use crate::json::{Found, Object, quoted};
 use wire::exchange::Header;
 use wire::ids::ExchangeNumber;
 use wire::leg::{self, AuthorityRefusal};
-use wire::scalar::Body;
+use wire::scalar::{Body, Timestamp};
 use wire::words::{Class, Mode, Operation, System};
 
 /// Servers take heads of about 400 KiB at most (hyper's default); a refusal that echoes more than this is cut.
@@ -34,15 +34,19 @@ pub(crate) struct LegRequest {
     pub headers: Vec<Header>,
     /// The body.
     pub body: Vec<u8>,
+    /// After which it is not to be sent any more on the ground of its announcement.
+    pub sent_by: Option<Timestamp>,
 }
 
-/// The request of an exchange's leg; `pointers` are where bodies refer to earlier transactions.
+/// The request of an exchange's leg, to be sent by a time if there is one; `pointers` are where bodies refer to earlier
+/// transactions.
 pub(crate) fn leg_request(
     id: ExchangeId,
     exchange: &Exchange,
     leg: &Leg,
     known: &Aliases,
     pointers: &[String],
+    sent_by: Option<Timestamp>,
 ) -> LegRequest {
     let intent = &exchange.intent;
     let mut headers = intent.headers.clone();
@@ -77,6 +81,7 @@ pub(crate) fn leg_request(
         path: intent.path.clone(),
         headers,
         body: body.unwrap_or_else(|| intent.body.0.clone()),
+        sent_by,
     }
 }
 
@@ -142,7 +147,7 @@ mod tests {
     ) -> LegRequest {
         let exchange = given::decided(authority, operation, class, status, answer);
         let leg = given::leg(&exchange, mode);
-        leg_request(ExchangeId(4), &exchange, &leg, &Aliases::default(), &[])
+        leg_request(ExchangeId(4), &exchange, &leg, &Aliases::default(), &[], None)
     }
 
     #[test]

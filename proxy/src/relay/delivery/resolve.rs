@@ -52,9 +52,9 @@ pub(crate) fn asked_by(operation: Operation) -> ResolvedBy {
     }
 }
 
-/// The question for an exchange; `None` when there is nothing to ask by. Then no system can have taken the request:
+/// The question to a system for an exchange; `None` when there is nothing to ask by. Then no system can have taken the request:
 /// its account is none, or its key, and both refuse that before they look at anything else.
-pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, known: &Aliases) -> Option<Question> {
+pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, system: System, known: &Aliases) -> Option<Question> {
     if intent.account.as_deref().is_some_and(|account| !is_account_id(account)) {
         return None;
     }
@@ -68,7 +68,7 @@ pub(crate) fn question(id: ExchangeId, intent: &Arc<Intent>, known: &Aliases) ->
             }
         }
     };
-    let (system, tenant) = (intent.authority, intent.tenant.clone());
+    let tenant = intent.tenant.clone();
     let original = intent.original.as_ref().and_then(|id| known.at(system, id));
     Some(Question { id, system, path, tenant, intent: Arc::clone(intent), original })
 }
@@ -225,7 +225,8 @@ mod tests {
 
     fn found(intent: &Intent, status: u16, body: &[u8]) -> Finding {
         let intent = Arc::new(intent.clone());
-        let asked = question(ExchangeId(1), &intent, &Aliases::default()).expect("there is something to ask by");
+        let asked = question(ExchangeId(1), &intent, intent.authority, &Aliases::default())
+            .expect("there is something to ask by");
         finding(&asked, status, body)
     }
 
@@ -301,7 +302,8 @@ mod tests {
         let mut known = Aliases::default();
         let document = |original: &str| format!(r#"{{"status":"completed","originalTransactionId":"{original}"}}"#);
         let finds = |known: &Aliases, original: &str| {
-            let asked = question(ExchangeId(1), &Arc::new(refund.clone()), known).expect("there is a key");
+            let asked =
+                question(ExchangeId(1), &Arc::new(refund.clone()), System::Legacy, known).expect("there is a key");
             finding(&asked, 200, document(original).as_bytes()) != Finding::Absent
         };
         assert!(finds(&known, "L-1") && finds(&known, "L-2"), "without an alias nobody can tell");
@@ -343,17 +345,21 @@ mod tests {
         let mut topup = intent(Operation::Topup, "{}");
         topup.key = Some("a/b c?%".to_owned());
         topup.tenant = "shop".to_owned();
-        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), &Aliases::default()).expect("there is a key");
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), System::Legacy, &Aliases::default())
+            .expect("there is a key");
         assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25?account=alice");
         assert_eq!((asked.system, asked.tenant.as_str()), (System::Legacy, "shop"));
         topup.account = None;
-        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), &Aliases::default()).expect("there is a key");
+        let asked = question(ExchangeId(3), &Arc::new(topup.clone()), System::Legacy, &Aliases::default())
+            .expect("there is a key");
         assert_eq!(asked.path, "/transactions/status/a%2Fb%20c%3F%25");
         topup.key = None;
-        assert_eq!(question(ExchangeId(3), &Arc::new(topup), &Aliases::default()), None);
+        assert_eq!(question(ExchangeId(3), &Arc::new(topup), System::Legacy, &Aliases::default()), None);
         let create = intent(Operation::CreateAccount, "{}");
         assert_eq!(
-            question(ExchangeId(3), &Arc::new(create), &Aliases::default()).expect("there is an account").path,
+            question(ExchangeId(3), &Arc::new(create), System::Legacy, &Aliases::default())
+                .expect("there is an account")
+                .path,
             "/accounts/alice"
         );
     }

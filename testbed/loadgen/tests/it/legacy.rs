@@ -78,7 +78,7 @@ pub fn observer(expectations: Expectations) -> Arc<Mutex<Observer>> {
 /// A run of `requests` with a small set of accounts.
 pub fn runner(legacy: &Legacy, requests: u64, seed: u64, observer: &Arc<Mutex<Observer>>) -> Arc<Runner> {
     let options = Options {
-        base_url: legacy.url.clone(),
+        base_urls: vec![legacy.url.clone()],
         pace: Pace::Closed { connections: 16 },
         max_requests: requests,
         timeout: Duration::from_secs(10),

@@ -42,7 +42,7 @@ async fn an_open_loop_keeps_its_rate_and_counts_waiting() {
     let observer = observer(Expectations::default());
     // One at a time, so that most requests are late: the latency has to show it.
     let options = Options {
-        base_url: legacy.url.clone(),
+        base_urls: vec![legacy.url.clone()],
         pace: Pace::Open { per_second: 100_000.0 },
         max_requests: 500,
         max_in_flight: 1,
@@ -117,7 +117,7 @@ async fn nobody_there_is_an_error() {
     // A port that was free a moment ago.
     let free = host::net::listen("127.0.0.1:0".parse().unwrap()).await.unwrap().local_addr().unwrap();
     let options = Options {
-        base_url: format!("http://{free}"),
+        base_urls: vec![format!("http://{free}")],
         max_requests: 20,
         give_up_after: Duration::ZERO,
         ..Options::default()

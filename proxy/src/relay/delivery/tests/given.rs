@@ -29,6 +29,7 @@ pub(crate) fn rules() -> Rules {
         reoffer_micros: 1_000_000,
         front_grace_micros: 2_000_000,
         abandoned_micros: 60_000_000,
+        legacy_deduplicates: true,
         cursor_every_micros: 1,
         max_kept: 100_000,
         transaction_pointers: vec!["/transactionId".to_owned()],
@@ -142,8 +143,9 @@ pub(crate) fn leg(exchange: &Exchange, mode: Mode) -> Leg {
         step: Step::Due(0),
         place: Place::of(exchange.began, ExchangeId(1)),
         claims: exchange.claims(|_| None),
+        announced: Timestamp::default(),
         unanswered: false,
-        in_doubt: false,
+        doubt: None,
         refusal: None,
     }
 }

@@ -5,6 +5,7 @@ use super::super::request::LegRequest;
 use super::super::resolve::{Finding, Question};
 use super::super::{Action, Delivery, Rules};
 use super::given;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::control::Alias;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
@@ -29,6 +30,8 @@ pub(crate) struct Story {
     /// How much of `exchanges` was folded.
     folded: usize,
     sequence: u64,
+    /// The last numbers of other fronts.
+    others: BTreeMap<String, u64>,
     pub boot: u64,
     /// What is to be done, until a test does it.
     pub sent: Vec<LegRequest>,
@@ -55,6 +58,7 @@ impl Story {
             rollout: Vec::new(),
             folded: 0,
             sequence: 0,
+            others: BTreeMap::new(),
             boot: 1,
             sent: Vec::new(),
             asked: Vec::new(),
@@ -86,6 +90,17 @@ impl Story {
         let record = ExchangeRecord { boot: self.boot, ..given::record(self.sequence, Timestamp(at), body) };
         self.exchanges.push((at, record));
         self.sequence
+    }
+
+    /// Another front writes, in its first boot.
+    pub fn write_as(&mut self, front: &str, body: ExchangeBody) -> u64 {
+        let sequence = self.others.entry(front.to_owned()).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        let at = self.tick();
+        let record = given::record(sequence, Timestamp(at), body);
+        self.exchanges.push((at, ExchangeRecord { front: front.to_owned(), ..record }));
+        sequence
     }
 
     /// The front starts anew.

@@ -57,7 +57,7 @@ async fn engine(cluster: Option<cluster::Cluster>) -> anyhow::Result<()> {
     let site = Site::create(folder.path(), &Changes { cluster: cluster.clone(), ..Changes::default() }).await?;
     let binary = std::env::current_exe()?.with_file_name("crossfade-under-test");
     let config = site.config.to_string_lossy().into_owned();
-    let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], folder.path())?;
+    let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], &[], folder.path())?;
     let client = Client::new(Duration::from_secs(1), 64 << 20);
     let ready = format!("{}/readyz", site.engine());
     process
@@ -195,7 +195,7 @@ async fn run(site: &Site, prefix: &str, users: usize, requests: u64, pace: Pace)
         mix: [1, 0, 0, 0],
         ..Config::default()
     });
-    let options = Options { base_url: site.engine(), pace, max_requests: requests, ..Options::default() };
+    let options = Options { base_urls: vec![site.engine()], pace, max_requests: requests, ..Options::default() };
     let runner = Runner::new(options, workload, Arc::new(Mutex::new(Observer::new(Expectations::default()))));
     runner.create_accounts().await?;
     Ok(runner.run(&host::task::Shutdown::new()).await)

@@ -43,7 +43,7 @@ async fn measure(database: &database::Database, accounts: usize, transactions: u
     let site = Site::create(folder.path(), &Changes { database: Some(database.url()), ..Changes::default() }).await?;
     let binary = std::env::current_exe()?.with_file_name("crossfade-under-test");
     let config = site.config.to_string_lossy().into_owned();
-    let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], folder.path())?;
+    let mut process = Process::start(&binary, "engine", &["engine", "--config", &config], &[], folder.path())?;
     let client = Client::new(Duration::from_secs(5), 64 << 20);
     let ready = format!("{}/readyz", site.engine());
     process

@@ -1,0 +1,159 @@
+//! Legs that may have been executed: sent, by this relay or another one, and not answered.
+//!
+//! To a system that deduplicates such a leg is sent again: it answers what it did the first time. To one that does not,
+//! nothing is ever sent twice: it is asked, by the key or the account, until it says what it did. That it has nothing
+//! counts only when whoever may have sent the leg has certainly done so, and the system has certainly let go of it, and
+//! not the first time. Then the leg was not executed, which is a discrepancy for a person. What cannot be found out at
+//! all waits for a person's word, and its accounts with it; other legs pass by.
+
+use super::Action;
+use super::Delivery;
+use super::answer::Answer;
+use super::exchanges::{Exchange, ExchangeId, Leg, Step};
+use super::report::ABSENT_TIMES;
+use super::resolve::{Finding, Question, question, was_changed};
+use wire::scalar::Timestamp;
+use wire::shadow::ShadowBody;
+use wire::words::{Class, Mode, Operation};
+
+/// How long after its announcement was handed over a leg may be sent to a system that does not deduplicate. Long for a log
+/// that is well; a relay that was paused for longer has itself announced again, and learns whether another one has taken
+/// over.
+const SENT_WITHIN_MICROS: i64 = 5_000_000;
+
+/// What is known of a leg that may have been executed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// When its target was first asked.
+    asked_since: Option<Timestamp>,
+    /// How often in a row the target had nothing, at a time when that counts.
+    absent: u32,
+}
+
+/// What has to be done before a leg is sent.
+pub(super) enum Before {
+    /// Nothing.
+    Nothing,
+    /// Its target is to be asked what it did.
+    Ask(Question),
+    /// A person has to say what became of it: there is nothing to ask by.
+    Wait,
+}
+
+impl Delivery {
+    /// What has to be done before a leg is sent that may have been executed. Neither system recognises a change of an
+    /// account that it has made, and a second one may be refused because of the first.
+    pub(super) fn before_it_is_sent(&self, id: ExchangeId, exchange: &Exchange, leg: &Leg) -> Before {
+        let intent = &exchange.intent;
+        if leg.doubt.is_none() || leg.mode == Mode::ShadowRefused {
+            Before::Nothing
+        } else if !self.rules.deduplicates(leg.target) {
+            question(id, intent, leg.target, &self.aliases).map_or(Before::Wait, Before::Ask)
+        } else if intent.operation == Operation::ChangeAccount {
+            was_changed(id, intent, leg.target).map_or(Before::Nothing, Before::Ask)
+        } else {
+            Before::Nothing
+        }
+    }
+
+    /// By when a leg has to be sent, if it must not be sent twice.
+    pub(super) fn sent_by(&self, leg: &Leg) -> Option<Timestamp> {
+        let by = leg.announced.0.saturating_add(SENT_WITHIN_MICROS);
+        (!self.rules.deduplicates(leg.target)).then_some(Timestamp(by))
+    }
+
+    /// Nothing was sent for so long that another relay may have taken over: the leg is announced once more, and sent if
+    /// that is accepted.
+    pub(super) fn announce_again(&mut self, id: ExchangeId, now: Timestamp) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let number = exchange.number.clone();
+        let Some(leg) = exchange.leg_mut() else { return };
+        leg.attempt += 1;
+        (leg.step, leg.announced) = (Step::Announced, now);
+        let (system, mode, attempt) = (leg.target, leg.mode, leg.attempt);
+        self.outbox.push(Action::Append(ShadowBody::Sending { exchange: number, system, mode, attempt }));
+    }
+
+    /// A leg was sent, and nobody knows what it did.
+    pub(super) fn begin_to_doubt(&mut self, id: ExchangeId, answer: Answer) {
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        leg.doubt.get_or_insert_default();
+        self.note_unanswered(id, answer);
+        self.set_aside(id);
+    }
+
+    /// A leg that another relay, or this one before it was started, may have sent to a system which is not sent anything
+    /// twice: it is written down that nobody knows what it did.
+    pub(super) fn note_doubt(&mut self, id: ExchangeId) {
+        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
+        if leg.doubt.is_some() && !self.rules.deduplicates(leg.target) {
+            self.note_unanswered(id, Answer::nothing(0));
+            self.set_aside(id);
+        }
+    }
+
+    /// Writes down, once per offer, that nobody knows what it did.
+    fn note_unanswered(&mut self, id: ExchangeId, answer: Answer) {
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        if !std::mem::replace(&mut leg.unanswered, true) {
+            self.hand_over(id, answer, Class::Unknown, false);
+        }
+    }
+
+    fn set_aside(&mut self, id: ExchangeId) {
+        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
+        if !self.rules.deduplicates(leg.target) {
+            self.set_aside.of_mut(leg.target).insert(id);
+        }
+    }
+
+    /// What was found where a leg that may have been executed would be sent again.
+    pub fn looked(&mut self, id: ExchangeId, attempt: u32, finding: Finding, now: Timestamp) {
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        let Step::Sent(tries) = leg.step else { return };
+        if leg.attempt != attempt {
+            return;
+        }
+        let once = !self.rules.deduplicates(leg.target);
+        match finding {
+            Finding::Decided(class @ Class::Applied, status, body) => self.found_done(id, class, status, body),
+            Finding::Decided(class @ Class::Refused, status, body) if once => self.found_done(id, class, status, body),
+            Finding::NotYet => {
+                if let Some(doubt) = &mut leg.doubt {
+                    doubt.absent = 0;
+                }
+                self.pause(id, tries, now);
+            }
+            Finding::Absent | Finding::Decided(..) if once => self.found_nothing(id, tries, now),
+            // It was not: nothing is in doubt any more.
+            Finding::Absent | Finding::Decided(..) => {
+                (leg.doubt, leg.step) = (None, Step::Due(tries));
+                self.todo.insert(id);
+            }
+        }
+    }
+
+    fn found_done(&mut self, id: ExchangeId, class: Class, status: u16, body: wire::scalar::Body) {
+        let (headers, replayed, duration_micros) = (Vec::new(), false, 0);
+        self.report(id, Answer::Whole { status, headers, body, replayed, duration_micros }, class, true);
+    }
+
+    /// A system that is not sent anything twice has nothing of a leg.
+    fn found_nothing(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
+        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
+        let longest = SENT_WITHIN_MICROS.saturating_add(*self.longest_request().of(leg.target));
+        let Some(doubt) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut).and_then(|leg| leg.doubt.as_mut())
+        else {
+            return;
+        };
+        let since = *doubt.asked_since.get_or_insert(now);
+        if now.since_micros(since) > longest {
+            doubt.absent += 1;
+        }
+        if doubt.absent < ABSENT_TIMES {
+            self.pause(id, tries, now);
+        } else {
+            self.report(id, Answer::nothing(0), Class::NotExecuted, true);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Stories of legs that may have been executed at a legacy which does not deduplicate.
+
+use super::super::answer::Answer;
+use super::super::resolve::Finding;
+use super::super::{Facts, Rules};
+use super::given;
+use super::story::{Story, whole};
+use wire::exchange::Intent;
+use wire::scalar::{Body, Timestamp};
+use wire::shadow::ShadowBody;
+use wire::words::System::{Engine, Legacy};
+use wire::words::{Class, Stage};
+
+/// After which the legacy has certainly let go of a leg, and nobody sends it any more.
+const CERTAIN: i64 = 5_000_000;
+
+fn story(change: impl FnOnce(Rules) -> Rules) -> Story {
+    let rules = change(Rules { legacy_deduplicates: false, ..given::rules() });
+    let mut story = Story::with(rules);
+    story.delivery.learnt(&"bank".into(), Some(Facts { limited: false }), Timestamp(story.now));
+    story
+}
+
+fn at_the_engine(intent: Intent) -> Intent {
+    Intent { stage: Stage::Engine, ..intent }
+}
+
+/// An exchange that the engine decided, with its leg under way to the legacy.
+fn under_way(story: &mut Story, key: &str, account: &str) -> u64 {
+    let exchange = story.applied(key, at_the_engine(given::topup(Engine, account)));
+    story.settle();
+    assert!(story.leg(exchange).is_some(), "{:?}", story.written());
+    exchange
+}
+
+fn unanswered() -> Answer {
+    Answer::Unanswered { duration_micros: 1 }
+}
+
+/// Time goes by until the legacy is asked once more.
+fn until_asked(story: &mut Story) {
+    for _ in 0..1_000 {
+        if !story.looking.is_empty() {
+            return;
+        }
+        story.wait(100_000);
+    }
+    panic!("nobody asks: {:?}", story.written());
+}
+
+fn applied() -> Finding {
+    Finding::Decided(Class::Applied, 200, Body(given::applied("L-1", "bank", "alice", None).into_bytes()))
+}
+
+#[test]
+fn an_unanswered_leg_is_asked_for_and_never_sent_again() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    story.answer(exchange, unanswered());
+    until_asked(&mut story);
+    assert_eq!(story.looking[0].1.system, Legacy);
+    assert!(story.looking[0].1.path.contains("/transactions/status/k1"), "{}", story.looking[0].1.path);
+    story.look(Finding::NotYet);
+    until_asked(&mut story);
+    story.look(applied());
+    assert!(story.sent.is_empty());
+    let results = story.results(exchange);
+    let told: Vec<_> = results.iter().map(|result| (result.class, result.last)).collect();
+    assert_eq!(told, [(Class::Unknown, false), (Class::Applied, true)]);
+    assert_eq!(story.delivery.known_transaction("L-1").and_then(|known| known.engine), None, "no id of the engine's");
+}
+
+#[test]
+fn that_it_is_not_there_counts_when_nobody_can_be_sending_it_any_more_and_the_second_time() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    let behind = story.applied("k2", at_the_engine(given::withdraw(Engine, "alice")));
+    story.answer(exchange, unanswered());
+    until_asked(&mut story);
+    story.look(Finding::Absent);
+    let first = story.now;
+    let certain = first + CERTAIN + story.rules.legacy_longest_request_micros;
+    while story.results(exchange).iter().all(|result| !result.last) {
+        until_asked(&mut story);
+        assert!(story.under_way().is_empty(), "its account waits with it");
+        story.look(Finding::Absent);
+    }
+    assert!(story.now > certain, "{} is before {certain}", story.now);
+    let last = story.results(exchange).last().map(|result| (result.class, result.last));
+    assert_eq!(last, Some((Class::NotExecuted, true)));
+    assert_eq!(story.under_way(), [behind], "a person settles the discrepancy; the account goes on");
+}
+
+#[test]
+fn a_relay_that_starts_asks_for_what_another_one_may_have_sent() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    story.restart();
+    assert!(story.sent.is_empty(), "it was announced, and perhaps sent");
+    assert_eq!(story.looking.len(), 1);
+    let unknown = story.results(exchange).last().map(|result| (result.class, result.last));
+    assert_eq!(unknown, Some((Class::Unknown, false)), "it stands on the list");
+    story.restart();
+    assert_eq!(story.looking.len(), 1);
+    assert_eq!(story.results(exchange).len(), 1, "it is said once");
+    story.look(applied());
+    assert_eq!(story.results(exchange).last().map(|result| result.class), Some(Class::Applied));
+}
+
+#[test]
+fn one_that_was_to_be_sent_too_long_ago_is_announced_again_before_it_is_sent() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    let sent_by = story.leg(exchange).and_then(|leg| leg.sent_by).expect("it has to be sent in time");
+    assert!(sent_by.0 - story.now <= CERTAIN);
+    story.now = sent_by.0 + 1;
+    story.answer(exchange, Answer::TooLate);
+    let leg = story.leg(exchange).expect("it is sent on the ground of the new record");
+    assert!((leg.attempt, leg.sent_by > Some(sent_by)) == (2, true), "{leg:?}");
+    assert_eq!(story.written(), [format!("sending {exchange} shadow 1"), format!("sending {exchange} shadow 2")]);
+    assert!(story.looking.is_empty(), "nobody has sent it");
+}
+
+#[test]
+fn what_waits_for_an_answer_takes_nobodys_place() {
+    let mut story = story(|rules| Rules { concurrency: 1, ..rules });
+    let exchange = under_way(&mut story, "k1", "alice");
+    story.answer(exchange, unanswered());
+    let other = story.applied("k2", at_the_engine(given::topup(Engine, "bob")));
+    story.settle();
+    assert_eq!(story.under_way(), [other]);
+    story.ok(other);
+    until_asked(&mut story);
+    story.look(applied());
+    let third = story.applied("k3", at_the_engine(given::topup(Engine, "alice")));
+    let fourth = story.applied("k4", at_the_engine(given::topup(Engine, "bob")));
+    story.settle();
+    assert_eq!(story.under_way(), [third], "one at a time, as before: {fourth} waits");
+}
+
+#[test]
+fn whoever_says_that_it_is_not_ready_may_have_begun() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    story.answer(exchange, whole(503, ""));
+    until_asked(&mut story);
+    assert!(story.sent.is_empty());
+    let mut told = story.results(exchange).into_iter().map(|result| (result.class, result.status));
+    assert_eq!(told.next(), Some((Class::Unknown, 503)));
+}
+
+#[test]
+fn a_leg_of_which_no_byte_was_sent_is_sent() {
+    let mut story = story(|rules| rules);
+    let exchange = under_way(&mut story, "k1", "alice");
+    story.answer(exchange, Answer::NotSent);
+    story.wait(100_000);
+    assert_eq!(story.under_way(), [exchange]);
+    story.answer(exchange, whole(429, ""));
+    story.wait(100_000);
+    assert_eq!(story.under_way(), [exchange], "turned away before anything was begun");
+    assert!(story.looking.is_empty());
+}
+
+#[test]
+fn what_cannot_be_asked_for_waits_for_a_person() {
+    let mut story = story(|rules| rules);
+    let topup = at_the_engine(given::topup(Engine, "alice"));
+    let exchange = story.write(wire::exchange::ExchangeBody::Intent(Intent { key: None, ..topup }));
+    story.result(exchange, Class::Applied, 200, &given::applied("t1", "bank", "alice", None));
+    story.settle();
+    story.answer(exchange, unanswered());
+    story.wait(60_000_000);
+    assert!(story.sent.is_empty() && story.looking.is_empty());
+    assert!(story.shadows.iter().all(|(_, record)| !matches!(&record.body, ShadowBody::Result(result) if result.last)));
+}
+
+#[test]
+fn the_engine_is_sent_everything_again() {
+    let mut story = story(|rules| rules);
+    let exchange = story.applied("k1", given::topup(Legacy, "alice"));
+    story.settle();
+    assert_eq!(story.leg(exchange).and_then(|leg| leg.sent_by), None);
+    story.answer(exchange, unanswered());
+    story.wait(100_000);
+    assert_eq!(story.under_way(), [exchange]);
+    assert!(story.looking.is_empty());
+}

@@ -1,0 +1,114 @@
+//! Two fronts under load while the dial goes up and down: nothing is lost, nothing is done twice, and every verdict that
+//! is not a plain match is explained.
+//!
+//! `CROSSFADE_FRONTS_SECONDS` sets for how long, `CROSSFADE_SEED` replays a run.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
+use anyhow::{bail, ensure};
+use crossfade::demo::site::Changes;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::fronts::TwoFronts;
+use testbed_e2e::system::rate;
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+use wire::control::ExchangeView;
+use wire::words::VerdictKind;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// Clients at once.
+const CLIENTS: usize = 64;
+/// Requests a second.
+const REQUESTS_PER_SECOND: f64 = 250.0;
+/// Where the dial goes, again and again.
+const STOPS: [&str; 5] = ["37", "100", "0", "50", "0"];
+/// How long it stays there.
+const STAY: Duration = Duration::from_secs(3);
+/// What a front ships arrives up to so much later.
+const SHIPPING: Duration = Duration::from_millis(50);
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn seed() -> u64 {
+    number("CROSSFADE_SEED").unwrap_or_else(host::random::u64)
+}
+
+fn lasting() -> Duration {
+    Duration::from_secs(number("CROSSFADE_FRONTS_SECONDS").unwrap_or(45))
+}
+
+/// Accounts that are near zero most of the time, and hot ones among them.
+fn near_zero(seed: u64) -> Workload {
+    Workload::new(Config { seed, users: 120, mix: [14, 36, 38, 12], ..Config::default() })
+}
+
+fn options(base_urls: Vec<String>) -> Options {
+    Options {
+        base_urls,
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
+        max_requests: u64::MAX,
+        max_in_flight: CLIENTS,
+        ..Options::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moving_dial_loses_nothing() -> anyhow::Result<()> {
+    let seed = seed();
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts moving");
+    let fronts = TwoFronts::start(Path::new(BINARY), &Changes::default(), SHIPPING, seed).await?;
+    fronts.system.dial("shadow", false).await?;
+    let auditor = checks::auditor(true);
+    let runner = Runner::new(options(fronts.urls()), near_zero(seed), Auditor::clone(&auditor));
+    runner.create_accounts().await?;
+    let traffic = host::task::Shutdown::new();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    let until = Instant::now() + lasting();
+    let mut moves = 0;
+    for stop in STOPS.iter().cycle() {
+        if Instant::now() > until {
+            break;
+        }
+        fronts.system.dial(stop, false).await?;
+        moves += 1;
+        host::clock::sleep(STAY).await;
+    }
+    traffic.stop();
+    let sent = sending.await?;
+    println!("{moves} moves; {sent:?}");
+    ensure!(sent.counted.errors == 0, "{} client errors", sent.counted.errors);
+    all_is_well(fronts, &auditor).await
+}
+
+/// After everything was judged: no account differs, every effect is there once, and every verdict is explained.
+async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result<()> {
+    let system = &mut fronts.system;
+    let (summary, reconciliation) = system.until_judged(Duration::from_secs(300)).await?;
+    println!("{:?}, overtaken {}, cross-cohort {}", summary.verdicts, summary.overtaken, summary.cross_cohort);
+    let exchanges = system.exchanges().await?;
+    for exchange in &exchanges {
+        let kind = exchange.verdict.verdict;
+        if !matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single | VerdictKind::Carried) {
+            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+            for other in exchanges.iter().filter(|other| other.key == whole.key) {
+                let other: ExchangeView = system.control(&format!("/api/exchanges/{}", other.id)).await?;
+                println!("same key: {other:#?}");
+            }
+            bail!("judged otherwise than the same: {whole:#?}");
+        }
+    }
+    ensure!(reconciliation.different == 0, "{reconciliation:?}");
+    checks::every_effect_once(system, auditor).await?;
+    let accounts = checks::all_balances_agree(system, auditor).await?;
+    checks::money_is_conserved(system).await?;
+    println!("{} exchanges, {accounts} accounts equal", exchanges.len());
+    system.stop().await
+}

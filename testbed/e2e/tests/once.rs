@@ -1,0 +1,199 @@
+//! A legacy that does not deduplicate: nothing is ever sent to it twice, and whatever it has not answered is found out, or
+//! stands on a person's list.
+//!
+//! `CROSSFADE_SEED` replays a run, `CROSSFADE_ONCE_REQUESTS` sets how many requests it has.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
+use anyhow::{Context, ensure};
+use crossfade::demo::site::Changes;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed_auditor::{Expectations, Observer};
+use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::system::{Layout, Own, System, rate};
+use testbed_interposer::{Line, Passing};
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+use wire::control::{DiscrepancyPage, ExchangeView};
+use wire::words::{System as Side, VerdictKind};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// Requests a second: each time-out holds up its account for seconds.
+const REQUESTS_PER_SECOND: f64 = 150.0;
+/// How often the relay is killed.
+const KILLS: usize = 10;
+/// Requests that time out, half of them before they are booked.
+const TIMED_OUT: f64 = 0.02;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// A legacy that makes a new transaction of every request, and forgets what it refused.
+fn changes() -> Changes {
+    Changes {
+        legacy: "deduplicates = false\nids = \"integer\"\nslow_ms = 300\n".to_owned(),
+        front: "authority_timeout_ms = 1000\n".to_owned(),
+        relay: "legacy_deduplicates = false\nlegacy_longest_request_ms = 2000\nleg_timeout_ms = 1000\n".to_owned(),
+        ..Changes::default()
+    }
+}
+
+/// Clients that ask once, and an auditor who knows that a refused key is forgotten.
+fn clients(base_url: String, requests: u64, seed: u64) -> (Arc<Runner>, Auditor) {
+    let expectations = Expectations { refusal_keeps_key: false, authority_moves: true };
+    let auditor = Arc::new(std::sync::Mutex::new(Observer::new(expectations)));
+    let options = Options {
+        base_urls: vec![base_url],
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
+        max_requests: requests,
+        retry_unknown: false,
+        ..Options::default()
+    };
+    let workload = Workload::new(Config { seed, ..Config::default() }.asking_once());
+    (Runner::new(options, workload, Auditor::clone(&auditor)), auditor)
+}
+
+/// Keys that the legacy was asked to execute more than once.
+async fn repeated(system: &System) -> anyhow::Result<Vec<Value>> {
+    let url = format!("{}/executions", system.site.legacy());
+    let answer =
+        host::http::Client::new(Duration::from_secs(2), 64 << 20).get(&url, None, Duration::from_secs(30)).await?;
+    let counted: Value = answer.json()?;
+    println!("the legacy executed {} requests with {} keys", counted["executions"], counted["keys"]);
+    ensure!(counted["executions"].as_u64() > Some(0), "{counted}");
+    Ok(counted["repeated"].as_array().context("no list of repeated keys")?.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_twice() -> anyhow::Result<()> {
+    let seed = number("CROSSFADE_SEED").unwrap_or_else(host::random::u64);
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test once twice");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut system = System::start(Path::new(BINARY), Layout::Four, &changes()).await?;
+    system.dial("shadow", false).await?;
+    let requests = number("CROSSFADE_ONCE_REQUESTS").unwrap_or(10_000);
+    let (runner, auditor) = clients(system.site.front(), requests, seed);
+    runner.create_accounts().await?;
+    system.dial("50", false).await?;
+    system.some_faults(&[("hang", TIMED_OUT), ("slow", 0.05)]).await?;
+    let traffic = host::task::Shutdown::new();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    for kill in 1..=KILLS {
+        let due = requests * kill as u64 / (KILLS as u64 + 1) + random.u64(0..requests / 50);
+        while runner.counters().read().sent < due {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        system.kill("relay")?;
+        system.start_process("relay").await?;
+    }
+    let sent = sending.await?;
+    println!("{:?}", sent.counted);
+    let (summary, reconciliation) = system.until_judged(Duration::from_secs(600)).await?;
+    println!("{:?}", summary.verdicts);
+    ensure!(repeated(&system).await? == Vec::<Value>::new(), "sent twice: {:?}", repeated(&system).await?);
+    ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
+    checks::every_effect_once_in(&system, &auditor, &[("engine", system.site.engine())]).await?;
+    checks::money_is_conserved(&system).await?;
+    only_lost_legs_are_on_the_list(&system).await?;
+    system.stop().await
+}
+
+/// What somebody has to settle is exactly what the legacy did not book although the engine had decided it; and the relay
+/// had to ask for some that it did.
+async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
+    let exchanges = system.exchanges().await?;
+    let at_the_engine: BTreeSet<&str> = exchanges
+        .iter()
+        .filter(|exchange| exchange.authority == Side::Engine)
+        .filter_map(|exchange| exchange.key.as_deref())
+        .collect();
+    let faults = system.fault_log().await?;
+    let of_kind = |wanted: &str| -> BTreeSet<&str> {
+        let legs = faults.iter().filter(|(key, kind)| kind == wanted && at_the_engine.contains(key.as_str()));
+        legs.map(|(key, _)| key.as_str()).collect()
+    };
+    let (lost, unanswered) = (of_kind("hang-before"), of_kind("hang-after"));
+    let discrepancies = system.discrepancies().await?;
+    let listed: BTreeSet<&str> = discrepancies.iter().filter_map(|found| found.key.as_deref()).collect();
+    println!("{} legs lost, {} booked without an answer, {} discrepancies", lost.len(), unanswered.len(), listed.len());
+    ensure!(listed == lost, "on the list {listed:?}, lost {lost:?}");
+    ensure!(!lost.is_empty() && !unanswered.is_empty(), "the legacy answered everything");
+    for exchange in
+        exchanges.iter().filter(|exchange| exchange.key.as_deref().is_some_and(|key| unanswered.contains(key)))
+    {
+        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+        ensure!(
+            matches!(whole.verdict.verdict, VerdictKind::Match | VerdictKind::Order | VerdictKind::Carried),
+            "booked and found, but {whole:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// A verb of the command line.
+async fn crossfade(system: &System, verb: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(BINARY);
+    command.args(verb).args(["-o", "json", "--config"]).arg(&system.site.config);
+    Ok(host::task::spawn_blocking(move || command.output()).await??)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_found_out_is_a_task_for_a_person() -> anyhow::Result<()> {
+    let mut system = System::prepare(Path::new(BINARY), Layout::Four, &changes()).await?;
+    let line = Line::to(format!("127.0.0.1:{}", system.site.ports.legacy), Duration::ZERO, 1).await?;
+    let settings = vec![("CROSSFADE_RELAY_LEGACY", format!("http://{}", line.address()))];
+    system.set_own("relay", Own { settings, ready: None });
+    for process in Layout::Four.processes() {
+        system.start_process(process).await?;
+    }
+    system.dial("shadow", false).await?;
+    let (runner, _) = clients(system.site.front(), 1, 1);
+    runner.create_accounts().await?;
+    system.dial("100", false).await?;
+    line.set(Passing::Silent);
+    let front = host::http::Client::new(Duration::from_secs(2), 1 << 20);
+    let topup = json!({"idempotencyKey": "k-1", "sourceAccountId": "w-external-000", "destinationAccountId": "w-user-00010",
+        "amount": "7", "currency": "CZK"});
+    let url = format!("{}/transactions/topup", system.site.front());
+    let answer = front.post(&url, None, &topup, Duration::from_secs(5)).await?;
+    ensure!(answer.status.as_u16() == 200, "{}", String::from_utf8_lossy(&answer.body));
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let unknown = loop {
+        let page: DiscrepancyPage = system.control("/api/discrepancies?status=open").await?;
+        if let [unknown] = &page.unknowns[..] {
+            break unknown.clone();
+        }
+        ensure!(Instant::now() < deadline, "no unknown effect is listed: {page:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    ensure!((unknown.system, unknown.is_authority) == (Side::Legacy, false), "{unknown:?}");
+    let listed = crossfade(&system, &["discrepancies", "list"]).await?;
+    ensure!(listed.status.code() == Some(3), "{}", String::from_utf8_lossy(&listed.stdout));
+    let shown = crossfade(&system, &["exchanges", "show", &unknown.id]).await?;
+    ensure!(String::from_utf8_lossy(&shown.stdout).contains("unknown"), "{}", String::from_utf8_lossy(&shown.stdout));
+    let silent = ["discrepancies", "settle", &unknown.id, "--reason", "seen in the books"];
+    let refused = crossfade(&system, &silent).await?;
+    ensure!(refused.status.code() == Some(1), "without saying what became of it: {refused:?}");
+    let said = crossfade(&system, &[&silent[..], &["--as", "not-executed"]].concat()).await?;
+    ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+
+    // What was on its way is lost, and the legacy can be asked again: the person's word stands.
+    line.set(Passing::Broken);
+    line.set(Passing::Open);
+    let (summary, _) = system.until_judged(Duration::from_secs(60)).await?;
+    ensure!(summary.unknown == 0, "{summary:?}");
+    let discrepancies = system.discrepancies().await?;
+    ensure!(discrepancies.len() == 1 && discrepancies[0].id == unknown.id, "{discrepancies:?}");
+    ensure!(repeated(&system).await? == Vec::<Value>::new());
+    system.stop().await
+}
