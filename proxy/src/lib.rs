@@ -9,6 +9,7 @@
 //! | [`journal`] | the front's record of exchanges on its own disk |
 //! | [`json`] | pure: finds and replaces values in a JSON text without touching the rest |
 //! | [`metrics`] | names and meanings of what both export |
+//! | `planted` | mistakes that trials plant, to see that they are found |
 //!
 //! Invariants: a client's answer never waits for the relay, the log, the comparator or the shadow system, except
 //! in a handover and for at most its time; a request is sent to its authority once, after its intent stands in
@@ -24,5 +25,6 @@ pub mod front;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+mod planted;
 pub mod relay;
 pub mod routes;

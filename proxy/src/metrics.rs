@@ -1,6 +1,6 @@
 //! Names and meanings of the metrics of front and relay, in their exported spelling.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 /// Seconds from sending a leg to its whole answer, by `system`, `role` and `route`.
 pub const LEG_DURATION: &str = "crossfade_leg_duration_seconds";
@@ -8,6 +8,8 @@ pub const LEG_DURATION: &str = "crossfade_leg_duration_seconds";
 pub const LEG_RESULTS: &str = "crossfade_leg_results_total";
 /// Seconds that the front added to an exchange: from the whole request to the answer, less the authority's leg.
 pub const FRONT_ADDED: &str = "crossfade_front_added_seconds";
+/// Seconds for which a request was held, of those that were: its account moves, or the dial is not known yet.
+pub const FRONT_HELD: &str = "crossfade_front_held_seconds";
 /// Bytes of the front's journal on disk.
 pub const JOURNAL_BYTES: &str = "crossfade_journal_bytes";
 /// Journal records that the relay has not acknowledged as durable.
@@ -36,6 +38,7 @@ pub(crate) fn describe_front() {
     describe_histogram!(LEG_DURATION, "Seconds from sending a leg to its whole answer");
     describe_counter!(LEG_RESULTS, "Legs that ended");
     describe_histogram!(FRONT_ADDED, "Seconds that the front added to an exchange");
+    describe_histogram!(FRONT_HELD, "Seconds for which a request was held, of those that were");
     describe_gauge!(JOURNAL_BYTES, "Bytes of the journal on disk");
     describe_gauge!(JOURNAL_UNSHIPPED, "Journal records that the relay has not acknowledged");
     describe_counter!(OVERTAKEN, "Exchanges sent to an authority before a handover was finished");
@@ -44,6 +47,7 @@ pub(crate) fn describe_front() {
     describe_gauge!(ROLLOUT_PERCENT, "The share of buckets that the engine answers, in percent");
     describe_gauge!(ROLLOUT_STAGE, "1 for the stage in force, 0 for the others");
     counter!(CAPTURE_GAPS).increment(0);
+    drop(histogram!(FRONT_HELD));
 }
 
 /// Says what the relay's metrics mean. What never happened is shown as 0.

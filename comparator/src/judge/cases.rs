@@ -328,7 +328,10 @@ fn a_credit_from_the_other_cohort_that_does_not_fit_is_named() {
         ..case()
     };
     case.accounts[1].overlap.cross_cohort = true;
-    check_asks("cross-cohort", case, Ruling::Mismatch(Cause::CrossCohort));
+    check_asks("cross-cohort", case.clone(), Ruling::Mismatch(Cause::CrossCohort));
+    let lost =
+        Case { legacy: Ok(Leg { class: Class::NotExecuted, code: None, answer: None, replayed: false }), ..case };
+    check_asks("never executed", lost, Ruling::Mismatch(Cause::Status));
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opini
         Ruling::Carried(roots)
     } else if !case.inquired {
         return Opinion::Inquire;
-    } else if case.overlap_behind([legacy, engine]).cross_cohort {
+    } else if shadow.class != Class::NotExecuted && case.overlap_behind([legacy, engine]).cross_cohort {
         Ruling::Mismatch(Cause::CrossCohort)
     } else {
         Ruling::Mismatch(Cause::Status)

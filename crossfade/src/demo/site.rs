@@ -93,6 +93,8 @@ pub struct Changes {
     pub engine: String,
     /// For `[legacy]`.
     pub legacy: String,
+    /// How long a handover may take, in milliseconds, for comparator and fronts; by default 2,000.
+    pub handover_ms: Option<u64>,
     /// The cluster that keeps the log, instead of directories.
     pub cluster: Option<Cluster>,
     /// The database of the projections and of the legacy, instead of memory and a file.
@@ -101,6 +103,9 @@ pub struct Changes {
 
 /// The permissions that a site has a token for, each in `tokens/<name>`.
 const TOKENS: [&str; 4] = ["viewer", "operator", "approver", "service"];
+
+/// As long as legs may be behind when one machine does everything.
+const HANDOVER_MS: u64 = 2_000;
 
 /// Where its address is, with the password in it.
 const DATABASE: &str = "database";
@@ -160,6 +165,7 @@ impl Site {
 fn text(folder: &Path, ports: &Ports, changes: &Changes) -> String {
     let Ports { front, front_admin, ingest, relay, comparator, engine, engine_control, legacy } = ports;
     let folder = folder.display();
+    let handover_ms = changes.handover_ms.unwrap_or(HANDOVER_MS);
     let tokens = TOKENS[..3]
         .iter()
         .map(|name| {
@@ -211,7 +217,7 @@ service_token = {{ file = "{folder}/tokens/service" }}
 [comparator]
 listen = "127.0.0.1:{comparator}"
 # As long as legs may be behind when one machine does everything; by default 250 ms.
-handover_ms = 2000
+handover_ms = {handover_ms}
 legacy = "http://127.0.0.1:{legacy}"
 engine = "http://127.0.0.1:{engine}"
 {}
@@ -227,7 +233,7 @@ admin_listen = "127.0.0.1:{front_admin}"
 data_dir = "{folder}/front"
 # All parts share one disk here, and their commits can hold up a write for longer than the default of 50 ms.
 journal_wait_ms = 1000
-handover_ms = 2000
+handover_ms = {handover_ms}
 legacy = "http://127.0.0.1:{legacy}"
 engine = "http://127.0.0.1:{engine}"
 ingest = "127.0.0.1:{ingest}"

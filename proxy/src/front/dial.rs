@@ -5,6 +5,8 @@
 //! the running ones, or has seen the new view. There is no lock that all requests share.
 
 use super::handover::{Admission, Exposed, View};
+use crate::metrics::FRONT_HELD;
+use crate::planted::{Mistake, planted};
 use host::clock::{self, Instant};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,9 +105,13 @@ impl Dial {
             return Ok(lease);
         }
         let (mut changes, since) = (self.stand.subscribe(), clock::now());
+        let read_before = account.filter(|_| planted(Mistake::PercentReadTwice));
+        let read_before = read_before.map(|account| self.stand().view.rollout.authority(account));
         loop {
             changes.mark_unchanged();
-            if let Some(lease) = self.try_lease(account) {
+            if let Some(mut lease) = self.try_lease(account) {
+                held(since);
+                lease.authority = read_before.unwrap_or(lease.authority);
                 return Ok(lease);
             }
             self.wait(&mut changes, since).await?;
@@ -124,6 +130,7 @@ impl Dial {
         loop {
             changes.mark_unchanged();
             if let Some(admitted) = self.try_admit(account) {
+                held(since);
                 return Ok(admitted);
             }
             self.wait(&mut changes, since).await?;
@@ -249,6 +256,11 @@ impl Dial {
     fn noted(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A request that was held goes on.
+fn held(since: Instant) {
+    metrics::histogram!(FRONT_HELD).record((clock::now() - since).as_secs_f64());
 }
 
 impl Lease {

@@ -2,7 +2,7 @@
 //! that moves while traffic passes by both of them.
 
 use crate::system::{FRONTS, Layout, Own, System};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use crossfade::demo::site::{Changes, Ports};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ pub struct Front {
     pub process: &'static str,
     /// Base URL for clients.
     pub url: String,
+    /// Base URL for operators.
+    pub admin: String,
     /// To the relay, by which its records go.
     pub shipping: Line,
     /// To the comparator, by which it hears of the dial and answers.
@@ -61,7 +63,8 @@ impl TwoFronts {
                 ]);
             }
             system.set_own(process, Own { settings, ready: Some(admin) });
-            fronts.push(Front { process, url: format!("http://{}", local(port)), shipping, dial });
+            let [url, admin] = [port, admin].map(|port| format!("http://{}", local(port)));
+            fronts.push(Front { process, url, admin, shipping, dial });
         }
         for process in Layout::TwoFronts.processes() {
             system.start_process(process).await?;
@@ -69,6 +72,42 @@ impl TwoFronts {
         let this = Self { system, fronts };
         this.until_connected().await?;
         Ok(this)
+    }
+
+    /// The same with no delay, and with another bound of a handover than sites have.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn with_handover(binary: &Path, handover_ms: u64, seed: u64) -> anyhow::Result<Self> {
+        let changes = Changes { handover_ms: Some(handover_ms), ..Changes::default() };
+        Self::start(binary, &changes, Duration::ZERO, seed).await
+    }
+
+    /// Moves the dial up, again and again while gates are closed or somebody is late; how often it was called off.
+    ///
+    /// # Errors
+    /// When it cannot be moved in time.
+    pub async fn up(&self, to: &str) -> anyhow::Result<u64> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut late = 0;
+        loop {
+            let (status, problem) = self.system.set_dial(to, false).await?;
+            match status {
+                200 => return Ok(late),
+                409 if Instant::now() < deadline => late += u64::from(problem["code"] == "HandoverLate"),
+                _ => bail!("set {to}: {status} {problem}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Rolls the dial back; the version that this makes.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn rollback(&self) -> anyhow::Result<u64> {
+        let view = self.system.change_dial("rollback").await?;
+        view["version"].as_u64().context("no version")
     }
 
     /// Base URLs of all fronts.
@@ -92,11 +131,108 @@ impl TwoFronts {
         }
     }
 
+    /// Waits until both fronts go by a version of the rollout; how long that took from now.
+    ///
+    /// # Errors
+    /// When one does not in time, or says something else than expected.
+    pub async fn until_heard(&self, version: u64) -> anyhow::Result<Duration> {
+        let client = host::http::Client::new(Duration::from_secs(1), 1 << 20);
+        let token = self.system.site.token("service")?;
+        let begun = Instant::now();
+        for front in &self.fronts {
+            let url = format!("{}/override", front.admin);
+            loop {
+                let answer = client.get(&url, Some(&token), Duration::from_secs(1)).await?;
+                let shown: serde_json::Value = answer.json()?;
+                if shown["version"].as_u64().context("no version")? >= version {
+                    break;
+                }
+                ensure!(begun.elapsed() < Duration::from_secs(30), "{} does not hear of {version}", front.process);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Of the requests that both fronts have held: how many, and how many of them no longer than so many seconds, which
+    /// has to be a bound of the histogram.
+    ///
+    /// # Errors
+    /// When a front does not say.
+    pub async fn held(&self, seconds: f64) -> anyhow::Result<(u64, u64)> {
+        let client = host::http::Client::new(Duration::from_secs(1), 4 << 20);
+        let (mut all, mut within) = (0, 0);
+        for front in &self.fronts {
+            let answer = client.get(&format!("{}/metrics", front.admin), None, Duration::from_secs(5)).await?;
+            let text = String::from_utf8(answer.body.to_vec())?;
+            let value = |series: &str| -> anyhow::Result<u64> {
+                let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+                Ok(line.with_context(|| format!("{} exports no {series}", front.process))?.parse()?)
+            };
+            all += value("crossfade_front_held_seconds_count")?;
+            within += value(&format!("crossfade_front_held_seconds_bucket{{le=\"{seconds}\"}}"))?;
+        }
+        Ok((all, within))
+    }
+
+    /// Accepts every gap: a front that was killed has not said that its boot ended.
+    ///
+    /// # Errors
+    /// When one cannot be settled.
+    pub async fn settle_gaps(&self) -> anyhow::Result<()> {
+        let page: wire::control::DiscrepancyPage = self.system.control("/api/discrepancies?status=open").await?;
+        for gap in page.gaps {
+            self.system.settle(&gap.id).await?;
+        }
+        Ok(())
+    }
+
     /// A front by its process.
     ///
     /// # Errors
     /// When there is none.
     pub fn front(&self, process: &str) -> anyhow::Result<&Front> {
         self.fronts.iter().find(|front| front.process == process).with_context(|| format!("{process} is no front"))
+    }
+}
+
+/// Somebody who moves the dial all the time, whoever is away.
+pub struct Mover {
+    client: host::http::Client,
+    url: String,
+    token: String,
+    random: fastrand::Rng,
+}
+
+impl Mover {
+    /// One with the rights to force: the gates are closed most of the time.
+    ///
+    /// # Errors
+    /// When there is no token.
+    pub fn of(fronts: &TwoFronts, seed: u64) -> anyhow::Result<Self> {
+        let site = &fronts.system.site;
+        let client = host::http::Client::new(Duration::from_secs(2), 1 << 20);
+        let url = format!("{}/api/rollout/set", site.comparator());
+        Ok(Self { client, url, token: site.token("approver")?, random: fastrand::Rng::with_seed(seed) })
+    }
+
+    /// Moves it every few hundred milliseconds until `stop`; how often it moved, and how often that was refused.
+    pub async fn roam(mut self, stop: host::task::Shutdown) -> (u64, u64) {
+        let (mut moved, mut refused) = (0, 0);
+        while !stop.is_stopping() {
+            let to = ["37", "100", "0", "50"][self.random.usize(..4)].to_owned();
+            let set = wire::control::SetRollout { to, reason: "end-to-end test".to_owned(), force: true };
+            let sent = self.client.post(&self.url, Some(&self.token), &set, Duration::from_secs(10)).await;
+            match sent {
+                Ok(answer) if answer.status.is_success() => moved += 1,
+                // Late, overruled, there already; or the comparator is away.
+                Ok(_) | Err(_) => refused += 1,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(self.random.u64(300..1_500))) => {}
+                () = stop.stopped() => {}
+            }
+        }
+        (moved, refused)
     }
 }

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
-use wire::control::{Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, RunReconciliation, SetRollout, Summary};
+use wire::control::{
+    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, Reason, RunReconciliation, SetRollout, Summary,
+};
 use wire::decision::Reconciliation;
 
 /// Which processes there are.
@@ -51,6 +53,9 @@ pub struct Own {
     /// The port where it says whether it is ready, if it is another one.
     pub ready: Option<u16>,
 }
+
+/// Why the dial is moved here.
+const REASON: &str = "end-to-end test";
 
 /// Where end-to-end runs keep the log: `kafka`, or embedded if this is not set.
 const LOG: &str = "CROSSFADE_TRIAL_LOG";
@@ -244,15 +249,37 @@ impl System {
     /// Moves the dial as approver, trying again while a gate is closed.
     pub async fn dial(&self, to: &str, force: bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let set = SetRollout { to: to.to_owned(), reason: "end-to-end test".to_owned(), force };
         loop {
-            let answer = self.control_post("/api/rollout/set", &set).await?;
-            match answer.status.as_u16() {
+            let (status, said) = self.set_dial(to, force).await?;
+            match status {
                 200 => return Ok(()),
                 409 if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
-                status => bail!("set {to}: {status} {}", String::from_utf8_lossy(&answer.body)),
+                status => bail!("set {to}: {status} {said}"),
             }
         }
+    }
+
+    /// Moves the dial as approver, once: the status, and what was said.
+    pub async fn set_dial(&self, to: &str, force: bool) -> anyhow::Result<(u16, Value)> {
+        let set = SetRollout { to: to.to_owned(), reason: REASON.to_owned(), force };
+        let answer = self.control_post("/api/rollout/set", &set).await?;
+        Ok((answer.status.as_u16(), answer.json()?))
+    }
+
+    /// A change of the dial that takes nothing but a reason: rollback, freeze, unfreeze.
+    pub async fn change_dial(&self, verb: &str) -> anyhow::Result<Value> {
+        let reason = Reason { reason: REASON.to_owned() };
+        let answer = self.control_post(&format!("/api/rollout/{verb}"), &reason).await?;
+        ensure!(answer.status.is_success(), "{verb}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        Ok(answer.json()?)
+    }
+
+    /// Accepts a discrepancy or a gap as it is.
+    pub async fn settle(&self, id: &str) -> anyhow::Result<()> {
+        let reason = Reason { reason: REASON.to_owned() };
+        let answer = self.control_post(&format!("/api/discrepancies/{id}/settle"), &reason).await?;
+        ensure!(answer.status.is_success(), "settle {id}: {}", String::from_utf8_lossy(&answer.body));
+        Ok(())
     }
 
     async fn control_post(&self, path: &str, body: &impl serde::Serialize) -> anyhow::Result<Answer> {
@@ -318,7 +345,7 @@ impl System {
     }
 
     async fn reconcile(&self) -> anyhow::Result<Reconciliation> {
-        let run = RunReconciliation { reason: "end-to-end test".to_owned() };
+        let run = RunReconciliation { reason: REASON.to_owned() };
         let answer = self.control_post("/api/reconciliations", &run).await?;
         ensure!(answer.status.is_success(), "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
         Ok(answer.json()?)

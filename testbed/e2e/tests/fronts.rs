@@ -88,6 +88,50 @@ async fn a_moving_dial_loses_nothing() -> anyhow::Result<()> {
     all_is_well(fronts, &auditor).await
 }
 
+/// How many moves of the dial are tried; `CROSSFADE_MOVES` says otherwise.
+const MOVES: u64 = 40;
+/// How long a handover may take here, in milliseconds: all parts, built without optimisation, on two cores.
+const HANDOVER_MS: u64 = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_holds_nobody_for_longer_than_a_handover() -> anyhow::Result<()> {
+    let seed = seed();
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts handover");
+    let handover_ms = number("CROSSFADE_HANDOVER_MS").unwrap_or(HANDOVER_MS);
+    let fronts = TwoFronts::with_handover(Path::new(BINARY), handover_ms, seed).await?;
+    fronts.system.dial("shadow", false).await?;
+    let auditor = checks::auditor(true);
+    let runner = Runner::new(options(fronts.urls()), near_zero(seed), Auditor::clone(&auditor));
+    runner.create_accounts().await?;
+    let traffic = host::task::Shutdown::new();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut late, mut slowest) = (0, Duration::ZERO);
+    for _ in 0..number("CROSSFADE_MOVES").unwrap_or(MOVES) / 2 {
+        late += fronts.up(&random.u32(1..=100).to_string()).await?;
+        host::clock::sleep(Duration::from_millis(random.u64(50..300))).await;
+        let begun = Instant::now();
+        let version = fronts.rollback().await?;
+        fronts.until_heard(version).await?;
+        slowest = slowest.max(begun.elapsed());
+        host::clock::sleep(Duration::from_millis(random.u64(50..300))).await;
+    }
+    traffic.stop();
+    let sent = sending.await?;
+    let (held, within) = fronts.held(Duration::from_millis(handover_ms).as_secs_f64()).await?;
+    println!("{late} moves up were called off; a rollback was in force after {slowest:?} at the latest");
+    println!("{held} requests were held, {within} of them for {handover_ms} ms at most; {:?}", sent.latency);
+    ensure!(sent.counted.errors == 0, "{} client errors", sent.counted.errors);
+    ensure!(slowest <= Duration::from_secs(1), "a rollback took {slowest:?}");
+    ensure!(held > 0 && within * 100 >= held * 99, "{within} of {held} were held for {handover_ms} ms at most");
+    let overtaken = fronts.system.summary().await?.overtaken;
+    ensure!(overtaken == 0, "{overtaken} exchanges were overtaken although nobody was made late");
+    all_is_well(fronts, &auditor).await
+}
+
 /// After everything was judged: no account differs, every effect is there once, and every verdict is explained.
 async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result<()> {
     let system = &mut fronts.system;

@@ -183,7 +183,7 @@ async fn what_cannot_be_found_out_is_a_task_for_a_person() -> anyhow::Result<()>
     ensure!(String::from_utf8_lossy(&shown.stdout).contains("unknown"), "{}", String::from_utf8_lossy(&shown.stdout));
     let silent = ["discrepancies", "settle", &unknown.id, "--reason", "seen in the books"];
     let refused = crossfade(&system, &silent).await?;
-    ensure!(refused.status.code() == Some(1), "without saying what became of it: {refused:?}");
+    ensure!(refused.status.code() == Some(2), "without saying what became of it: {refused:?}");
     let said = crossfade(&system, &[&silent[..], &["--as", "not-executed"]].concat()).await?;
     ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
 

@@ -6,6 +6,7 @@ use super::exchanges::{Decided, Exchange, ExchangeId, Leg, Phase, Step};
 use super::request::leg_request;
 use super::resolve::question;
 use super::{Action, Delivery};
+use crate::planted::{Mistake, planted};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
 use wire::words::{Operation, Stage, System};
@@ -173,6 +174,11 @@ impl Delivery {
         leg.attempt += 1;
         (leg.unanswered, leg.doubt) = (false, None);
         (leg.step, leg.announced) = (Step::Announced, now);
+        if planted(Mistake::SendingNotRecorded) {
+            leg.step = Step::Due(0);
+            self.todo.insert(id);
+            return;
+        }
         self.outbox.push(Action::Append(ShadowBody::Sending {
             exchange: number,
             system: leg.target,

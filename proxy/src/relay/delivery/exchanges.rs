@@ -6,6 +6,7 @@ use super::keys::{Fingerprint, KeyId};
 use super::lanes::{Claim, Resource};
 use super::order::{Marks, Place, Position};
 use super::reading::Reading;
+use crate::planted::{Mistake, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wire::exchange::{Header, Intent};
@@ -254,9 +255,11 @@ impl Exchange {
     /// What a leg of this exchange claims.
     pub fn claims(&self, other_id: impl Fn(&str) -> Option<String>) -> Vec<Claim> {
         let changes_account = self.changes_account();
+        let lanes = if planted(Mistake::SecondLaneIgnored) { 1 } else { usize::MAX };
         let mut claims: Vec<Claim> = self
             .accounts
             .iter()
+            .take(lanes)
             .map(|account| Claim { resource: Resource::Account(Arc::clone(account)), firm: changes_account })
             .collect();
         // A transaction and everything that refers to it, by whichever id, meet in one lane.

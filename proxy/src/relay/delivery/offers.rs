@@ -8,6 +8,7 @@ use super::answer::CANNOT_BE_FORCED;
 use super::exchanges::{Exchange, ExchangeId, Leg, StateRefusal, Step};
 use super::order::Place;
 use super::{Action, Delivery};
+use crate::planted::{Mistake, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wire::scalar::Timestamp;
@@ -90,9 +91,11 @@ impl Delivery {
             let Some(leg) = self.exchanges.get(place.id).and_then(Exchange::leg) else { continue };
             let Some(refusal) = &leg.refusal else { continue };
             let until = Timestamp(refusal.first_at.0.saturating_add(self.rules.reoffer_micros));
-            if now <= until
-                || !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
-                || self.may_be_explained(leg, until)
+            let given_up = planted(Mistake::ReofferGivenUpEarly);
+            if !given_up
+                && (now <= until
+                    || !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
+                    || self.may_be_explained(leg, until))
             {
                 continue;
             }

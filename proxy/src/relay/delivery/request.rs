@@ -4,6 +4,7 @@
 use super::aliases::{self, Aliases};
 use super::exchanges::{Exchange, ExchangeId, Leg};
 use crate::json::{Found, Object, quoted};
+use crate::planted::{Mistake, planted};
 use wire::exchange::Header;
 use wire::ids::ExchangeNumber;
 use wire::leg::{self, AuthorityRefusal};
@@ -96,7 +97,8 @@ fn rewritten(body: &[u8], target: System, known: &Aliases, pointers: &[String]) 
         if aliases::maker(&id) == target {
             continue;
         }
-        let (Some(own), Found::At(place)) = (known.at(target, &id), object.find(pointer)) else { continue };
+        let at = if planted(Mistake::AliasOfTheOtherSystem) { target.other() } else { target };
+        let (Some(own), Found::At(place)) = (known.at(at, &id), object.find(pointer)) else { continue };
         changed = Some(object.with_value(&place, &quoted(&own)));
     }
     changed

@@ -7,6 +7,7 @@
 use super::Delivery;
 use super::exchanges::{Decided, Exchange, ExchangeId, Leg, Phase, Step};
 use super::keys::{Decision, Ruling, fingerprint};
+use crate::planted::{Mistake, planted};
 use wire::words::{Class, Mode, Single, System};
 
 impl Delivery {
@@ -61,6 +62,7 @@ impl Delivery {
         match (exchange.intent.authority, class) {
             // A legacy has no form of a refusal decided elsewhere.
             (System::Engine, Class::Refused) => self.skip(id, Single::Refused),
+            (System::Legacy, Class::Refused) if planted(Mistake::RefusedLegExecuted) => self.plan_leg(id, Mode::Shadow),
             (System::Legacy, Class::Refused) => self.plan_leg(id, Mode::ShadowRefused),
             _ => self.plan_leg(id, Mode::Shadow),
         }

@@ -92,7 +92,7 @@ fn that_it_is_not_there_counts_when_nobody_can_be_sending_it_any_more_and_the_se
 }
 
 #[test]
-fn a_relay_that_starts_asks_for_what_another_one_may_have_sent() {
+pub(super) fn a_relay_that_starts_asks_for_what_another_one_may_have_sent() {
     let mut story = story(|rules| rules);
     let exchange = under_way(&mut story, "k1", "alice");
     story.restart();

@@ -5,6 +5,7 @@ pub(crate) mod given;
 mod legs;
 mod moves;
 mod order;
+mod planted;
 mod random;
 mod story;
 mod unknowns;

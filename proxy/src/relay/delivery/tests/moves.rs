@@ -147,6 +147,31 @@ fn a_move_up_is_drained_when_everything_up_to_the_marks_is_delivered() {
 }
 
 #[test]
+pub(super) fn a_move_up_waits_for_the_mark_of_every_front() {
+    let mut story = story();
+    let other = FrontBoot { front: "front-b".to_owned(), boot: 1 };
+    let topup = story.applied("k1", given::topup(Legacy, "alice"));
+    story.settle();
+    story.ok(topup);
+    let RolloutBody::Prepare { version, to, forced, evidence, .. } = prepare(2, 100) else { panic!("it is one") };
+    story.change(RolloutBody::Prepare { version, to, forced, evidence, fronts: vec![front(), other.clone()] });
+    story.change(prepared(2, topup + 1, &[]));
+    story.settle();
+    assert!(story.drained.is_empty(), "the other front has said nothing");
+    story.change(RolloutBody::Prepared { version: 2, front: other, mark: 2, unknown_accounts: Vec::new() });
+    story.settle();
+    assert!(story.drained.is_empty(), "nothing of it is here");
+    let intent = given::topup(Legacy, "bob");
+    let late = story.write_as("front-b", ExchangeBody::Intent(Intent { key: Some("k2".to_owned()), ..intent }));
+    let body = given::applied("L-k2", "bank", "bob", None);
+    story.write_as("front-b", ExchangeBody::Result(given::result(late, Class::Applied, 200, &body)));
+    story.settle();
+    assert!(story.drained.is_empty(), "what it had decided is not delivered");
+    story.ok(late);
+    assert_eq!(story.drained.len(), 1);
+}
+
+#[test]
 fn accounts_that_do_not_move_and_accounts_left_behind_are_not_waited_for() {
     let mut story = story();
     let stays = story.applied("k1", given::topup(Engine, "alice"));

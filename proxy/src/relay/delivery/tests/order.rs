@@ -109,7 +109,7 @@ fn a_single_front_writes_everything_in_order() {
 }
 
 #[test]
-fn a_refund_waits_for_the_legacys_id_of_what_it_refunds() {
+pub(super) fn a_refund_waits_for_the_legacys_id_of_what_it_refunds() {
     const ORIGINAL: &str = "cf00aabb-1234-8abc-8def-0123456789ab";
     let mut story = with_ten();
     // Its answer shows no level, so that tells nothing.

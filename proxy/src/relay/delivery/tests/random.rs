@@ -20,7 +20,7 @@ const STEPS: u64 = 500;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cohort {
+pub(super) enum Cohort {
     Legacy,
     Engine,
     /// Every second account.
@@ -39,7 +39,7 @@ struct Running {
     lost: bool,
 }
 
-struct World {
+pub(super) struct World {
     seed: u64,
     dice: Dice,
     cohort: Cohort,
@@ -71,7 +71,7 @@ impl Drop for World {
 }
 
 impl World {
-    fn new(seed: u64, cohort: Cohort) -> Self {
+    pub(super) fn new(seed: u64, cohort: Cohort) -> Self {
         let mut dice = Dice(seed);
         let mut accounts: BTreeMap<String, (i64, i64)> = BTreeMap::from([("bank".to_owned(), (0, i64::MAX))]);
         for index in 0..5 {
@@ -88,7 +88,7 @@ impl World {
         Self { seed, dice, cohort, story, banks, requests, running, exchanges, shipped: 0, checked: 0 }
     }
 
-    fn run(mut self) {
+    pub(super) fn run(mut self) {
         for _ in 0..STEPS {
             self.step();
             self.check_what_is_under_way();
@@ -483,6 +483,6 @@ fn any_world_in_which_the_engine_decides() {
 }
 
 #[test]
-fn any_world_in_which_both_decide() {
+pub(super) fn any_world_in_which_both_decide() {
     check(Cohort::Mixed);
 }

@@ -1,0 +1,172 @@
+//! Two fronts and a moving dial while every part is killed or paused, a front is cut off, and parts are down for long.
+//!
+//! `CROSSFADE_STORM_ROUNDS`, `CROSSFADE_STORM_PAUSE` and `CROSSFADE_STORM_DOWN` (seconds) make it longer, `CROSSFADE_SEED`
+//! replays a run.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
+
+use anyhow::{bail, ensure};
+use crossfade::demo::site::Changes;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::fronts::{Mover, TwoFronts};
+use testbed_e2e::system::{FRONTS, rate};
+use testbed_interposer::Passing;
+use testbed_loadgen::runner::{Options, Pace, Runner};
+use testbed_loadgen::workload::{Config, Workload};
+use wire::control::ExchangeView;
+use wire::words::VerdictKind;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
+/// Requests a second.
+const REQUESTS_PER_SECOND: f64 = 200.0;
+/// What can be killed or paused.
+const VICTIMS: [&str; 5] = [FRONTS[0], FRONTS[1], "relay", "engine", "legacy"];
+/// What a front ships arrives up to so much later.
+const SHIPPING: Duration = Duration::from_millis(50);
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn seconds(name: &str, otherwise: u64) -> Duration {
+    Duration::from_secs(number(name, otherwise))
+}
+
+/// Clients who do not give up, and accounts that are near zero.
+fn clients(fronts: &TwoFronts, seed: u64) -> (Arc<Runner>, Auditor) {
+    let auditor = checks::auditor(true);
+    let options = Options {
+        base_urls: fronts.urls(),
+        pace: Pace::Open { per_second: rate(REQUESTS_PER_SECOND) },
+        max_requests: u64::MAX,
+        max_in_flight: 64,
+        timeout: Duration::from_secs(20),
+        give_up_after: Duration::from_secs(180),
+        ..Options::default()
+    };
+    let workload = Workload::new(Config { seed, users: 120, mix: [14, 36, 38, 12], ..Config::default() });
+    (Runner::new(options, workload, Auditor::clone(&auditor)), auditor)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
+    let seed = number("CROSSFADE_SEED", host::random::u64());
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test storm");
+    let pause = seconds("CROSSFADE_STORM_PAUSE", 3);
+    // A system that was paused may still execute what it was sent before.
+    let longest = (pause + Duration::from_secs(5)).as_millis();
+    let changes = Changes {
+        front: "authority_timeout_ms = 5000\n".to_owned(),
+        relay: format!("legacy_longest_request_ms = {longest}\nengine_request_timeout_ms = {longest}\n"),
+        ..Changes::default()
+    };
+    let mut fronts = TwoFronts::start(Path::new(BINARY), &changes, SHIPPING, seed).await?;
+    fronts.system.dial("shadow", false).await?;
+    let (runner, auditor) = clients(&fronts, seed);
+    runner.create_accounts().await?;
+    let (traffic, roaming) = (host::task::Shutdown::new(), host::task::Shutdown::new());
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    let moving = tokio::spawn(Mover::of(&fronts, seed)?.roam(roaming.clone()));
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..number("CROSSFADE_STORM_ROUNDS", VICTIMS.len() as u64) {
+        let victim = VICTIMS[round as usize % VICTIMS.len()];
+        strike(&mut fronts, victim, random.bool(), pause).await?;
+        host::clock::sleep(Duration::from_millis(random.u64(500..2_500))).await;
+    }
+    roaming.stop();
+    let (moves, refused) = moving.await?;
+    println!("{moves} moves of the dial, {refused} refused");
+    cut_off(&fronts).await?;
+    for part in ["engine", "legacy", "relay"] {
+        println!("{part} is down");
+        fronts.system.kill(part)?;
+        host::clock::sleep(seconds("CROSSFADE_STORM_DOWN", 5)).await;
+        fronts.system.start_process(part).await?;
+        fronts.until_connected().await?;
+    }
+    traffic.stop();
+    let sent = sending.await?;
+    println!("{:?}", sent.counted);
+    all_is_explained(fronts, &auditor).await
+}
+
+/// Kills a part and starts it anew, or pauses it.
+async fn strike(fronts: &mut TwoFronts, victim: &'static str, kill: bool, pause: Duration) -> anyhow::Result<()> {
+    println!("{victim} is {}", if kill { "killed" } else { "paused" });
+    if kill {
+        fronts.system.kill(victim)?;
+        fronts.system.start_process(victim).await?;
+    } else {
+        fronts.system.process(victim)?.pause()?;
+        host::clock::sleep(pause).await;
+        fronts.system.process(victim)?.wake()?;
+    }
+    fronts.until_connected().await
+}
+
+/// A front that does not hear of the dial is named, and nothing goes up meanwhile.
+async fn cut_off(fronts: &TwoFronts) -> anyhow::Result<()> {
+    println!("{} is cut off", FRONTS[1]);
+    fronts.settle_gaps().await?;
+    fronts.front(FRONTS[1])?.dial.set(Passing::Silent);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (status, said) = fronts.system.set_dial("100", false).await?;
+        let gates = said["errors"].to_string();
+        if status == 409 && said["code"] == "GatesNotMet" && gates.contains(FRONTS[1]) {
+            println!("named: {gates}");
+            break;
+        }
+        ensure!(Instant::now() < deadline, "it is not named: {status} {said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    host::clock::sleep(seconds("CROSSFADE_STORM_DOWN", 5) / 2).await;
+    fronts.front(FRONTS[1])?.dial.set(Passing::Open);
+    fronts.until_connected().await
+}
+
+/// After everything was judged: no account differs but by what a discrepancy explains, and there is none unless exchanges
+/// were overtaken, as they are when the dial goes down while somebody is away for longer than a handover.
+async fn all_is_explained(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result<()> {
+    let system = &mut fronts.system;
+    let (summary, reconciliation) = system.until_judged(Duration::from_secs(600)).await?;
+    println!("{:?}, overtaken {}, cross-cohort {}", summary.verdicts, summary.overtaken, summary.cross_cohort);
+    ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
+    let exchanges = system.exchanges().await?;
+    let mut shown = 0;
+    for exchange in &exchanges {
+        let kind = exchange.verdict.verdict;
+        let plain = matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single);
+        if kind == VerdictKind::Mismatch && shown < 3 {
+            shown += 1;
+            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+            println!("MISMATCH {}", serde_json::to_string(&whole)?);
+            for difference in &whole.differences {
+                println!("  differs {difference:?}");
+            }
+            let account = whole.account.clone().unwrap_or_default();
+            let page: wire::control::ExchangePage = system.control(&format!("/api/exchanges?account={account}&limit=1000")).await?;
+            for other in page.exchanges.iter().filter(|other| (other.at.0 - whole.at.0).abs() < 6_000_000) {
+                let other: ExchangeView = system.control(&format!("/api/exchanges/{}", other.id)).await?;
+                println!("  NEAR {}", serde_json::to_string(&other)?);
+            }
+        }
+        if !plain && summary.overtaken == 0 {
+            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+            bail!("judged otherwise than the same: {whole:#?}");
+        }
+    }
+    println!("{} accounts differ, {} exchanges", reconciliation.different, exchanges.len());
+    checks::every_effect_once(system, auditor).await?;
+    if reconciliation.different == 0 {
+        checks::all_balances_agree(system, auditor).await?;
+    }
+    checks::money_is_conserved(system).await?;
+    system.stop().await
+}
