@@ -103,8 +103,14 @@ fn at_shadow(one: &Span, other: &Span) -> bool {
 }
 
 /// Whether the shadow had them in the other order than the authority, one wholly after the other in both.
+///
+/// Of two fronts' records those come first that were shipped first, which may be seconds later than others: their order
+/// in the log says nothing, where their clocks say it beyond doubt.
 fn turned_round(one: &Span, other: &Span) -> bool {
-    let before_at_authority = |a: &Span, b: &Span| a.end.is_some_and(|end| end < b.intent);
+    let before_at_authority = |a: &Span, b: &Span| match a.front == b.front {
+        true => a.end.is_some_and(|end| end < b.intent),
+        false => a.end_at.is_some_and(|end_at| end_at < b.intent_at - CLOCK_ERROR_MICROS),
+    };
     let behind_at_shadow =
         |a: &Span, b: &Span| !a.skipped && b.last.is_some_and(|last| a.sent.is_none_or(|sent| sent > last));
     (before_at_authority(one, other) && behind_at_shadow(one, other))
@@ -179,6 +185,29 @@ mod tests {
                 assert_eq!(overlap(&base, &other, view), overlap(&other, &base, view), "{name}: symmetric");
                 assert!(!overlap(&base, &other, view).cross_cohort, "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn fronts_that_ship_late_are_told_by_their_clocks() {
+        const SECOND: i64 = 1_000_000;
+        let base = span(20 * SECOND, 20 * SECOND + 20, 21 * SECOND, 21 * SECOND + 20);
+        // Written at 10 s or at 30 s, read after the base.
+        let other = |front: u32, at: i64, sent: i64| Span {
+            front,
+            intent_at: at * SECOND,
+            end_at: Some(at * SECOND + 20),
+            ..span(22 * SECOND, 22 * SECOND + 20, sent * SECOND, sent * SECOND + 20)
+        };
+        for (name, other, expected) in [
+            ("decided before, delivered behind", other(1, 10, 23), true),
+            ("decided before, delivered before", other(1, 10, 19), false),
+            ("decided behind, delivered behind", other(1, 30, 31), false),
+            ("decided behind, delivered before", other(1, 30, 19), true),
+            ("of one front the log says it", other(0, 10, 23), false),
+        ] {
+            assert_eq!(overlap(&base, &other, View::Wide).any(), expected, "{name}");
+            assert_eq!(overlap(&other, &base, View::Wide).any(), expected, "{name}: symmetric");
         }
     }
 

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 use testbed_auditor::{Expectations, Money, Observer};
 use testbed_loadgen::system::System as Read;
 use wire::projection::ProjectionJobView;
+use wire::rollout::Rollout;
+
+/// The ledger of every site.
+const LEDGER: &str = "demo";
 
 /// An auditor shared with the traffic that it watches.
 pub type Auditor = Arc<Mutex<Observer>>;
@@ -185,6 +189,25 @@ pub async fn every_effect_once_in(
         lock(auditor).verify_list(name, &rows);
     }
     none(lock(auditor).violations())
+}
+
+/// Every exchange went to the system that the rollout names for its account, in the version that it says it went by. Says
+/// how many versions there were.
+pub async fn authorities_fit(system: &System) -> anyhow::Result<usize> {
+    let mut rollout = Rollout::genesis(LEDGER);
+    let mut versions = BTreeMap::from([(rollout.version, rollout.clone())]);
+    for bytes in system.records(wire::rollout::TOPIC).await? {
+        rollout.take(&bytes)?;
+        versions.insert(rollout.version, rollout.clone());
+    }
+    for exchange in system.exchanges().await? {
+        let Some(account) = &exchange.account else { continue };
+        let version = versions.get(&exchange.rollout_version);
+        let version = version.with_context(|| format!("{} went by a version that is none", exchange.id))?;
+        let (named, was) = (version.authority(account), exchange.authority);
+        ensure!(named == was, "{} went to the {was}, but {account} belonged to the {named}", exchange.id);
+    }
+    Ok(versions.len())
 }
 
 /// An engine without a legacy beside it: every effect told to a client stands once in its list, every balance is the

@@ -74,13 +74,15 @@ impl TwoFronts {
         Ok(this)
     }
 
-    /// The same with no delay, and with another bound of a handover than sites have.
+    /// Starts `process` anew, with more settings in its environment.
     ///
     /// # Errors
-    /// When a part does not start.
-    pub async fn with_handover(binary: &Path, handover_ms: u64, seed: u64) -> anyhow::Result<Self> {
-        let changes = Changes { handover_ms: Some(handover_ms), ..Changes::default() };
-        Self::start(binary, &changes, Duration::ZERO, seed).await
+    /// When it does not start.
+    pub async fn restart_with(&mut self, process: &'static str, more: &[(&'static str, String)]) -> anyhow::Result<()> {
+        self.system.stop_process(process).await?;
+        self.system.more_settings(process, more);
+        self.system.start_process(process).await?;
+        self.until_connected().await
     }
 
     /// Moves the dial up, again and again while gates are closed or somebody is late; how often it was called off.

@@ -96,6 +96,16 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended by itself; the end of its log.
+    pub async fn until_ended(&mut self) -> anyhow::Result<String> {
+        let deadline = Instant::now() + STOP_DEADLINE;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "{} goes on:\n{}", self.name, self.last_lines());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(self.last_lines())
+    }
+
     fn last_lines(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 use wire::control::{
-    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, Reason, RunReconciliation, SetRollout, Summary,
+    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, LogLine, Reason, RunReconciliation, SetRollout, Summary,
 };
 use wire::decision::Reconciliation;
 
@@ -29,6 +29,8 @@ pub enum Layout {
     Four,
     /// As four, with a second front; see [`crate::fronts`].
     TwoFronts,
+    /// As four, with the comparator in a process of its own, so that a second relay can take over: with the log in Kafka.
+    Apart,
 }
 
 impl Layout {
@@ -38,12 +40,16 @@ impl Layout {
             Layout::One => &["up"],
             Layout::Four => &["legacy", "engine", "relay", "front"],
             Layout::TwoFronts => &["legacy", "engine", "relay", FRONTS[0], FRONTS[1]],
+            Layout::Apart => &["legacy", "engine", "comparator", RELAYS[0], FRONTS[0]],
         }
     }
 }
 
 /// The processes of two fronts.
 pub const FRONTS: [&str; 2] = ["front", "front-b"];
+
+/// A relay, and the one that takes over from it.
+pub const RELAYS: [&str; 2] = ["relay", "relay-b"];
 
 /// What a process has otherwise than the configuration says.
 #[derive(Debug, Clone, Default)]
@@ -137,6 +143,21 @@ impl System {
         self.own.insert(name, own);
     }
 
+    /// The same, beside what it has already.
+    pub fn more_settings(&mut self, name: &'static str, more: &[(&'static str, String)]) {
+        self.own.entry(name).or_default().settings.extend(more.iter().cloned());
+    }
+
+    /// Stops a process in order.
+    pub async fn stop_process(&mut self, name: &'static str) -> anyhow::Result<()> {
+        self.processes.remove(name).with_context(|| format!("{name} does not run"))?.stop().await
+    }
+
+    /// Waits until a process has ended by itself; the end of what it said.
+    pub async fn until_ended(&mut self, name: &'static str) -> anyhow::Result<String> {
+        self.processes.remove(name).with_context(|| format!("{name} does not run"))?.until_ended().await
+    }
+
     /// A process that runs.
     ///
     /// # Errors
@@ -148,9 +169,14 @@ impl System {
     /// Starts one process, and waits until it is ready.
     pub async fn start_process(&mut self, name: &'static str) -> anyhow::Result<()> {
         let config = self.site.config.to_string_lossy().into_owned();
-        let part = if FRONTS.contains(&name) { "front" } else { name };
+        let part = match name {
+            _ if FRONTS.contains(&name) => "front",
+            _ if RELAYS.contains(&name) => "relay",
+            other => other,
+        };
+        let apart = self.layout == Layout::Apart;
         let mut arguments = vec![part, "--config", &config];
-        if part == "relay" {
+        if part == "relay" && !apart {
             arguments.extend(["--with", "comparator"]);
         }
         let own = self.own.get(name).cloned().unwrap_or_default();
@@ -160,7 +186,9 @@ impl System {
             (_, Some(port)) => std::slice::from_ref(port),
             ("legacy", None) => &[ports.legacy],
             ("engine", None) => &[ports.engine],
+            ("relay", None) if apart => &[ports.relay],
             ("relay", None) => &[ports.relay, ports.comparator],
+            ("comparator", None) => &[ports.comparator],
             ("front", None) => &[ports.front_admin],
             (_, None) => &[ports.legacy, ports.engine, ports.relay, ports.comparator, ports.front_admin],
         };
@@ -201,7 +229,7 @@ impl System {
 
     /// Stops every process in order; log and database stay.
     pub async fn stop_processes(&mut self) -> anyhow::Result<()> {
-        for name in self.layout.processes().iter().rev() {
+        for name in self.layout.processes().iter().chain(&RELAYS[1..]).rev() {
             if let Some(mut process) = self.processes.remove(name) {
                 process.stop().await?;
             }
@@ -293,6 +321,20 @@ impl System {
         let answer = self.client.get(&url, Some(&self.site.token("viewer")?), CONTROL_TIMEOUT).await?;
         ensure!(answer.status.is_success(), "{path}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
         Ok(answer.json()?)
+    }
+
+    /// The stored bytes of all records of a topic of the cutover.
+    pub async fn records(&self, topic: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+        use base64::Engine as _;
+        let url = format!("{}/internal/log/{topic}/0?from=0", self.site.comparator());
+        let answer = self.client.get(&url, Some(&self.site.token("viewer")?), CONTROL_TIMEOUT).await?;
+        ensure!(answer.status.is_success(), "{topic}: {}", answer.status);
+        let text = String::from_utf8(answer.body.to_vec())?;
+        let line = |line: &str| -> anyhow::Result<Vec<u8>> {
+            let line: LogLine = serde_json::from_str(line)?;
+            Ok(base64::engine::general_purpose::STANDARD.decode(line.bytes)?)
+        };
+        text.lines().map(line).collect()
     }
 
     /// The summary.

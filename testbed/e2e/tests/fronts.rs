@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testbed_e2e::checks::{self, Auditor};
 use testbed_e2e::fronts::TwoFronts;
-use testbed_e2e::system::rate;
+use testbed_e2e::system::{FRONTS, rate};
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
 use wire::control::ExchangeView;
@@ -98,7 +98,8 @@ async fn a_move_holds_nobody_for_longer_than_a_handover() -> anyhow::Result<()> 
     let seed = seed();
     println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts handover");
     let handover_ms = number("CROSSFADE_HANDOVER_MS").unwrap_or(HANDOVER_MS);
-    let fronts = TwoFronts::with_handover(Path::new(BINARY), handover_ms, seed).await?;
+    let changes = Changes { handover_ms: Some(handover_ms), ..Changes::default() };
+    let fronts = TwoFronts::start(Path::new(BINARY), &changes, Duration::ZERO, seed).await?;
     fronts.system.dial("shadow", false).await?;
     let auditor = checks::auditor(true);
     let runner = Runner::new(options(fronts.urls()), near_zero(seed), Auditor::clone(&auditor));
@@ -132,11 +133,45 @@ async fn a_move_holds_nobody_for_longer_than_a_handover() -> anyhow::Result<()> 
     all_is_well(fronts, &auditor).await
 }
 
+/// A request that was held and goes where it would have gone before: found within a few moves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_percent_that_is_read_twice_is_found() -> anyhow::Result<()> {
+    let seed = seed();
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts percent");
+    let mut fronts = TwoFronts::start(Path::new(BINARY), &Changes::default(), SHIPPING, seed).await?;
+    for process in FRONTS {
+        fronts.restart_with(process, &[("CROSSFADE_PLANTED", "PercentReadTwice".to_owned())]).await?;
+    }
+    fronts.system.dial("shadow", false).await?;
+    let auditor = checks::auditor(true);
+    let runner = Runner::new(options(fronts.urls()), near_zero(seed), Auditor::clone(&auditor));
+    runner.create_accounts().await?;
+    let traffic = host::task::Shutdown::new();
+    let sending = {
+        let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
+        tokio::spawn(async move { runner.run(&traffic).await })
+    };
+    for _ in 0..5 {
+        for stop in ["100", "0"] {
+            fronts.system.dial(stop, true).await?;
+            host::clock::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    traffic.stop();
+    sending.await?;
+    fronts.system.until_judged(Duration::from_secs(60)).await?;
+    let found = checks::authorities_fit(&fronts.system).await;
+    println!("{found:?}");
+    ensure!(found.is_err_and(|error| error.to_string().contains("but")), "it was not found");
+    fronts.system.stop().await
+}
+
 /// After everything was judged: no account differs, every effect is there once, and every verdict is explained.
 async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result<()> {
     let system = &mut fronts.system;
     let (summary, reconciliation) = system.until_judged(Duration::from_secs(300)).await?;
     println!("{:?}, overtaken {}, cross-cohort {}", summary.verdicts, summary.overtaken, summary.cross_cohort);
+    let versions = checks::authorities_fit(system).await?;
     let exchanges = system.exchanges().await?;
     for exchange in &exchanges {
         let kind = exchange.verdict.verdict;
@@ -153,6 +188,6 @@ async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result
     checks::every_effect_once(system, auditor).await?;
     let accounts = checks::all_balances_agree(system, auditor).await?;
     checks::money_is_conserved(system).await?;
-    println!("{} exchanges, {accounts} accounts equal", exchanges.len());
+    println!("{} exchanges by {versions} versions, {accounts} accounts equal", exchanges.len());
     system.stop().await
 }

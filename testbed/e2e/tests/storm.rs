@@ -114,6 +114,9 @@ async fn strike(fronts: &mut TwoFronts, victim: &'static str, kill: bool, pause:
 async fn cut_off(fronts: &TwoFronts) -> anyhow::Result<()> {
     println!("{} is cut off", FRONTS[1]);
     fronts.settle_gaps().await?;
+    // There has to be a way up.
+    let (status, said) = fronts.system.set_dial("0", false).await?;
+    ensure!(status == 200 || said["code"] == "NothingToDo", "{status} {said}");
     fronts.front(FRONTS[1])?.dial.set(Passing::Silent);
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -139,24 +142,9 @@ async fn all_is_explained(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::R
     println!("{:?}, overtaken {}, cross-cohort {}", summary.verdicts, summary.overtaken, summary.cross_cohort);
     ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
     let exchanges = system.exchanges().await?;
-    let mut shown = 0;
-    for exchange in &exchanges {
+    for exchange in exchanges.iter().rev() {
         let kind = exchange.verdict.verdict;
         let plain = matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single);
-        if kind == VerdictKind::Mismatch && shown < 3 {
-            shown += 1;
-            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
-            println!("MISMATCH {}", serde_json::to_string(&whole)?);
-            for difference in &whole.differences {
-                println!("  differs {difference:?}");
-            }
-            let account = whole.account.clone().unwrap_or_default();
-            let page: wire::control::ExchangePage = system.control(&format!("/api/exchanges?account={account}&limit=1000")).await?;
-            for other in page.exchanges.iter().filter(|other| (other.at.0 - whole.at.0).abs() < 6_000_000) {
-                let other: ExchangeView = system.control(&format!("/api/exchanges/{}", other.id)).await?;
-                println!("  NEAR {}", serde_json::to_string(&other)?);
-            }
-        }
         if !plain && summary.overtaken == 0 {
             let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
             bail!("judged otherwise than the same: {whole:#?}");
