@@ -35,8 +35,10 @@ pub struct Config {
     pub retry_min_ms: u64,
     /// The longest pause before a leg is sent again.
     pub retry_max_ms: u64,
-    /// Between two questions about the same unknown result.
+    /// The first pause between two questions about the same unknown result; it doubles with each.
     pub ask_again_ms: u64,
+    /// The longest pause between two such questions.
+    pub ask_again_max_ms: u64,
     /// After which the legacy certainly no longer works on a request: its longest request and statement time-outs
     /// together. "Not there" counts only from then on.
     pub legacy_longest_request_ms: u64,
@@ -82,6 +84,8 @@ impl Default for Config {
             // A system that comes back is met again within half a second.
             retry_max_ms: 500,
             ask_again_ms: 200,
+            // A system that comes back is asked within a few seconds.
+            ask_again_max_ms: 5_000,
             legacy_longest_request_ms: 30_000,
             legacy_deduplicates: true,
             engine_request_timeout_ms: 10_000,
@@ -141,6 +145,7 @@ impl Config {
             retry_min_micros: micros(self.retry_min_ms),
             retry_max_micros: micros(self.retry_max_ms),
             ask_again_micros: micros(self.ask_again_ms),
+            ask_again_max_micros: micros(self.ask_again_max_ms),
             legacy_longest_request_micros: micros(self.legacy_longest_request_ms),
             engine_request_timeout_micros: micros(self.engine_request_timeout_ms),
             reoffer_micros: micros(self.reoffer_ms),

@@ -204,7 +204,7 @@ impl Shell {
         let mut next = Some(first);
         while let Some(event) = next {
             match event {
-                FrontEvent::Connected(front) => self.delivery.front_connected(&front),
+                FrontEvent::Connected { front, boot } => self.delivery.front_connected(&front, boot),
                 FrontEvent::Lost(front) => self.delivery.front_lost(&front, now()),
                 FrontEvent::Heartbeat { front, at, end } => self.delivery.heartbeat(&front, at, end),
             }

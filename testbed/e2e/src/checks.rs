@@ -191,6 +191,19 @@ pub async fn every_effect_once_in(
     none(lock(auditor).violations())
 }
 
+/// No key has two effects in either system.
+pub async fn nothing_twice(system: &System) -> anyhow::Result<()> {
+    for base in [system.site.legacy(), system.site.engine()] {
+        let mut seen = std::collections::BTreeSet::new();
+        for row in Read::new(&base).transactions().await?.iter().filter(|row| row["status"] == "completed") {
+            let of = |pointer: &str| row.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let effect = ["/trackingId", "/type", "/source/accountId", "/destination/accountId"].map(of);
+            ensure!(seen.insert(effect.map(str::to_owned)), "{base} has {effect:?} twice");
+        }
+    }
+    Ok(())
+}
+
 /// Every exchange went to the system that the rollout names for its account, in the version that it says it went by. Says
 /// how many versions there were.
 pub async fn authorities_fit(system: &System) -> anyhow::Result<usize> {

@@ -177,6 +177,50 @@ impl TwoFronts {
         Ok((all, within))
     }
 
+    /// Waits until every shadow leg is delivered that is older than a moment.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn until_caught_up(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let gates: Vec<wire::rollout::GateReading> = self.system.control("/api/rollout/gates").await?;
+            let closed: Vec<_> = gates.into_iter().filter(|gate| !gate.open && gate.gate != "gap").collect();
+            if closed.is_empty() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "not everything is delivered: {closed:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Goes down if the engine answers anything, and waits until that is handed over.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn rollback_if_up(&self) -> anyhow::Result<()> {
+        let view: wire::control::RolloutView = self.system.control("/api/rollout").await?;
+        if view.setting.percent != wire::scalar::Percent::NONE {
+            let version = self.rollback().await?;
+            self.until_heard(version).await?;
+            self.until_drained(version).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the relay has said that a move is drained.
+    async fn until_drained(&self, version: u64) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let history: wire::control::RolloutHistory = self.system.control("/api/rollout/history").await?;
+            if history.changes.iter().any(|change| change.change == "drained" && change.version == Some(version)) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "version {version} is not drained");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Accepts every gap: a front that was killed has not said that its boot ended.
     ///
     /// # Errors
@@ -222,19 +266,39 @@ impl Mover {
     pub async fn roam(mut self, stop: host::task::Shutdown) -> (u64, u64) {
         let (mut moved, mut refused) = (0, 0);
         while !stop.is_stopping() {
-            let to = ["37", "100", "0", "50"][self.random.usize(..4)].to_owned();
-            let set = wire::control::SetRollout { to, reason: "end-to-end test".to_owned(), force: true };
-            let sent = self.client.post(&self.url, Some(&self.token), &set, Duration::from_secs(10)).await;
-            match sent {
-                Ok(answer) if answer.status.is_success() => moved += 1,
-                // Late, overruled, there already; or the comparator is away.
-                Ok(_) | Err(_) => refused += 1,
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(self.random.u64(300..1_500))) => {}
-                () = stop.stopped() => {}
-            }
+            let to = ["37", "100", "0", "50"][self.random.usize(..4)];
+            *(if self.moves(to).await { &mut moved } else { &mut refused }) += 1;
+            self.pause(&stop).await;
         }
         (moved, refused)
+    }
+
+    /// Moves it up, step by step, as far as it comes until `stop`; the same.
+    pub async fn climb(mut self, stop: host::task::Shutdown) -> (u64, u64) {
+        let (mut moved, mut refused) = (0, 0);
+        for to in ["37", "50", "100"] {
+            while !stop.is_stopping() && !self.moves(to).await {
+                refused += 1;
+                self.pause(&stop).await;
+            }
+            moved += u64::from(!stop.is_stopping());
+            self.pause(&stop).await;
+        }
+        (moved, refused)
+    }
+
+    /// Whether the dial can be moved: not when somebody is late, it was overruled or stands there, or nobody answers.
+    async fn moves(&self, to: &str) -> bool {
+        let (to, reason) = (to.to_owned(), "end-to-end test".to_owned());
+        let set = wire::control::SetRollout { to, reason, force: true };
+        let sent = self.client.post(&self.url, Some(&self.token), &set, Duration::from_secs(10)).await;
+        sent.is_ok_and(|answer| answer.status.is_success())
+    }
+
+    async fn pause(&mut self, stop: &host::task::Shutdown) {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(self.random.u64(300..1_500))) => {}
+            () = stop.stopped() => {}
+        }
     }
 }

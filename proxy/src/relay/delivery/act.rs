@@ -75,7 +75,7 @@ impl Delivery {
             .map(|(id, _)| id)
             .collect();
         for id in abandoned {
-            self.become_unknown(id);
+            self.become_unknown(id, now);
         }
     }
 
@@ -131,7 +131,10 @@ impl Delivery {
         {
             let Some(exchange) = self.exchanges.get_mut(id) else { continue };
             let Phase::Unknown(inquiry) = &mut exchange.phase else { continue };
-            match question(id, &exchange.intent, exchange.intent.authority, &self.aliases) {
+            let asked = question(id, &exchange.intent, exchange.intent.authority, &self.aliases);
+            // By key first; one that cannot say anything by key may by the id.
+            let by_id = exchange.named.as_deref().filter(|_| inquiry.tries % 2 == 1);
+            match asked.map(|question| question.by(by_id)) {
                 Some(question) => {
                     inquiry.asking = true;
                     self.asking += 1;

@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
     pub key: Option<KeyId>,
     /// What a repeat has to have in common with it.
     pub content: Fingerprint,
+    /// The id of the transaction, if an answer that says nothing else named it.
+    pub named: Option<String>,
     /// What the authority made of it, once that is known.
     pub decided: Option<Arc<Decided>>,
     /// Where it stands.
@@ -88,6 +90,8 @@ pub(crate) enum Phase {
 /// How far an unknown result was inquired into.
 #[derive(Debug, Default)]
 pub(crate) struct Inquiry {
+    /// From when on the front certainly sends nothing of it any more.
+    pub since: Timestamp,
     /// Whether the record that says so was handed over, or read.
     pub announced: bool,
     /// Whether it was read back, so that the authority may be asked.
@@ -226,6 +230,11 @@ impl Exchange {
         self.intent.authority.other()
     }
 
+    /// Whether it began by a time: the log may have got its intent long after the front wrote it.
+    pub fn began_by(&self, time: Timestamp) -> bool {
+        self.began.at.min(self.written) <= time
+    }
+
     /// Adds accounts that the answer names.
     pub fn touches(&mut self, account: Arc<str>) {
         if !self.accounts.contains(&account) {
@@ -348,21 +357,33 @@ impl Exchanges {
 #[derive(Debug, Default)]
 pub(crate) struct Undecided {
     /// Authority and account → where the intents stand.
-    intents: BTreeMap<(System, Arc<str>), BTreeMap<Position, bool>>,
+    intents: BTreeMap<(System, Arc<str>), BTreeMap<Position, One>>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+struct One {
+    /// When the front wrote the intent, by its clock.
+    written: Timestamp,
+    /// Whether what became of it is not known.
+    unknown: bool,
 }
 
 impl Undecided {
     /// An exchange began.
-    pub fn begin(&mut self, authority: System, accounts: &[Arc<str>], began: Position) {
+    pub fn begin(&mut self, authority: System, accounts: &[Arc<str>], began: Position, written: Timestamp) {
         for account in accounts {
-            self.intents.entry((authority, Arc::clone(account))).or_default().insert(began, false);
+            let one = One { written, unknown: false };
+            self.intents.entry((authority, Arc::clone(account))).or_default().insert(began, one);
         }
     }
 
     /// What became of it is not known.
     pub fn unknown(&mut self, authority: System, accounts: &[Arc<str>], began: Position) {
         for account in accounts {
-            self.intents.entry((authority, Arc::clone(account))).or_default().insert(began, true);
+            if let Some(one) = self.of_mut(authority, account).and_then(|intents| intents.get_mut(&began)) {
+                one.unknown = true;
+            }
         }
     }
 
@@ -386,17 +407,21 @@ impl Undecided {
 
     /// Whether an exchange on an account that began before a position is unknown.
     pub fn unknown_before(&self, authority: System, account: &Arc<str>, position: Position) -> bool {
-        self.of(authority, account).is_some_and(|intents| intents.range(..position).any(|(_, unknown)| *unknown))
+        self.of(authority, account).is_some_and(|intents| intents.range(..position).any(|(_, one)| one.unknown))
     }
 
     /// Whether an exchange on an account that began by a time is not decided.
     pub fn any_by(&self, authority: System, account: &Arc<str>, time: Timestamp) -> bool {
-        self.of(authority, account)
-            .and_then(|intents| intents.first_key_value())
-            .is_some_and(|(first, _)| first.at <= time)
+        // The log may have got an intent long after the front wrote it.
+        let began_by = |(began, one): (&Position, &One)| began.at.min(one.written) <= time;
+        self.of(authority, account).is_some_and(|intents| intents.iter().any(began_by))
     }
 
-    fn of(&self, authority: System, account: &Arc<str>) -> Option<&BTreeMap<Position, bool>> {
+    fn of(&self, authority: System, account: &Arc<str>) -> Option<&BTreeMap<Position, One>> {
         self.intents.get(&(authority, Arc::clone(account)))
+    }
+
+    fn of_mut(&mut self, authority: System, account: &Arc<str>) -> Option<&mut BTreeMap<Position, One>> {
+        self.intents.get_mut(&(authority, Arc::clone(account)))
     }
 }

@@ -35,14 +35,14 @@ impl Delivery {
         if self.fronts.take(&record.front, record.boot, record.sequence) {
             if record.boot > earlier {
                 // A boot that follows is the end of those before it, said or not.
-                self.end_boots(&record.front, 0, record.boot - 1);
+                self.end_boots(&record.front, 0, record.boot - 1, position.at);
             }
             let number = record.exchange();
             match (record.body, number) {
                 (ExchangeBody::Intent(intent), Some(number)) => self.begin(number, position, record.at, intent),
                 (ExchangeBody::Result(result), Some(number)) => self.result(&number, position, result),
                 (ExchangeBody::Ended { .. }, _) => {
-                    self.end_boots(&record.front, record.boot, record.boot);
+                    self.end_boots(&record.front, record.boot, record.boot, position.at);
                     self.fronts.ended(&record.front);
                 }
                 _ => {}
@@ -67,11 +67,12 @@ impl Delivery {
             accounts,
             key: key_of(&intent),
             content: content_of(&intent),
+            named: None,
             decided: None,
             phase: Phase::Open,
             intent: Arc::new(intent),
         };
-        self.undecided.begin(exchange.intent.authority, &exchange.accounts, began);
+        self.undecided.begin(exchange.intent.authority, &exchange.accounts, began, written);
         if let Some(key) = exchange.key {
             self.keys.begin(key, id, exchange.content);
         }
@@ -82,28 +83,31 @@ impl Delivery {
 
     fn result(&mut self, number: &ExchangeNumber, position: Position, result: AuthorityResult) {
         let Some(id) = self.exchanges.find(number) else { return };
+        let reading = Reading::of(&result.body.0);
         if result.class == Class::Unknown {
-            self.become_unknown(id);
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.named = reading.transaction;
+            }
+            self.become_unknown(id, position.at);
             return;
         }
-        let reading = Reading::of(&result.body.0);
         let (class, status, body, replayed) = (result.class, result.status, result.body, result.replayed);
         self.decide(id, Decided { position, class, status, body, reading, replayed, resolved: false });
     }
 
-    fn end_boots(&mut self, front: &str, first: u64, last: u64) {
+    fn end_boots(&mut self, front: &str, first: u64, last: u64, at: Timestamp) {
         for id in self.exchanges.of_boots(front, first, last) {
-            self.become_unknown(id);
+            self.become_unknown(id, at);
         }
     }
 
-    /// An exchange without result will not get one, or got one that says nothing.
-    pub(super) fn become_unknown(&mut self, id: ExchangeId) {
+    /// An exchange without result will not get one, or got one that says nothing: as of `at`, its front sends it no more.
+    pub(super) fn become_unknown(&mut self, id: ExchangeId, at: Timestamp) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         if !matches!(exchange.phase, Phase::Open) {
             return;
         }
-        exchange.phase = Phase::Unknown(Inquiry::default());
+        exchange.phase = Phase::Unknown(Inquiry { since: at, ..Inquiry::default() });
         let authority = exchange.intent.authority;
         self.undecided.unknown(authority, &exchange.accounts, exchange.began);
         self.unknown.of_mut(authority).insert(id);
@@ -274,7 +278,7 @@ impl Delivery {
                     self.conclude(id, None);
                 }
             }
-            ShadowBody::Asking { exchange } => self.asked(&exchange),
+            ShadowBody::Asking { exchange } => self.asked(&exchange, at),
             ShadowBody::Resolved(resolution) => {
                 self.resolved(Position { at, topic: Topic::Shadows, offset }, resolution);
             }
@@ -334,9 +338,9 @@ impl Delivery {
         }
     }
 
-    fn asked(&mut self, number: &ExchangeNumber) {
+    fn asked(&mut self, number: &ExchangeNumber, at: Timestamp) {
         let Some(id) = self.exchanges.find(number) else { return };
-        self.become_unknown(id);
+        self.become_unknown(id, at);
         if let Some(Phase::Unknown(inquiry)) = self.exchanges.get_mut(id).map(|exchange| &mut exchange.phase) {
             (inquiry.announced, inquiry.begun) = (true, true);
             self.todo.insert(id);

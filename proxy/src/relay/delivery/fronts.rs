@@ -21,6 +21,8 @@ struct Front {
     sequence: u64,
     /// Whether that boot has said that nothing of it follows.
     ended: bool,
+    /// The newest boot in which it has connected.
+    greeted: u64,
     /// Everything written before this point, by its own clock, was folded.
     shipped: Timestamp,
     /// Heartbeats that count once the log was folded up to an offset.
@@ -84,15 +86,17 @@ impl Fronts {
         }
     }
 
-    /// A front has connected.
-    pub fn connected(&mut self, front: &str) {
-        self.entry(front).link = Link::Up;
+    /// A front has connected, in this boot, of which there may be no record yet.
+    pub fn connected(&mut self, front: &str, boot: u64) {
+        let seen = self.entry(front);
+        seen.link = Link::Up;
+        seen.greeted = seen.greeted.max(boot);
     }
 
     /// A front's connection is gone.
     pub fn lost(&mut self, front: &str, now: Timestamp) {
         let seen = self.entry(front);
-        seen.link = if seen.ended { Link::Silent } else { Link::Lost(now) };
+        seen.link = if seen.has_ended() { Link::Silent } else { Link::Lost(now) };
     }
 
     /// A front has shipped everything it wrote before `at`, and the log's end was `end` then.
@@ -164,7 +168,12 @@ impl Fronts {
 impl Front {
     /// Whether requests may be running there: a boot that has ended runs none, unless the next one has connected.
     fn may_serve(&self) -> bool {
-        !self.ended || matches!(self.link, Link::Up)
+        !self.has_ended() || matches!(self.link, Link::Up)
+    }
+
+    /// Whether its newest boot has ended, and no later one has been heard of.
+    fn has_ended(&self) -> bool {
+        self.ended && self.greeted <= self.boot
     }
 
     fn reached(&self, boot: u64, sequence: u64) -> bool {
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn a_heartbeat_counts_when_the_log_was_folded_that_far() {
         let mut fronts = Fronts::default();
-        fronts.connected("a");
+        fronts.connected("a", 1);
         assert!(!fronts.shipped_past(at(10), at(0), GRACE));
         fronts.heartbeat("a", at(20), 5, 3);
         assert!(!fronts.shipped_past(at(10), at(0), GRACE));
@@ -224,14 +233,14 @@ mod tests {
     fn every_front_counts_that_may_still_ship() {
         let mut fronts = Fronts::default();
         assert!(fronts.shipped_past(at(10), at(0), GRACE), "there is none");
-        fronts.connected("a");
-        fronts.connected("b");
+        fronts.connected("a", 1);
+        fronts.connected("b", 1);
         fronts.heartbeat("a", at(20), 0, 0);
         assert!(!fronts.shipped_past(at(10), at(0), GRACE), "b has not");
         fronts.lost("b", at(50));
         assert!(!fronts.shipped_past(at(10), at(150), GRACE), "b may come back");
         assert!(fronts.shipped_past(at(10), at(151), GRACE), "b is gone");
-        fronts.connected("b");
+        fronts.connected("b", 1);
         assert!(!fronts.shipped_past(at(10), at(152), GRACE), "b is back");
     }
 
@@ -270,7 +279,9 @@ mod tests {
         assert!(!fronts.all_left_behind(5));
         fronts.ended("c");
         assert!(fronts.all_left_behind(5), "nothing runs there");
-        fronts.connected("c");
+        fronts.connected("c", 2);
         assert!(!fronts.all_left_behind(5), "its next boot is there");
+        fronts.lost("c", at(9));
+        assert!(!fronts.all_left_behind(5), "and goes on, although nothing of it was read");
     }
 }

@@ -21,6 +21,9 @@ use wire::words::Stage;
 const ACTOR: &str = "relay";
 /// Moves whose answer is owed at most; of more, the oldest is not answered, as no front waits for it by then.
 const MAX_UNANSWERED: usize = 8;
+/// After its start the relay knows the fronts of the log only: one whose last boot has ended may run again. Fronts try to
+/// connect once a second at least.
+const CONNECTED_WITHIN_MICROS: i64 = 2_000_000;
 /// After an append that failed, or of which nobody knows whether it did, before the next attempt.
 const PAUSE_MICROS: i64 = 20_000;
 
@@ -115,7 +118,7 @@ impl Delivery {
         if !self.handovers.iter().all(is_free) {
             return;
         }
-        let Some(index) = self.handovers.iter().position(|handover| self.is_drained(handover)) else { return };
+        let Some(index) = self.handovers.iter().position(|handover| self.is_drained(handover, now)) else { return };
         let handover = &mut self.handovers[index];
         handover.request = Request::UnderWay;
         let record = RolloutRecord {
@@ -128,10 +131,12 @@ impl Delivery {
         self.outbox.push(Action::Drained(record));
     }
 
-    fn is_drained(&self, handover: &Handover) -> bool {
+    fn is_drained(&self, handover: &Handover, now: Timestamp) -> bool {
         let unasked = planted(Mistake::NoBarrier);
         if !handover.two_phase {
-            return handover.undelivered.is_empty() && (unasked || self.fronts.all_left_behind(handover.version));
+            let all_heard = now.since_micros(self.present_since) > CONNECTED_WITHIN_MICROS;
+            let left_behind = all_heard && self.fronts.all_left_behind(handover.version);
+            return handover.undelivered.is_empty() && (unasked || left_behind);
         }
         let Some(pending) = self.rollout.pending.as_ref().filter(|pending| pending.version == handover.version) else {
             return false;

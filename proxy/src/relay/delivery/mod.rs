@@ -77,8 +77,10 @@ pub(crate) struct Rules {
     pub retry_min_micros: i64,
     /// The longest pause before a leg is sent again.
     pub retry_max_micros: i64,
-    /// Between two questions about the same unknown result.
+    /// The first pause between two questions about the same unknown result; it doubles with each.
     pub ask_again_micros: i64,
+    /// The longest pause between two questions.
+    pub ask_again_max_micros: i64,
     /// After which the legacy certainly no longer works on a request.
     pub legacy_longest_request_micros: i64,
     /// After which the engine certainly no longer works on a request.
@@ -171,6 +173,8 @@ pub(crate) struct Delivery {
     rollout: Rollout,
     /// The next offset of `cutover.rollout`.
     rollout_folded: u64,
+    /// When the fold had reached the present.
+    present_since: Timestamp,
     /// Moves of the dial that are not drained, oldest first.
     handovers: Vec<Handover>,
     parked: ParkingLot,
@@ -241,6 +245,7 @@ impl Delivery {
             fronts: Fronts::default(),
             rollout: Rollout::genesis(ledger),
             rollout_folded: 0,
+            present_since: Timestamp(i64::MIN),
             handovers: Vec::new(),
             parked: ParkingLot::default(),
             early: BTreeSet::new(),

@@ -100,6 +100,9 @@ impl Delivery {
                 continue;
             }
             if CANNOT_BE_FORCED.contains(&refusal.code.as_str()) {
+                if self.is_beside_one_to_be_forced(place.id, leg) {
+                    continue;
+                }
                 let refusal = StateRefusal::clone(refusal);
                 self.give_up(place.id, refusal);
             } else {
@@ -112,9 +115,18 @@ impl Delivery {
     /// whatever began by then and is neither delivered nor parked itself.
     fn may_be_explained(&self, leg: &Leg, until: Timestamp) -> bool {
         let authority = leg.target.other();
-        let began_by = |place: Place| self.exchanges.get(place.id).is_some_and(|exchange| exchange.began.at <= until);
+        let began_by = |place: Place| self.exchanges.get(place.id).is_some_and(|exchange| exchange.began_by(until));
         leg.accounts().filter(|(account, firm)| *firm || self.accounts.limited(account)).any(|(account, _)| {
             self.lanes.on(leg.target, account).any(began_by) || self.undecided.any_by(authority, account, until)
+        })
+    }
+
+    /// Whether another leg on its accounts is outside its lanes that will be forced if nothing else helps: it may be what
+    /// this one does not find.
+    fn is_beside_one_to_be_forced(&self, id: ExchangeId, leg: &Leg) -> bool {
+        let beside = leg.accounts().filter_map(|(account, _)| self.parked.by_account.get(account)).flatten();
+        beside.filter(|other| **other != id).filter_map(|other| self.exchanges.get(*other)?.leg()).any(|other| {
+            other.refusal.as_ref().is_some_and(|refusal| !CANNOT_BE_FORCED.contains(&refusal.code.as_str()))
         })
     }
 

@@ -89,6 +89,7 @@ impl Delivery {
     pub fn found(&mut self, id: ExchangeId, finding: Finding, now: Timestamp) {
         self.asking = self.asking.saturating_sub(1);
         let longest = self.longest_request();
+        let Rules { ask_again_micros: shortest, ask_again_max_micros: most, .. } = self.rules;
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let finding = match finding {
             // It is there because another request has made it.
@@ -101,11 +102,12 @@ impl Delivery {
             finding => finding,
         };
         let system = exchange.intent.authority;
-        let counts_from = Timestamp(exchange.began.at.0.saturating_add(*longest.of(system)));
         let Phase::Unknown(inquiry) = &mut exchange.phase else { return };
+        let counts_from = Timestamp(inquiry.since.0.saturating_add(*longest.of(system)));
         inquiry.asking = false;
+        let ask_again_micros = shortest.saturating_mul(1_i64 << inquiry.tries.min(20)).min(most);
         inquiry.tries = inquiry.tries.saturating_add(1);
-        let again = Timestamp(now.0.saturating_add(self.rules.ask_again_micros));
+        let again = Timestamp(now.0.saturating_add(ask_again_micros));
         let (class, status, body) = match finding {
             Finding::Decided(class, status, body) => (class, status, body),
             Finding::NotYet => {
@@ -141,7 +143,8 @@ impl Delivery {
     pub(super) fn nothing_to_ask(&mut self, id: ExchangeId, now: Timestamp) {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let longest = *self.longest_request().of(exchange.intent.authority);
-        let counts_from = Timestamp(exchange.began.at.0.saturating_add(longest));
+        let Phase::Unknown(inquiry) = &exchange.phase else { return };
+        let counts_from = Timestamp(inquiry.since.0.saturating_add(longest));
         if now < counts_from {
             self.timers.insert((counts_from, id));
         } else {
@@ -189,9 +192,9 @@ impl Delivery {
         }
     }
 
-    /// A front has connected.
-    pub fn front_connected(&mut self, front: &str) {
-        self.fronts.connected(front);
+    /// A front has connected, in this boot.
+    pub fn front_connected(&mut self, front: &str, boot: u64) {
+        self.fronts.connected(front, boot);
     }
 
     /// A front's connection is gone.
@@ -207,5 +210,6 @@ impl Delivery {
     /// Old records end here: from now on the state follows the present.
     pub fn begin_present(&mut self, now: Timestamp) {
         self.fronts.begin(now);
+        self.present_since = now;
     }
 }

@@ -33,6 +33,16 @@ pub(crate) struct Question {
     pub original: Option<String>,
 }
 
+impl Question {
+    /// The same, asked by the id of the transaction if there is one.
+    pub fn by(self, id: Option<&str>) -> Self {
+        match id {
+            Some(id) => Self { path: format!("/transactions/{}", percent_encoded(id)), ..self },
+            None => self,
+        }
+    }
+}
+
 /// What an answer says of the exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {

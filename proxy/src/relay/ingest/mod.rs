@@ -47,8 +47,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What the deliveries hear of fronts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FrontEvent {
-    /// A front has connected.
-    Connected(String),
+    /// A front has connected, in this boot.
+    Connected {
+        /// The front.
+        front: String,
+        /// The boot.
+        boot: u64,
+    },
     /// Its connection is gone.
     Lost(String),
     /// It has shipped everything it wrote before `at`; the log ended at `end` then.

@@ -129,7 +129,7 @@ impl Registry {
         let acks = entry.durable.subscribe();
         let durable = *acks.borrow();
         // With the delivery gone the relay is stopping.
-        let _ = self.events.send(FrontEvent::Connected(front.to_owned()));
+        let _ = self.events.send(FrontEvent::Connected { front: front.to_owned(), boot });
         Ok(Session { durable, acks })
     }
 
@@ -224,8 +224,8 @@ mod tests {
         let second = connect(&registry, 3, 9, 2, NOW);
         assert!(first.is_stopping() && !second.is_stopping());
         registry.gone("a", 1);
-        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected("a".into())));
-        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected("a".into())));
+        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected { front: "a".into(), boot: 3 }));
+        assert_eq!(heard.try_recv(), Ok(FrontEvent::Connected { front: "a".into(), boot: 3 }));
         assert!(heard.try_recv().is_err(), "the newer connection stays");
         registry.gone("a", 2);
         assert_eq!(heard.try_recv(), Ok(FrontEvent::Lost("a".into())));

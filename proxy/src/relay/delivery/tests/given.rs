@@ -24,6 +24,7 @@ pub(crate) fn rules() -> Rules {
         retry_min_micros: 100,
         retry_max_micros: 1_000,
         ask_again_micros: 200,
+        ask_again_max_micros: 5_000_000,
         legacy_longest_request_micros: 10_000,
         engine_request_timeout_micros: 5_000,
         reoffer_micros: 1_000_000,
@@ -120,6 +121,7 @@ pub(crate) fn decided(authority: System, operation: Operation, class: Class, sta
         accounts: vec!["alice".into()],
         key: key_of(&intent),
         content: content_of(&intent),
+        named: None,
         decided: Some(Arc::new(Decided {
             position,
             class,

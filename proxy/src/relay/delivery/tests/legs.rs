@@ -248,7 +248,7 @@ fn a_refusal_for_a_reason_of_state_waits_for_what_explains_it() {
 #[test]
 fn force_comes_after_every_front_has_shipped_past_the_refusal() {
     let mut story = story();
-    story.delivery.front_connected(given::FRONT);
+    story.delivery.front_connected(given::FRONT, 1);
     let withdraw = story.applied("k1", given::withdraw(Legacy, "alice"));
     story.settle();
     refuse(&mut story, withdraw, SHORT);
@@ -488,4 +488,55 @@ fn a_change_of_an_account_that_was_not_made_is_sent_again() {
     assert_eq!(story.under_way(), [exchange]);
     story.ok(exchange);
     assert_eq!(story.delivery.exchanges.len(), 0);
+}
+
+#[test]
+fn what_another_front_wrote_before_and_shipped_late_explains_a_refusal() {
+    let mut story = story();
+    story.delivery.front_connected(given::FRONT, 1);
+    story.delivery.front_connected("front-b", 1);
+    let debit = story.applied("k1", given::withdraw(Legacy, "alice"));
+    story.settle();
+    refuse(&mut story, debit, SHORT);
+    let refused = story.now;
+    // Front b has written a credit before, and ships it seconds later; what became of it is not known yet.
+    story.now += 5_000_000;
+    let intent = wire::exchange::Intent { key: Some("k2".to_owned()), ..given::topup(Legacy, "alice") };
+    let credit = story.write_as("front-b", ExchangeBody::Intent(intent));
+    let last = story.exchanges.len() - 1;
+    story.exchanges[last].1.at = Timestamp(refused - 10);
+    story.heartbeat(story.now);
+    story.delivery.heartbeat("front-b", Timestamp(story.now), story.exchanges.len() as u64);
+    story.wait(1_000_000);
+    assert_eq!(story.under_way(), [0; 0], "not forced beside its explanation");
+    let body = given::applied("L-k2", "bank", "alice", None);
+    story.write_as("front-b", ExchangeBody::Result(given::result(credit, Class::Applied, 200, &body)));
+    story.settle();
+    assert_eq!(story.under_way(), [credit]);
+    story.ok(credit);
+    assert!(story.written().contains(&format!("sending {debit} shadow 2")), "{:?}", story.written());
+}
+
+#[test]
+fn what_is_not_found_waits_for_a_parked_leg_that_may_make_it() {
+    let mut story = story();
+    story.delivery.front_connected(given::FRONT, 1);
+    let refund = story.applied("k1", given::withdraw(Legacy, "alice"));
+    let original = story.applied("k2", given::topup(Legacy, "alice"));
+    story.settle();
+    refuse(&mut story, refund, "OriginalNotFound");
+    story.wait(500);
+    refuse(&mut story, original, "BalanceLimitExceeded");
+    for _ in 0..200 {
+        if story.leg(original).is_some() {
+            break;
+        }
+        let now = story.now;
+        story.heartbeat(now);
+        story.wait(100_000);
+        assert!(story.results(refund).iter().all(|result| !result.last), "given up beside what it refunds");
+    }
+    assert_eq!(story.leg(original).map(|leg| leg.attempt), Some(2), "forced");
+    story.ok(original);
+    assert!(story.written().contains(&format!("sending {refund} shadow 2")), "{:?}", story.written());
 }

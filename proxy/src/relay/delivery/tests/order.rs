@@ -13,8 +13,8 @@ const OTHER: &str = "front-b";
 fn story() -> Story {
     let mut story = Story::new();
     story.delivery.learnt(&"bank".into(), Some(Facts { limited: false }), Timestamp(story.now));
-    story.delivery.front_connected(given::FRONT);
-    story.delivery.front_connected(OTHER);
+    story.delivery.front_connected(given::FRONT, 1);
+    story.delivery.front_connected(OTHER, 1);
     story
 }
 
@@ -101,7 +101,7 @@ fn what_is_missing_for_ever_is_waited_for_until_every_front_has_shipped_past_it(
 #[test]
 fn a_single_front_writes_everything_in_order() {
     let mut story = Story::new();
-    story.delivery.front_connected(given::FRONT);
+    story.delivery.front_connected(given::FRONT, 1);
     let debit = story.write(at_the_engine("k2", given::withdraw(Engine, "alice")));
     story.write(result(debit, &levels("t3", 4, 15, 3)));
     story.settle();

@@ -81,7 +81,7 @@ impl World {
         }
         let concurrency = if dice.chance(30) { 2 } else { 64 };
         let mut story = Story::with(super::super::Rules { concurrency, ..given::rules() });
-        story.delivery.front_connected(given::FRONT);
+        story.delivery.front_connected(given::FRONT, 1);
         let banks =
             [System::Legacy, System::Engine].into_iter().map(|system| (system, Bank::new(system, &accounts))).collect();
         let (requests, running, exchanges) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -319,7 +319,7 @@ impl World {
         }
         // It reads everything again, so everything that was written is folded.
         self.story.restart();
-        self.story.delivery.front_connected(given::FRONT);
+        self.story.delivery.front_connected(given::FRONT, 1);
     }
 
     fn come_to_rest(&mut self) {
