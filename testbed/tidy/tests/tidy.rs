@@ -189,6 +189,7 @@ fn crates_know_only_what_they_may() {
         "testbed-legacy",
         "testbed-loadgen",
         "testbed-auditor",
+        "testbed-models",
     ];
     let may_know: &[(&str, &[&str])] = &[
         ("wire", &[]),
@@ -201,6 +202,7 @@ fn crates_know_only_what_they_may() {
         ("comparator", &["eventlog", "host", "wire"]),
         ("testbed/legacy", &["host"]),
         ("testbed/auditor", &[]),
+        ("testbed/models", &[]),
         ("testbed/loadgen", &["host", "testbed-auditor"]),
     ];
     let mut broken = Vec::new();
