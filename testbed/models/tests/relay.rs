@@ -8,7 +8,7 @@ use testbed_models::relay::audit::{Seen, Violation};
 use testbed_models::relay::{Bug, Pairing, run};
 
 /// Seeds per pairing without a mistake; more with `CROSSFADE_SEEDS`.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 60;
 /// Seeds among which a planted mistake has to show. Rare ones need some hundred.
 const SEEDS_PER_BUG: u64 = 3_000;
 

@@ -158,9 +158,14 @@ pub fn has_no_reason_left(
     };
     let keys: BTreeMap<Number, Key> = intents().map(|(_, number, key)| (number, key)).collect();
     let refused_keys: BTreeSet<Option<&Key>> = refused().map(|stored| keys.get(&stored.body.number())).collect();
-    for (written, other, key) in intents() {
+    // Of a key that was used again nobody can see here which use of it had the effect: the last one may have.
+    let mut last_use: BTreeMap<Key, i64> = BTreeMap::new();
+    for (written, _, key) in intents() {
+        last_use.entry(key).and_modify(|last| *last = written.max(*last)).or_insert(written);
+    }
+    for (_, other, key) in intents() {
         let missing = authority.applied.contains_key(&key) && !shadow.applied.contains_key(&key);
-        let in_time = written <= first.at + REOFFER_MS;
+        let in_time = last_use.get(&key).is_some_and(|written| *written <= first.at + REOFFER_MS);
         let is_refused = refused_keys.contains(&Some(&key));
         if other != number && missing && in_time && !is_refused && !limited(&other).is_disjoint(&own) {
             return Err(Violation::ForcedBesideItsReason { number, reason: other });
