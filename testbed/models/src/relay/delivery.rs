@@ -247,16 +247,10 @@ impl Relay {
     /// It is known what the authority did.
     fn decide(&mut self, number: Number, at: i64, stands: (u8, usize), answer: Option<Answer>, resolved: bool) {
         let place = Place::of(self, number, at, stands, answer);
-        let began_by = |other: &&Exchange| other.began_at <= at;
-        let before = match stands {
-            (0, offset) => offset,
-            // A resolution stands in the other topic: its time tells.
-            _ => self.exchanges.values().filter(began_by).map(|other| other.began + 1).max().unwrap_or(0),
-        };
         let Some(exchange) = self.exchanges.get_mut(&number).filter(|exchange| exchange.decided.is_none()) else {
             return;
         };
-        exchange.decided = Some(Decided { at, place, before, answer, resolved });
+        exchange.decided = Some(Decided { at, place, offset: stands.1, answer, resolved });
         self.rule(number);
     }
 

@@ -44,8 +44,8 @@ pub struct Decided {
     pub at: i64,
     /// Its place among the legs.
     pub place: Place,
-    /// Intents before this offset came before it.
-    pub before: usize,
+    /// Where it stands in its topic: `cutover.shadows` if it was found out by asking, else `cutover.exchanges`.
+    pub offset: usize,
     /// `None`: it was not executed.
     pub answer: Option<Answer>,
     /// It was found out by asking.

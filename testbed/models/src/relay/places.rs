@@ -74,7 +74,9 @@ impl Relay {
             };
             // The log has the intents of another front in any order.
             let elsewhere = id.front != number.front && !self.has(Bug::OtherFrontsNotAwaited);
-            let before = other.began < decided.before || elsewhere && other.written <= decided.at + REOFFER_MS;
+            // A resolution stands in the other topic: its time tells.
+            let in_the_log = if decided.resolved { other.began_at <= decided.at } else { other.began < decided.offset };
+            let before = in_the_log || elsewhere && other.written <= decided.at + REOFFER_MS;
             *id != number
                 && kind
                 && other.decided.is_none()
