@@ -190,6 +190,7 @@ fn crates_know_only_what_they_may() {
         "testbed-loadgen",
         "testbed-auditor",
         "testbed-interposer",
+        "testbed-models",
     ];
     let may_know: &[(&str, &[&str])] = &[
         ("wire", &[]),
@@ -203,6 +204,7 @@ fn crates_know_only_what_they_may() {
         ("testbed/legacy", &["host"]),
         ("testbed/auditor", &[]),
         ("testbed/interposer", &["host"]),
+        ("testbed/models", &[]),
         ("testbed/loadgen", &["host", "testbed-auditor"]),
     ];
     let mut broken = Vec::new();
