@@ -4,6 +4,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use wire::dead_letter::Origin;
 
+mod dial;
+
+pub use dial::{PinTo, RolloutCommand};
+
 /// Moves live billing traffic from a legacy service to an event-sourced engine, without the clients noticing.
 #[derive(Debug, Parser)]
 #[command(
@@ -202,55 +206,6 @@ pub struct ReasonArgs {
     /// Why (recorded)
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-}
-
-/// `crossfade rollout …`
-#[derive(Debug, Subcommand)]
-pub enum RolloutCommand {
-    /// Show where the dial stands, the gates, and what can be done next
-    Show,
-    /// Move the dial: passthrough, capture, shadow, or a percentage
-    Set {
-        /// passthrough, capture, shadow, or a percentage such as 37 or 0.5
-        #[arg(value_parser = target)]
-        to: String,
-        /// Why (recorded)
-        #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
-        reason: Option<String>,
-        /// Overrule closed gates (approvers only; recorded)
-        #[arg(long)]
-        force: bool,
-        /// Only say what would happen
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Go back to shadow at 0 % at once
-    Rollback {
-        /// Why.
-        #[command(flatten)]
-        reason: ReasonArgs,
-    },
-    /// Allow no move up until unfrozen
-    Freeze {
-        /// Why.
-        #[command(flatten)]
-        reason: ReasonArgs,
-    },
-    /// Allow moves up again
-    Unfreeze {
-        /// Why.
-        #[command(flatten)]
-        reason: ReasonArgs,
-    },
-    /// Show the gates as they stand
-    Gates,
-    /// Show every change with who, why and the evidence
-    History,
-}
-
-/// What the dial can be set to, as it was written: what makes no sense is said before anybody is asked.
-fn target(text: &str) -> Result<String, String> {
-    comparator::rollout::moves::parse_target(text).map(|_| text.to_owned())
 }
 
 /// `crossfade exchanges …`

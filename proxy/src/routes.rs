@@ -251,8 +251,8 @@ fn target(route: &Route, head: &Head<'_>, rollout: &Rollout) -> Target {
 fn in_turn(rollout: &Rollout) -> Target {
     let first = rollout.default_authority();
     let other = first.other();
-    let other_decides = rollout.setting.stage == Stage::Ramp
-        || rollout.pins.values().chain(rollout.held_back.values()).any(|system| *system == other);
+    let mut named = rollout.pins.keys().chain(rollout.held_back.keys());
+    let other_decides = rollout.setting.stage == Stage::Ramp || named.any(|name| rollout.authority(name) == other);
     if other_decides { Target::InTurn(first, other) } else { Target::System(first) }
 }
 

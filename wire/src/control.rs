@@ -1,11 +1,15 @@
 //! JSON of the control API (CONTRACT), between the comparator and the command line, the console, other programs.
 
 use crate::decision::{Offset, Reconciliation};
-use crate::rollout::{FrontBoot, GateReading, Setting};
+use crate::rollout::FrontBoot;
 use crate::scalar::{Money, Timestamp};
 use crate::words::{Cause, Class, Operation, Single, Stage, System, VerdictKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+mod dial;
+
+pub use dial::{PinAccount, RolloutChange, RolloutHistory, RolloutView, SetRollout};
 
 /// What the comparator says of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -338,81 +342,6 @@ pub struct MoneyAtVariance {
     /// Sum of absolute differences.
     #[schema(value_type = String)]
     pub amount: Money,
-}
-
-/// Where the dial stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutView {
-    /// The version in force.
-    pub version: u64,
-    /// Stage and percent.
-    #[serde(flatten)]
-    pub setting: Setting,
-    /// Whether moves up are frozen.
-    pub frozen: bool,
-    /// A move under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Setting>,
-    /// Accounts held back by the last move.
-    pub held_back: u64,
-    /// Pinned accounts.
-    pub pins: u64,
-    /// Since when.
-    #[schema(value_type = String)]
-    pub since: Timestamp,
-    /// The gates as they stand.
-    pub gates: Vec<GateReading>,
-    /// What can be done next.
-    pub next_steps: Vec<String>,
-}
-
-/// One line of the dial's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutChange {
-    /// Its place in the log.
-    pub offset: u64,
-    /// When.
-    #[schema(value_type = String)]
-    pub at: Timestamp,
-    /// Who.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// What: `moved`, `prepare`, `commit`, `abort`, `freeze`, …
-    pub change: String,
-    /// The version it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// The setting it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Setting>,
-    /// Whether gates were overruled.
-    pub forced: bool,
-    /// The gates as they stood, the late fronts, the accounts held back.
-    pub evidence: serde_json::Value,
-}
-
-/// The dial's history, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutHistory {
-    /// The changes.
-    pub changes: Vec<RolloutChange>,
-}
-
-/// `POST /api/rollout/set`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SetRollout {
-    /// `passthrough`, `capture`, `shadow`, or a percentage.
-    pub to: String,
-    /// Why.
-    pub reason: String,
-    /// Overrule closed gates (approvers only).
-    #[serde(default)]
-    pub force: bool,
 }
 
 /// A change that takes nothing but its reason: rollback, freeze, unfreeze, reopen.

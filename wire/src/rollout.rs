@@ -4,7 +4,7 @@
 //! fronts that route by it and the relay that answers for drained accounts.
 
 use crate::chain::{Chained, Head};
-use crate::ids::bucket;
+use crate::ids::{BUCKETS, bucket};
 use crate::scalar::{Digest, Percent, Timestamp};
 use crate::stored::{DecodeError, Stored};
 use crate::words::{Stage, System};
@@ -103,7 +103,10 @@ pub enum RolloutBody {
     Freeze,
     /// Moves up are possible again.
     Unfreeze,
-    /// An account stays with one system whatever the dial says; `None` lets it go.
+    /// An account is to stay with one system whatever the dial says; `None` lets it go.
+    ///
+    /// It moves nobody by itself: an account that would change its authority is held back where it is, and a handover
+    /// to the same setting takes it along.
     Pin {
         /// The new version.
         version: u64,
@@ -178,7 +181,8 @@ pub struct Rollout {
     pub frozen: bool,
     /// Accounts that stay with one system.
     pub pins: BTreeMap<String, System>,
-    /// Accounts held back by the last commit.
+    /// Accounts that are still with another system than pins and setting say: by the last commit because of a leg nobody
+    /// knows about, by a pin, or by a move in one phase until a handover takes them along.
     pub held_back: BTreeMap<String, System>,
     /// The move under way, if any.
     pub pending: Option<Pending>,
@@ -224,10 +228,7 @@ impl Rollout {
         match &record.body {
             RolloutBody::Moved { version, to, .. } => {
                 self.pending = None;
-                // One phase moves nobody to where an account was not let go because of a leg nobody knows about.
-                let held_back = std::mem::take(&mut self.held_back);
-                let stays = |(account, system): &(String, System)| self.authority_under(*to, account) != *system;
-                self.held_back = held_back.into_iter().filter(stays).collect();
+                self.held_back = self.left_at_the_legacy(*to);
                 self.enter(*version, *to, record.at);
             }
             RolloutBody::Prepare { version, to, fronts, .. } => {
@@ -254,8 +255,9 @@ impl Rollout {
             }
             RolloutBody::Commit { version, held_back } => {
                 if let Some(pending) = self.pending.take_if(|pending| pending.version == *version) {
-                    self.held_back =
-                        held_back.iter().map(|account| (account.clone(), self.authority(account))).collect();
+                    // Whom the move does not take along is where it belongs.
+                    let stay = held_back.iter().filter(|account| self.moves(pending.to, account));
+                    self.held_back = stay.map(|account| (account.clone(), self.authority(account))).collect();
                     self.enter(*version, pending.to, record.at);
                 }
             }
@@ -265,13 +267,36 @@ impl Rollout {
             RolloutBody::Freeze => self.frozen = true,
             RolloutBody::Unfreeze => self.frozen = false,
             RolloutBody::Pin { version, account, system } => {
-                match system {
-                    Some(system) => self.pins.insert(account.clone(), *system),
-                    None => self.pins.remove(account),
-                };
+                // What is prepared was prepared without it; a higher version always wins.
+                self.pending = None;
+                self.pin(account, *system);
                 self.enter(*version, self.setting, record.at);
             }
         }
+    }
+
+    /// Records a pin and leaves its account where it is.
+    fn pin(&mut self, account: &str, system: Option<System>) {
+        let authority = self.authority(account);
+        match system {
+            Some(system) => self.pins.insert(account.to_owned(), system),
+            None => self.pins.remove(account),
+        };
+        if self.authority_under(self.setting, account) == authority {
+            self.held_back.remove(account);
+        } else {
+            self.held_back.insert(account.to_owned(), authority);
+        }
+    }
+
+    /// Whom a move to `to` in one phase leaves at the legacy: it takes nobody to the engine by name, neither whom a leg
+    /// of unknown effect held back nor whom a pin sends there. The way to the legacy is open to all, at once.
+    fn left_at_the_legacy(&self, to: Setting) -> BTreeMap<String, System> {
+        let stays = |account: &&String| {
+            self.authority(account) == System::Legacy && self.authority_under(to, account) == System::Engine
+        };
+        let named = self.held_back.keys().chain(self.pins.keys());
+        named.filter(stays).map(|account| (account.clone(), System::Legacy)).collect()
     }
 
     fn enter(&mut self, version: u64, setting: Setting, at: Timestamp) {
@@ -281,24 +306,27 @@ impl Rollout {
         self.since = at;
     }
 
-    /// The system that decides on `account` now: pins first, then accounts held back, then the bucket.
+    /// The system that decides on `account` now: where it is held back, else where pins and setting say.
     pub fn authority(&self, account: &str) -> System {
         match self.held_back.get(account) {
-            Some(system) if !self.pins.contains_key(account) => *system,
-            _ => self.authority_under(self.setting, account),
+            Some(system) => *system,
+            None => self.authority_under(self.setting, account),
         }
     }
 
-    /// The system that would decide on `account` under another setting.
+    /// The system that would decide on `account` under another setting: the pin's, else the bucket's.
+    ///
+    /// Until `shadow` the engine follows nobody, so no pin makes it an authority; once `complete`, the legacy follows
+    /// nobody any more.
     pub fn authority_under(&self, setting: Setting, account: &str) -> System {
-        if let Some(system) = self.pins.get(account) {
-            return *system;
-        }
-        match setting.stage {
-            Stage::Passthrough | Stage::Capture | Stage::Shadow => System::Legacy,
-            Stage::Engine | Stage::Complete => System::Engine,
-            Stage::Ramp if bucket(&self.salt, account) < setting.percent.hundredths() => System::Engine,
-            Stage::Ramp => System::Legacy,
+        match (setting.stage, self.pins.get(account)) {
+            (Stage::Passthrough | Stage::Capture, _) => System::Legacy,
+            (Stage::Complete, _) => System::Engine,
+            (Stage::Shadow | Stage::Ramp | Stage::Engine, Some(system)) => *system,
+            (Stage::Shadow, None) => System::Legacy,
+            (Stage::Engine, None) => System::Engine,
+            (Stage::Ramp, None) if bucket(&self.salt, account) < setting.engine_buckets() => System::Engine,
+            (Stage::Ramp, None) => System::Legacy,
         }
     }
 
@@ -310,38 +338,41 @@ impl Rollout {
         }
     }
 
-    /// Whether `account` would change its authority by going from the setting in force to `to`.
+    /// Whether `account` would change its authority by a handover from the setting in force to `to`.
     pub fn moves(&self, to: Setting, account: &str) -> bool {
         self.authority(account) != self.authority_under(to, account)
+    }
+
+    /// This rollout after a handover to `to` that leaves nobody behind.
+    #[must_use]
+    pub fn handed_over(&self, to: Setting) -> Self {
+        Self { setting: to, held_back: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Whether a handover to `to` takes any account along.
+    pub fn takes_along(&self, to: Setting) -> bool {
+        self.may_differ(&self.handed_over(to))
+    }
+
+    /// Whether any account may have another authority under `other` than under this one. Comparator, fronts and relay
+    /// have to agree on it: it says of which moves fronts tell their marks, and the relay that they are drained.
+    pub fn may_differ(&self, other: &Self) -> bool {
+        let mut named = [self, other].into_iter().flat_map(|one| one.pins.keys().chain(one.held_back.keys()));
+        self.setting.engine_buckets() != other.setting.engine_buckets()
+            || named.any(|account| self.authority(account) != other.authority(account))
+    }
+}
+
+impl Setting {
+    /// The buckets that the engine answers (of [`BUCKETS`]), pins aside; the percentage counts only in `ramp`.
+    pub fn engine_buckets(self) -> u16 {
+        match self.stage {
+            Stage::Passthrough | Stage::Capture | Stage::Shadow => 0,
+            Stage::Ramp => self.percent.hundredths(),
+            Stage::Engine | Stage::Complete => BUCKETS,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_move_down_takes_nobody_up_who_was_held_back() {
-        let ramp = |percent: &str| Setting { stage: Stage::Ramp, percent: percent.parse().unwrap() };
-        let moved = |rollout: &Rollout, to: Setting| {
-            let mut rollout = rollout.clone();
-            rollout.apply(&RolloutRecord {
-                parent: rollout.head,
-                at: Timestamp::default(),
-                actor: "anna".into(),
-                reason: "test".into(),
-                body: RolloutBody::Moved { version: rollout.last_version + 1, to, forced: false, evidence: Vec::new() },
-            });
-            rollout
-        };
-        let genesis = Rollout { setting: ramp("50"), ..Rollout::genesis("ledger") };
-        let account = (0..).map(|n| format!("user-{n}")).find(|name| bucket(&genesis.salt, name) < 1_000).unwrap();
-        let held_back = BTreeMap::from([(account.clone(), System::Legacy)]);
-        let rollout = Rollout { held_back, ..genesis };
-        assert_eq!(rollout.authority(&account), System::Legacy);
-        let lower = moved(&rollout, ramp("25"));
-        assert_eq!(lower.authority(&account), System::Legacy, "its unknown leg still runs there");
-        let nowhere = Setting { stage: Stage::Shadow, percent: Percent::NONE };
-        assert_eq!(moved(&lower, nowhere).held_back.len(), 0, "it is where it belongs");
-    }
-}
+mod tests;

@@ -56,6 +56,11 @@ impl From<Refusal> for Refused {
             Refusal::NothingToDo(_) => conflict("NothingToDo"),
             Refusal::LostRace(_) => conflict("LostRace"),
             Refusal::Frozen => conflict("Frozen"),
+            Refusal::HeldBack { because, .. } => {
+                let mut problem = Refused::from(*because);
+                problem.0.detail = detail;
+                problem
+            }
             Refusal::NotPending(_) => conflict("NotPending"),
             Refusal::Unavailable(_) => Refused::unavailable(detail),
         }

@@ -3,6 +3,7 @@
 use crate::api::auth::{Operator, Viewer};
 use crate::api::problem::{Asked, Body, reason};
 use crate::api::{Answer, Refused};
+use crate::rollout::pins::Pin;
 use crate::rollout::{Request, moves};
 use crate::service::Parts;
 use axum::Json;
@@ -13,7 +14,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
-use wire::control::{Reason, RolloutHistory, RolloutView, SetRollout};
+use wire::control::{PinAccount, Reason, RolloutHistory, RolloutView, SetRollout};
+use wire::ids::is_account_id;
 use wire::rollout::GateReading;
 use wire::words::Permission;
 
@@ -26,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Parts>> {
         .routes(routes!(rollback))
         .routes(routes!(freeze))
         .routes(routes!(unfreeze))
+        .routes(routes!(pin))
 }
 
 /// Where the dial stands, with its gates.
@@ -142,5 +145,34 @@ async fn unfreeze(
 ) -> Answer<RolloutView> {
     let by = Request { actor: caller.name, reason: reason(&given.reason)? };
     let state = parts.dial.freeze(&by, false).await?;
+    Ok(Json(parts.dial.view(&state)))
+}
+
+/// Pins an account to a system, whatever the dial says, or lets it go (`null`). A pin to the engine holds from shadow
+/// on, and goes through open gates like a move up; one to the legacy holds until complete. The account is handed over
+/// as in a move of the dial. If somebody is late, the pin stays recorded and the account where it was, held back, until
+/// the dial is set to where it stands once more.
+#[utoipa::path(post, path = "/api/rollout/pin", tag = "rollout", security(("token" = [])), request_body = PinAccount,
+    responses(
+        (status = 200, body = RolloutView),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "MalformedRequest"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "NotAuthorised"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "GatesNotMet, HandoverLate, NothingToDo, LostRace or Frozen"),
+    ))]
+async fn pin(
+    Operator(caller): Operator,
+    State(parts): State<Arc<Parts>>,
+    Body(wanted): Body<PinAccount>,
+) -> Answer<RolloutView> {
+    let by = Request { actor: caller.name.clone(), reason: reason(&wanted.reason)? };
+    if !is_account_id(&wanted.account) {
+        return Err(Refused::malformed("/account", "InvalidValue", "this is no account id"));
+    }
+    if wanted.force {
+        caller.needs(Permission::Approver, "overruling gates")?;
+    }
+    let pin = Pin { account: wanted.account, system: wanted.system };
+    let state = parts.dial.pin(by, pin, wanted.force).await?;
     Ok(Json(parts.dial.view(&state)))
 }

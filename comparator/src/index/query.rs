@@ -154,17 +154,7 @@ impl Index {
             cross_cohort: counters.cross_cohort,
             levels_deferred: counters.levels_deferred,
             money_at_variance: self.discrepancy_totals(),
-            rollout: RolloutView {
-                version: self.rollout.version,
-                setting: self.rollout.setting,
-                frozen: self.rollout.frozen,
-                pending: self.rollout.pending.as_ref().map(|pending| pending.to),
-                held_back: self.rollout.held_back.len() as u64,
-                pins: self.rollout.pins.len() as u64,
-                since: self.rollout.since,
-                gates: Vec::new(),
-                next_steps: Vec::new(),
-            },
+            rollout: RolloutView::of(&self.rollout),
             fronts: Vec::new(),
             last_reconciliation: self.reconciliations.back().cloned(),
         }

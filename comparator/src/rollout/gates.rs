@@ -2,6 +2,7 @@
 //!
 //! A gate that cannot be read is closed: nothing goes up for want of evidence against it.
 
+use super::moves;
 use crate::stream::not_listening;
 use wire::rollout::{FrontBoot, GateReading, Setting};
 use wire::words::Stage;
@@ -68,10 +69,8 @@ fn reading(gate: &str, open: bool, seen: String) -> GateReading {
     GateReading { gate: gate.to_owned(), open, seen }
 }
 
-/// Whether no leg goes out before and no account moves with the move: in capture the legs to the engine are held on
-/// purpose, and they go out only once the dial has left it.
 fn only_lets_legs_go(from: Setting, to: Option<Setting>) -> bool {
-    from.stage <= Stage::Capture && to.is_none_or(|to| to.stage <= Stage::Shadow)
+    moves::only_lets_legs_go(from, to.unwrap_or(Setting { stage: Stage::Shadow, ..from }))
 }
 
 fn unknown(figures: &Figures, from: Setting, to: Option<Setting>) -> GateReading {

@@ -13,6 +13,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Named as late when every front is ready and legs are still undelivered.
 const RELAY: &str = "relay";
 
+/// Whom a prepared move takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Along {
+    /// Everybody who moves: its gates were met.
+    Everybody,
+    /// Only who goes to the legacy, for which no gate was asked; also while the dial is frozen.
+    OnlyToTheLegacy,
+}
+
 /// How a prepared move stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
@@ -28,11 +37,11 @@ enum Standing {
     Ready(Vec<String>),
 }
 
-fn standing(state: &DialState, version: u64, connected: &[FrontBoot]) -> Standing {
+fn standing(state: &DialState, version: u64, connected: &[FrontBoot], along: Along) -> Standing {
     let Some(pending) = state.rollout.pending.as_ref().filter(|pending| pending.version == version) else {
         return Standing::Over;
     };
-    if state.rollout.frozen {
+    if state.rollout.frozen && along == Along::Everybody {
         return Standing::Frozen;
     }
     let joined: Vec<String> = connected.iter().filter(|front| !pending.fronts.contains(front)).map(label).collect();
@@ -45,7 +54,11 @@ fn standing(state: &DialState, version: u64, connected: &[FrontBoot]) -> Standin
         late.push(RELAY.to_owned());
     }
     if late.is_empty() {
-        Standing::Ready(pending.unknown_accounts.iter().cloned().collect())
+        let mut behind = pending.unknown_accounts.clone();
+        if along == Along::OnlyToTheLegacy {
+            behind.extend(moves::held_at_the_legacy(&state.rollout).cloned());
+        }
+        Standing::Ready(behind.into_iter().collect())
     } else {
         Standing::Waiting(late)
     }
@@ -56,14 +69,14 @@ fn label(front: &FrontBoot) -> String {
 }
 
 /// Brings the prepared move `version` to its end within the handover's time.
-pub(super) async fn run(dial: &Arc<Dial>, version: u64, by: &Request) -> Result<Arc<DialState>, Refusal> {
+pub(super) async fn run(dial: &Dial, version: u64, by: &Request, along: Along) -> Result<Arc<DialState>, Refusal> {
     let deadline = clock::now() + dial.handover;
     let mut changes = dial.chain.watch();
     let mut fronts = dial.fronts.watch();
     loop {
         let state = changes.borrow_and_update().clone();
         fronts.borrow_and_update();
-        let late = match standing(&state, version, &dial.fronts.connected()) {
+        let late = match standing(&state, version, &dial.fronts.connected(), along) {
             Standing::Over => return Err(overruled(&state)),
             Standing::Frozen => {
                 call_off(dial, version, vec!["frozen meanwhile".to_owned()]).await?;
@@ -73,7 +86,7 @@ pub(super) async fn run(dial: &Arc<Dial>, version: u64, by: &Request) -> Result<
                 call_off(dial, version, joined.clone()).await?;
                 return Err(Refusal::HandoverLate(joined));
             }
-            Standing::Ready(_) => match commit(dial, version, by, deadline).await {
+            Standing::Ready(_) => match commit(dial, version, by, along, deadline).await {
                 Ok(state) => return Ok(state),
                 // It stands otherwise than a moment ago: look again. If nothing has changed but the time, it is too late.
                 Err(Refusal::NotPending(_)) => vec![COMPARATOR.to_owned()],
@@ -93,8 +106,14 @@ pub(super) async fn run(dial: &Arc<Dial>, version: u64, by: &Request) -> Result<
     }
 }
 
-async fn commit(dial: &Dial, version: u64, by: &Request, deadline: Instant) -> Result<Arc<DialState>, Refusal> {
-    dial.insist(by, |now| match standing(now, version, &dial.fronts.connected()) {
+async fn commit(
+    dial: &Dial,
+    version: u64,
+    by: &Request,
+    along: Along,
+    deadline: Instant,
+) -> Result<Arc<DialState>, Refusal> {
+    dial.insist(by, |now| match standing(now, version, &dial.fronts.connected(), along) {
         // Fronts go on with the old authority by themselves some time after the deadline: never commit behind it.
         Standing::Ready(held_back) if clock::now() < deadline => Ok(RolloutBody::Commit { version, held_back }),
         _ => Err(Refusal::NotPending(version)),
@@ -152,7 +171,7 @@ impl Dial {
                 () = shutdown.stopped() => return,
                 () = clock::sleep_until(at) => {}
             }
-            let late = match standing(&state, version, &self.fronts.connected()) {
+            let late = match standing(&state, version, &self.fronts.connected(), Along::Everybody) {
                 Standing::Waiting(late) | Standing::Joined(late) => late,
                 Standing::Over | Standing::Frozen | Standing::Ready(_) => vec![COMPARATOR.to_owned()],
             };
@@ -179,10 +198,14 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use wire::rollout::Pending;
     use wire::scalar::Percent;
-    use wire::words::Stage;
+    use wire::words::{Stage, System};
 
     fn front(name: &str, boot: u64) -> FrontBoot {
         FrontBoot { front: name.to_owned(), boot }
+    }
+
+    fn stands(state: &DialState, version: u64, connected: &[FrontBoot]) -> Standing {
+        standing(state, version, connected, Along::Everybody)
     }
 
     fn prepared(by: &[&str], drained: bool) -> DialState {
@@ -201,29 +224,43 @@ mod tests {
     #[test]
     fn a_move_waits_for_every_front_then_for_the_relay() {
         let both = [front("a", 1), front("b", 4)];
-        assert_eq!(standing(&prepared(&["a"], false), 7, &both), Standing::Waiting(vec!["b (boot 4)".into()]));
-        assert_eq!(standing(&prepared(&["a", "b"], false), 7, &both), Standing::Waiting(vec!["relay".into()]));
-        assert_eq!(standing(&prepared(&["a", "b"], true), 7, &both), Standing::Ready(vec!["alice".into()]));
-        assert_eq!(standing(&prepared(&["a", "b"], true), 8, &both), Standing::Over);
+        assert_eq!(stands(&prepared(&["a"], false), 7, &both), Standing::Waiting(vec!["b (boot 4)".into()]));
+        assert_eq!(stands(&prepared(&["a", "b"], false), 7, &both), Standing::Waiting(vec!["relay".into()]));
+        assert_eq!(stands(&prepared(&["a", "b"], true), 7, &both), Standing::Ready(vec!["alice".into()]));
+        assert_eq!(stands(&prepared(&["a", "b"], true), 8, &both), Standing::Over);
     }
 
     #[test]
     fn a_front_that_would_not_hear_the_commit_is_waited_for() {
         let state = prepared(&["a", "b"], true);
-        assert_eq!(standing(&state, 7, &[front("a", 1)]), Standing::Waiting(vec!["b (boot 4)".into()]));
+        assert_eq!(stands(&state, 7, &[front("a", 1)]), Standing::Waiting(vec!["b (boot 4)".into()]));
     }
 
     #[test]
     fn a_front_that_was_not_asked_spoils_the_move() {
         let state = prepared(&["a", "b"], true);
         let restarted = [front("a", 2), front("b", 4)];
-        assert_eq!(standing(&state, 7, &restarted), Standing::Joined(vec!["a (boot 2)".into()]));
+        assert_eq!(stands(&state, 7, &restarted), Standing::Joined(vec!["a (boot 2)".into()]));
     }
 
     #[test]
     fn a_freeze_stops_a_move_that_is_ready() {
         let mut state = prepared(&["a", "b"], true);
         state.rollout.frozen = true;
-        assert_eq!(standing(&state, 7, &[front("a", 1), front("b", 4)]), Standing::Frozen);
+        assert_eq!(stands(&state, 7, &[front("a", 1), front("b", 4)]), Standing::Frozen);
+    }
+
+    #[test]
+    fn who_goes_to_the_legacy_goes_also_from_a_frozen_dial_and_alone() {
+        let mut state = prepared(&["a", "b"], true);
+        state.rollout.frozen = true;
+        state.rollout.setting = wire::rollout::Setting { stage: Stage::Ramp, percent: Percent::whole(1) };
+        for (account, pinned) in [("bob", System::Engine), ("carol", System::Legacy)] {
+            state.rollout.pins.insert(account.into(), pinned);
+            state.rollout.held_back.insert(account.into(), pinned.other());
+        }
+        let both = [front("a", 1), front("b", 4)];
+        let ready = Standing::Ready(vec!["alice".into(), "bob".into()]);
+        assert_eq!(standing(&state, 7, &both, Along::OnlyToTheLegacy), ready, "carol goes to the legacy");
     }
 }

@@ -6,6 +6,7 @@
 //! | [`moves`] | pure: what was asked for, up or down, whom it takes along |
 //! | [`state`] | what the topic adds up to, with its history |
 //! | [`handover`] | the two phases of a move that takes accounts along |
+//! | [`pins`] | accounts that stay with one system whatever the dial says |
 //!
 //! Every change is appended to the chain and answered once it was read back. A change decided on a state that
 //! somebody else has changed meanwhile loses (409), except a rollback: that one insists.
@@ -13,6 +14,7 @@
 pub mod gates;
 pub mod handover;
 pub mod moves;
+pub mod pins;
 pub mod state;
 
 use crate::chain::{Accepted, Chain, Failure};
@@ -21,6 +23,7 @@ use crate::ingest::Ingest;
 use crate::stream::Fronts;
 use crate::systems::EngineWatch;
 use gates::Figures;
+use handover::Along;
 use host::clock;
 use moves::Direction;
 use state::DialState;
@@ -29,6 +32,7 @@ use std::time::Duration;
 use wire::control::{Prepared, RolloutView};
 use wire::rollout::{FrontBoot, GateReading, Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::Timestamp;
+use wire::words::System;
 
 /// Who a record names when no person asked for it.
 pub const COMPARATOR: &str = "comparator";
@@ -68,6 +72,18 @@ pub enum Refusal {
     /// Moves up are frozen.
     #[error("the dial is frozen: nothing moves up until somebody unfreezes it")]
     Frozen,
+    /// A pin is recorded, but its account is where it was.
+    #[error("{account} is pinned, but held back at the {at}: {because}; `rollout set {again}` takes it along")]
+    HeldBack {
+        /// The account.
+        account: String,
+        /// Where it is.
+        at: System,
+        /// Why the handover did not come off.
+        because: Box<Refusal>,
+        /// The setting in force, as it can be set.
+        again: String,
+    },
     /// A front answered for a move that does not wait for it.
     #[error("version {0} is not waiting for this front")]
     NotPending(u64),
@@ -137,7 +153,7 @@ impl Dial {
     /// [`Refusal`], when [`Dial::set`] would refuse the move for another reason than its gates.
     pub fn gates_met(&self, state: &DialState, to: Setting) -> Result<Vec<GateReading>, Refusal> {
         match way(&state.rollout, to)? {
-            Way::Down => Ok(Vec::new()),
+            Way::Down | Way::Back => Ok(Vec::new()),
             Way::Up { .. } => Ok(self.gates(state, Some(to))),
         }
     }
@@ -151,17 +167,10 @@ impl Dial {
     pub fn view(&self, state: &DialState) -> RolloutView {
         let gates = self.gates(state, None);
         let discrepancies_open = self.ingest.look(Index::discrepancies_open);
-        let rollout = &state.rollout;
         RolloutView {
-            version: rollout.version,
-            setting: rollout.setting,
-            frozen: rollout.frozen,
-            pending: rollout.pending.as_ref().map(|pending| pending.to),
-            held_back: rollout.held_back.len() as u64,
-            pins: rollout.pins.len() as u64,
-            since: rollout.since,
-            next_steps: moves::next_steps(rollout, &gates, discrepancies_open),
+            next_steps: moves::next_steps(&state.rollout, &gates, discrepancies_open),
             gates,
+            ..RolloutView::of(&state.rollout)
         }
     }
 
@@ -171,24 +180,23 @@ impl Dial {
     /// [`Refusal`]; whether `force` may be used is for the caller to know.
     pub async fn set(self: &Arc<Self>, by: Request, to: Setting, force: bool) -> Result<Arc<DialState>, Refusal> {
         let seen = self.state().await?;
-        let moves_accounts = match way(&seen.rollout, to)? {
+        let (force, evidence, along) = match way(&seen.rollout, to)? {
             Way::Down => return self.move_down(&seen, &by, to).await,
-            Way::Up { moves_accounts } => moves_accounts,
+            Way::Back => (false, self.gates(&seen, Some(to)), Along::OnlyToTheLegacy),
+            Way::Up { moves_accounts: false } => {
+                let evidence = self.evidence(&seen, to, force).await?;
+                return self.move_in_one_phase(&seen, &by, to, force, evidence).await;
+            }
+            Way::Up { moves_accounts: true } => (force, self.evidence(&seen, to, force).await?, Along::Everybody),
         };
-        let evidence = self.evidence(&seen, to, force).await?;
-        // A handover needs a front to hold requests. Forced without any, the move is recorded as made in one phase.
-        if moves_accounts && !self.fronts.connected().is_empty() {
-            return self.move_up_in_two_phases(&seen, by, to, force, evidence).await;
+        // A handover needs a front to hold requests. Without any, the move is recorded as made in one phase.
+        if self.fronts.connected().is_empty() {
+            return self.move_in_one_phase(&seen, &by, to, force, evidence).await;
         }
-        let moved = |now: &DialState| {
-            Ok(RolloutBody::Moved {
-                version: now.rollout.last_version + 1,
-                to,
-                forced: force,
-                evidence: evidence.clone(),
-            })
-        };
-        self.change(&seen, &by, moved).await
+        // One task from the first phase to the last: a client that hangs up does not leave a handover half-way.
+        let dial = self.clone();
+        let task = host::task::spawn(async move { dial.hand_over(&seen, &by, to, force, evidence, along).await });
+        task.await.unwrap_or_else(|error| Err(interrupted(&error)))
     }
 
     /// The gates with everything that was logged until now; an error when one is closed and nobody forces.
@@ -205,37 +213,41 @@ impl Dial {
 
     async fn move_down(&self, seen: &DialState, by: &Request, to: Setting) -> Result<Arc<DialState>, Refusal> {
         let evidence = self.gates(seen, Some(to));
+        self.move_in_one_phase(seen, by, to, false, evidence).await
+    }
+
+    async fn move_in_one_phase(
+        &self,
+        seen: &DialState,
+        by: &Request,
+        to: Setting,
+        forced: bool,
+        evidence: Vec<GateReading>,
+    ) -> Result<Arc<DialState>, Refusal> {
         let moved = |now: &DialState| {
-            Ok(RolloutBody::Moved {
-                version: now.rollout.last_version + 1,
-                to,
-                forced: false,
-                evidence: evidence.clone(),
-            })
+            let (version, evidence) = (now.rollout.last_version + 1, evidence.clone());
+            Ok(RolloutBody::Moved { version, to, forced, evidence })
         };
         self.change(seen, by, moved).await
     }
 
-    async fn move_up_in_two_phases(
-        self: &Arc<Self>,
+    /// Both phases of a move.
+    async fn hand_over(
+        &self,
         seen: &DialState,
-        by: Request,
+        by: &Request,
         to: Setting,
-        force: bool,
+        forced: bool,
         evidence: Vec<GateReading>,
+        along: Along,
     ) -> Result<Arc<DialState>, Refusal> {
-        // One task from the first phase to the last: a client that hangs up does not leave a handover half-way.
-        let (dial, seen) = (self.clone(), seen.clone());
         let fronts = self.fronts.connected();
-        let task = host::task::spawn(async move {
-            let prepare = |now: &DialState| {
-                let (evidence, fronts) = (evidence.clone(), fronts.clone());
-                Ok(RolloutBody::Prepare { version: now.rollout.last_version + 1, to, forced: force, evidence, fronts })
-            };
-            let prepared = dial.change(&seen, &by, prepare).await?;
-            handover::run(&dial, prepared.rollout.last_version, &by).await
-        });
-        task.await.unwrap_or_else(|error| Err(Refusal::Unavailable(format!("the handover was interrupted: {error}"))))
+        let prepare = |now: &DialState| {
+            let (version, evidence, fronts) = (now.rollout.last_version + 1, evidence.clone(), fronts.clone());
+            Ok(RolloutBody::Prepare { version, to, forced, evidence, fronts })
+        };
+        let prepared = self.change(seen, by, prepare).await?;
+        handover::run(self, prepared.rollout.last_version, by, along).await
     }
 
     /// Back to shadow at 0 %, whatever is frozen or under way. Insists when others change the dial meanwhile.
@@ -250,7 +262,7 @@ impl Dial {
                 Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
                 // Nothing moves, but a move that is being handed over is called off by a higher version.
                 _ if rollout.pending.is_some() => rollout.setting,
-                _ => return Err(Refusal::NothingToDo("no account is answered by the engine".to_owned())),
+                _ => return Err(Refusal::NothingToDo(nothing_to_roll_back(rollout))),
             };
             let evidence = self.gates(now, Some(lower));
             Ok(RolloutBody::Moved { version: rollout.last_version + 1, to: lower, forced: false, evidence })
@@ -347,10 +359,25 @@ impl Dial {
     }
 }
 
+fn nothing_to_roll_back(rollout: &Rollout) -> String {
+    match moves::pins_to(rollout, System::Engine) {
+        0 => "no account is answered by the engine".to_owned(),
+        pinned => {
+            format!("the engine answers only for {pinned} accounts that are pinned to it: unpin them, or set capture")
+        }
+    }
+}
+
+fn interrupted(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable(format!("the handover was interrupted: {error}"))
+}
+
 /// A move that may be asked for, gates aside.
 enum Way {
     /// At once, whatever the gates say.
     Down,
+    /// In two phases, whatever the gates say: accounts that were held back go to the legacy.
+    Back,
     /// Through the gates.
     Up {
         /// Whether accounts change their authority.
@@ -360,25 +387,32 @@ enum Way {
 
 /// Whether the dial can be set to `to` at all, gates aside.
 fn way(rollout: &Rollout, to: Setting) -> Result<Way, Refusal> {
-    let moves_accounts = match moves::direction(rollout, to) {
+    let direction = moves::direction(rollout, to);
+    match direction {
         Direction::Down => return Ok(Way::Down),
         Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
         Direction::Nowhere if rollout.pending.is_none() => {
             return Err(Refusal::NothingToDo(format!("the dial stands at {} already", moves::describe(to))));
         }
-        Direction::Nowhere => false,
-        Direction::Up { moves_accounts } => moves_accounts,
-    };
-    if let Some(pending) = &rollout.pending {
-        return Err(Refusal::LostRace(format!(
+        Direction::Nowhere | Direction::Back | Direction::Up { .. } => {}
+    }
+    not_under_way(rollout)?;
+    match direction {
+        Direction::Back => Ok(Way::Back),
+        _ if rollout.frozen => Err(Refusal::Frozen),
+        Direction::Up { moves_accounts } => Ok(Way::Up { moves_accounts }),
+        Direction::Nowhere | Direction::Down | Direction::Never => Ok(Way::Up { moves_accounts: false }),
+    }
+}
+
+/// Whether nothing is being handed over.
+fn not_under_way(rollout: &Rollout) -> Result<(), Refusal> {
+    rollout.pending.as_ref().map_or(Ok(()), |pending| {
+        Err(Refusal::LostRace(format!(
             "the move to {} is being handed over: wait, or roll back",
             moves::describe(pending.to)
-        )));
-    }
-    if rollout.frozen {
-        return Err(Refusal::Frozen);
-    }
-    Ok(Way::Up { moves_accounts })
+        )))
+    })
 }
 
 fn record(now: &DialState, by: &Request, body: RolloutBody) -> RolloutRecord {

@@ -1,8 +1,9 @@
 //! Moves of the dial: what was asked for, whether that is up or down, and whom it takes along. Pure.
 
+use std::cmp::Ordering;
 use wire::rollout::{GateReading, Rollout, Setting};
 use wire::scalar::Percent;
-use wire::words::Stage;
+use wire::words::{Stage, System};
 
 /// Where a rollback goes: the engine keeps following, the legacy answers everything.
 pub const ROLLBACK: Setting = Setting { stage: Stage::Shadow, percent: Percent::NONE };
@@ -49,6 +50,8 @@ pub enum Direction {
         /// Whether accounts change their authority.
         moves_accounts: bool,
     },
+    /// The same setting once more, for accounts held back at the engine: they go to the legacy.
+    Back,
     /// Less for the engine, or a lower stage.
     Down,
     /// The cutover is complete, and there is no way from there.
@@ -60,20 +63,29 @@ pub fn direction(rollout: &Rollout, to: Setting) -> Direction {
     if rollout.setting.stage == Stage::Complete {
         return Direction::Never;
     }
-    let (from, to) = (rank(rollout.setting), rank(to));
-    if to < from {
-        return Direction::Down;
+    match rank(to).cmp(&rank(rollout.setting)) {
+        Ordering::Less => Direction::Down,
+        // The same setting once more takes those along whom the last move had to leave behind.
+        Ordering::Equal if !rollout.takes_along(to) => Direction::Nowhere,
+        Ordering::Equal if held_at_the_legacy(rollout).next().is_none() => Direction::Back,
+        // Who is pinned to the engine is held back until the legs have gone out that were held in capture.
+        Ordering::Equal | Ordering::Greater => {
+            Direction::Up { moves_accounts: rollout.takes_along(to) && !only_lets_legs_go(rollout.setting, to) }
+        }
     }
-    // The same setting once more takes those along whom the last move had to leave behind.
-    if to == from && rollout.held_back.is_empty() {
-        return Direction::Nowhere;
-    }
-    Direction::Up { moves_accounts: engine_share(to) > engine_share(from) || !rollout.held_back.is_empty() }
 }
 
-/// Whether going from the setting in force to `to` changes the authority of any account.
-pub fn takes_along(rollout: &Rollout, to: Setting) -> bool {
-    engine_share(rank(to)) != engine_share(rank(rollout.setting)) || !rollout.held_back.is_empty()
+/// Whether no leg goes out before the move and no account moves with it: in capture the legs to the engine are held on
+/// purpose, and they go out only once the dial has left it.
+pub fn only_lets_legs_go(from: Setting, to: Setting) -> bool {
+    from.stage <= Stage::Capture && to.stage <= Stage::Shadow
+}
+
+/// Accounts that the setting in force would take to the engine, and that are still at the legacy.
+pub fn held_at_the_legacy(rollout: &Rollout) -> impl Iterator<Item = &String> {
+    let goes_up =
+        |account: &&String| rollout.authority(account) == System::Legacy && rollout.moves(rollout.setting, account);
+    rollout.held_back.keys().filter(goes_up)
 }
 
 type Rank = (Stage, Percent);
@@ -82,12 +94,11 @@ fn rank(setting: Setting) -> Rank {
     (setting.stage, setting.percent)
 }
 
-/// Buckets that the engine answers, whatever the percentage says outside of `ramp`.
-fn engine_share((stage, percent): Rank) -> Percent {
-    match stage {
-        Stage::Passthrough | Stage::Capture | Stage::Shadow => Percent::NONE,
-        Stage::Ramp => percent,
-        Stage::Engine | Stage::Complete => Percent::ALL,
+/// The dial as [`parse_target`] takes it.
+pub fn name(setting: Setting) -> String {
+    match setting.stage {
+        Stage::Ramp | Stage::Engine => setting.percent.to_string(),
+        stage => stage.to_string(),
     }
 }
 
@@ -119,11 +130,12 @@ pub fn next_steps(rollout: &Rollout, gates: &[GateReading], discrepancies_open: 
             "discrepancies list: {discrepancies_open} open; no gate closes for them, so look before the dial goes up"
         ));
     }
+    steps.extend(held_back(rollout));
     // Nothing goes up while the dial is frozen.
     if !rollout.frozen {
-        steps.extend(held_back(rollout));
         steps.extend(next_up(rollout.setting));
     }
+    steps.extend(pinned_to_the_engine(rollout));
     if rollout.setting.stage > Stage::Shadow && rollout.setting.stage != Stage::Complete {
         steps.push("rollout rollback --reason …: back to shadow at 0 %, at once".to_owned());
     }
@@ -132,13 +144,29 @@ pub fn next_steps(rollout: &Rollout, gates: &[GateReading], discrepancies_open: 
 
 fn held_back(rollout: &Rollout) -> Option<String> {
     let accounts = rollout.held_back.len();
-    (accounts > 0).then(|| {
+    let what = match direction(rollout, rollout.setting) {
+        Direction::Up { .. } if !rollout.frozen => {
+            format!("take along the {accounts} accounts that are held back, once their unknown legs are resolved")
+        }
+        Direction::Back => format!("take the {accounts} accounts to the legacy that are held back at the engine"),
+        _ => return None,
+    };
+    Some(format!("rollout set {} --reason …: {what}", name(rollout.setting)))
+}
+
+/// Down in shadow the engine still answers for those whom somebody has pinned to it.
+fn pinned_to_the_engine(rollout: &Rollout) -> Option<String> {
+    let pinned = pins_to(rollout, System::Engine);
+    (rollout.setting.stage == Stage::Shadow && pinned > 0).then(|| {
         format!(
-            "rollout set {} --reason …: take along the {accounts} accounts that were held back, once their unknown \
-             legs are resolved",
-            rollout.setting.percent
+            "rollout pin ACCOUNT none --reason …: {pinned} accounts are pinned to the engine, which answers for them"
         )
     })
+}
+
+/// How many accounts are pinned to a system.
+pub fn pins_to(rollout: &Rollout, system: System) -> usize {
+    rollout.pins.values().filter(|pinned| **pinned == system).count()
 }
 
 fn next_up(setting: Setting) -> Option<String> {
@@ -210,12 +238,35 @@ mod tests {
         assert_eq!(next_steps(&rollout, &[], 0), Vec::<String>::new());
     }
 
+    /// Pinned to `system`, and not gone there yet.
+    fn held_back_from(rollout: &mut Rollout, account: &str, system: System) {
+        rollout.pins.insert(account.into(), system);
+        rollout.held_back.insert(account.into(), system.other());
+    }
+
     #[test]
     fn the_same_setting_once_more_takes_held_back_accounts_along() {
         let mut rollout = standing("25");
-        rollout.held_back.insert("alice".into(), System::Legacy);
+        held_back_from(&mut rollout, "alice", System::Legacy);
+        assert_eq!(direction(&rollout, at("25")), Direction::Back);
+        held_back_from(&mut rollout, "bob", System::Engine);
         assert_eq!(direction(&rollout, at("25")), Direction::Up { moves_accounts: true });
         assert_eq!(direction(&rollout, at("10")), Direction::Down);
+        assert_eq!(held_at_the_legacy(&rollout).collect::<Vec<_>>(), ["bob"]);
+    }
+
+    #[test]
+    fn pinned_accounts_do_not_move_with_the_step_out_of_capture() {
+        let mut rollout = standing("capture");
+        rollout.pins.insert("alice".into(), System::Engine);
+        assert_eq!(direction(&rollout, at("shadow")), Direction::Up { moves_accounts: false });
+        assert_eq!(direction(&rollout, at("25")), Direction::Up { moves_accounts: true });
+        let mut rollout = standing("shadow");
+        held_back_from(&mut rollout, "alice", System::Engine);
+        assert_eq!(direction(&rollout, at("shadow")), Direction::Up { moves_accounts: true });
+        let steps = next_steps(&rollout, &[], 0);
+        assert!(steps[0].starts_with("rollout set shadow --reason …: take along the 1 accounts"), "{steps:?}");
+        assert!(steps.iter().any(|step| step.starts_with("rollout pin ACCOUNT none")), "{steps:?}");
     }
 
     #[test]
@@ -234,10 +285,17 @@ mod tests {
     fn a_frozen_dial_is_not_offered_a_way_up() {
         let mut rollout = standing("5");
         rollout.frozen = true;
-        rollout.held_back.insert("alice".into(), System::Legacy);
+        held_back_from(&mut rollout, "alice", System::Engine);
         let steps = next_steps(&rollout, &[], 0);
         assert!(steps[0].starts_with("rollout unfreeze --reason"), "{steps:?}");
         assert!(!steps.iter().any(|step| step.contains("rollout set")), "{steps:?}");
         assert!(steps.iter().any(|step| step.starts_with("rollout rollback")), "{steps:?}");
+        // To the legacy somebody may go all the same.
+        held_back_from(&mut rollout, "alice", System::Legacy);
+        let steps = next_steps(&rollout, &[], 0);
+        assert!(
+            steps.iter().any(|step| step.starts_with("rollout set 5 --reason …: take the 1 accounts to")),
+            "{steps:?}"
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! What the records of `cutover.rollout` add up to, with their history.
 
-use super::moves;
 use crate::chain::Fold;
 use eventlog::Record;
 use serde_json::json;
@@ -65,7 +64,7 @@ impl DialState {
 
     fn note(&mut self, before: &Rollout, body: &RolloutBody) {
         match body {
-            RolloutBody::Moved { version, .. } if moves::takes_along(before, self.rollout.setting) => {
+            RolloutBody::Moved { version, .. } if before.may_differ(&self.rollout) => {
                 self.undrained.push(*version);
                 if self.undrained.len() > MAX_UNDRAINED {
                     self.undrained.remove(0);

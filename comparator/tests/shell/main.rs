@@ -11,6 +11,7 @@ mod handover;
 mod inquiry;
 mod meddler;
 mod permissions;
+mod pins;
 mod reconcile;
 mod stream;
 mod system;

@@ -32,6 +32,12 @@ fn routes() -> Vec<(Method, &'static str, Permission, Option<Value>)> {
         (post.clone(), "/api/rollout/rollback", Permission::Operator, reason()),
         (post.clone(), "/api/rollout/freeze", Permission::Operator, reason()),
         (post.clone(), "/api/rollout/unfreeze", Permission::Operator, reason()),
+        (
+            post.clone(),
+            "/api/rollout/pin",
+            Permission::Operator,
+            Some(json!({ "account": "alice", "system": null, "reason": "test" })),
+        ),
         (post.clone(), "/api/discrepancies/a.1.1/settle", Permission::Operator, reason()),
         (post.clone(), "/api/discrepancies/a.1.1/reopen", Permission::Operator, reason()),
         (post.clone(), "/api/reconciliations", Permission::Operator, reason()),

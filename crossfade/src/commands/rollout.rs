@@ -5,8 +5,9 @@ use crate::cli::{Output, RolloutCommand};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
 use serde::Serialize;
-use wire::control::{Reason, RolloutChange, RolloutHistory, RolloutView, SetRollout};
+use wire::control::{PinAccount, Reason, RolloutChange, RolloutHistory, RolloutView, SetRollout};
 use wire::rollout::{GateReading, Setting};
+use wire::words::System;
 
 /// Runs one of the dial's verbs.
 pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyhow::Result<Exit> {
@@ -26,6 +27,10 @@ pub async fn run(parts: &Parts, command: RolloutCommand, output: Output) -> anyh
         RolloutCommand::Rollback { reason } => change("rollback", reason.reason).await?,
         RolloutCommand::Freeze { reason } => change("freeze", reason.reason).await?,
         RolloutCommand::Unfreeze { reason } => change("unfreeze", reason.reason).await?,
+        RolloutCommand::Pin { account, system, reason, force } => {
+            let pin = PinAccount { account, system: system.into(), reason: reason.reason, force };
+            parts.post(Part::Comparator, "/api/rollout/pin", &pin).await?
+        }
         RolloutCommand::Gates => return gates(parts, output).await,
         RolloutCommand::History => {
             let history: RolloutHistory = parts.get(Part::Comparator, "/api/rollout/history").await?;
@@ -89,7 +94,7 @@ fn page(view: &RolloutView) -> String {
         ("frozen", if view.frozen { "yes".to_owned() } else { "no".to_owned() }),
         ("under way", view.pending.map_or("nothing".to_owned(), |to| format!("to {} at {} %", to.stage, to.percent))),
         ("accounts held back", view.held_back.to_string()),
-        ("accounts pinned", view.pins.to_string()),
+        ("accounts pinned", pins(view)),
     ]);
     page.push('\n');
     page.push_str(&gates_table(&view.gates));
@@ -98,6 +103,15 @@ fn page(view: &RolloutView) -> String {
         page.push_str(&format!("  {step}\n"));
     }
     page
+}
+
+/// How many are pinned where; who, says `-o json`.
+fn pins(view: &RolloutView) -> String {
+    let to = |system| view.pinned_accounts.values().filter(|pinned| **pinned == system).count();
+    match (to(System::Legacy), to(System::Engine)) {
+        (0, 0) => "0".to_owned(),
+        (legacy, engine) => format!("{} ({legacy} to the legacy, {engine} to the engine)", view.pins),
+    }
 }
 
 /// The gates, a line each.
@@ -110,7 +124,7 @@ pub fn gates_table(gates: &[GateReading]) -> String {
 
 fn history_table(history: &RolloutHistory) -> String {
     let row = |change: &RolloutChange| {
-        let to = change.to.map_or_else(String::new, |to| format!("{} {} %", to.stage, to.percent));
+        let to = change.to.map_or_else(|| pinned(change), |to| format!("{} {} %", to.stage, to.percent));
         let what = if change.forced { format!("{} (forced)", change.change) } else { change.change.clone() };
         [
             change.at.to_string(),
@@ -122,4 +136,41 @@ fn history_table(history: &RolloutHistory) -> String {
         ]
     };
     render::table(["at", "version", "change", "to", "who", "why"], &[1], history.changes.iter().map(row))
+}
+
+/// Of a pin: the account, and where to.
+fn pinned(change: &RolloutChange) -> String {
+    change.evidence["account"].as_str().map_or_else(String::new, |account| {
+        format!("{account}: {}", change.evidence["system"].as_str().unwrap_or("none"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+    use wire::rollout::Rollout;
+    use wire::scalar::Timestamp;
+
+    #[test]
+    fn pins_are_shown_with_their_account_and_system() {
+        let change = |account: &str, system: Option<&str>| RolloutChange {
+            offset: 0,
+            at: Timestamp(0),
+            actor: "anna".into(),
+            reason: "test".into(),
+            change: "pin".into(),
+            version: Some(2),
+            to: None,
+            forced: false,
+            evidence: json!({ "account": account, "system": system }),
+        };
+        let history = RolloutHistory { changes: vec![change("alice", Some("engine")), change("bob", None)] };
+        let table = history_table(&history);
+        assert!(table.contains("alice: engine") && table.contains("bob: none"), "{table}");
+        let pins = BTreeMap::from([("alice".into(), System::Engine), ("bob".into(), System::Legacy)]);
+        let shown = page(&RolloutView::of(&Rollout { pins, ..Rollout::genesis("ledger") }));
+        assert!(shown.contains("2 (1 to the legacy, 1 to the engine)"), "{shown}");
+    }
 }

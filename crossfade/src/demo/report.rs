@@ -281,7 +281,7 @@ fn found(discrepancies: &[Discrepancy]) -> String {
 mod tests {
     use super::*;
     use wire::control::{RolloutView, VerdictCount};
-    use wire::rollout::Setting;
+    use wire::rollout::{Rollout, Setting};
     use wire::scalar::{Percent, Timestamp};
     use wire::words::{Cause, Stage};
 
@@ -319,17 +319,11 @@ mod tests {
             cross_cohort: 0,
             levels_deferred: 0,
             money_at_variance: Vec::new(),
-            rollout: RolloutView {
+            rollout: RolloutView::of(&Rollout {
                 version: 1,
                 setting: Setting { stage: Stage::Engine, percent: Percent::ALL },
-                frozen: false,
-                pending: None,
-                held_back: 0,
-                pins: 0,
-                since: Timestamp(0),
-                gates: Vec::new(),
-                next_steps: Vec::new(),
-            },
+                ..Rollout::genesis("demo")
+            }),
             fronts: Vec::new(),
             last_reconciliation: None,
         }

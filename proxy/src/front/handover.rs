@@ -210,13 +210,13 @@ impl Handover {
             RolloutBody::Moved { version, .. } => {
                 self.preparing = None;
                 self.forget_untold();
-                if may_differ(&stood, &self.rollout) {
+                if stood.may_differ(&self.rollout) {
                     self.undrained.push((version, stood));
                     if self.undrained.len() > MAX_UNFINISHED {
                         self.undrained.remove(0);
                     }
                 }
-                if may_differ(&before, &self.in_force) {
+                if before.may_differ(&self.in_force) {
                     effects.extend(self.begin_move(version, before, None, Drained::Awaited, now));
                 }
             }
@@ -225,10 +225,8 @@ impl Handover {
                 self.forget_untold();
                 effects.extend(self.commit(version, before, preparing, exposed, now));
             }
-            RolloutBody::Pin { version, account, .. } => {
-                let only = BTreeSet::from([account]);
-                effects.extend(self.begin_move(version, before, Some(only), Drained::Untold, now));
-            }
+            // Nobody moves by it; what was prepared without it is called off.
+            RolloutBody::Pin { .. } => self.preparing = None,
             RolloutBody::Abort { version, .. } => {
                 self.preparing.take_if(|preparing| preparing.version == version);
             }
@@ -278,7 +276,7 @@ impl Handover {
         let before = self.in_force.clone();
         self.overridden = on;
         self.in_force = in_force(&self.rollout, on);
-        if !may_differ(&before, &self.in_force) {
+        if !before.may_differ(&self.in_force) {
             return Vec::new();
         }
         self.forget_untold();
@@ -427,14 +425,4 @@ fn in_force(rollout: &Arc<Rollout>, overridden: bool) -> Arc<Rollout> {
     legacy.pins.retain(|_, system| *system == System::Legacy);
     legacy.held_back.clear();
     Arc::new(legacy)
-}
-
-/// Whether any account may have another authority.
-fn may_differ(one: &Rollout, other: &Rollout) -> bool {
-    let share = |rollout: &Rollout| match rollout.setting.stage {
-        Stage::Passthrough | Stage::Capture | Stage::Shadow => 0,
-        Stage::Ramp => rollout.setting.percent.hundredths(),
-        Stage::Engine | Stage::Complete => Percent::ALL.hundredths(),
-    };
-    share(one) != share(other) || one.pins != other.pins || one.held_back != other.held_back
 }

@@ -262,17 +262,87 @@ fn what_moves_no_account_holds_nobody() {
     assert_eq!(bench.handover.wake_at(), None);
 }
 
+fn pin(version: u64, account: &str, system: Option<System>) -> RolloutBody {
+    RolloutBody::Pin { version, account: account.into(), system }
+}
+
 #[test]
-fn a_pin_moves_its_account_alone() {
-    let [early, _, late] = three();
+fn a_pin_moves_nobody_before_the_handover_to_the_same_setting() {
+    let [early, moving, late] = three();
+    for (name, system, from, to) in [
+        (&early, Some(System::Legacy), System::Engine, System::Legacy),
+        (&late, Some(System::Engine), System::Legacy, System::Engine),
+    ] {
+        let mut bench = Bench::standing_at(10);
+        assert_eq!(bench.hear(pin(2, name, system), 0), [], "nothing ends, nothing is shipped for it");
+        assert_eq!(bench.admit(name), go(from));
+        assert!(bench.handover.awaited().is_none(), "nobody waits for a mark");
+        assert_eq!(bench.hear(prepare(3, at(10), &[me()]), 10), [Effect::Answer { version: 3, to: at(10) }]);
+        assert_eq!((bench.admit(name), bench.admit(&moving)), (Admission::Hold, go(System::Legacy)));
+        bench.handover.answered(3);
+        bench.hear(RolloutBody::Drained { version: 3 }, 20);
+        assert_eq!(bench.hear(commit(3, &[]), 30), []);
+        assert_eq!(bench.admit(name), go(to));
+        // Unpinned it stays until the next handover, too.
+        assert_eq!(bench.hear(pin(4, name, None), 40), []);
+        assert_eq!(bench.admit(name), go(to));
+        bench.hear(prepare(5, at(10), &[me()]), 50);
+        bench.handover.answered(5);
+        bench.hear(commit(5, &[]), 60);
+        assert_eq!(bench.admit(name), go(from));
+    }
+}
+
+#[test]
+fn a_pin_whose_handover_is_called_off_leaves_its_account_where_it_was() {
+    let [early, _, _] = three();
     let mut bench = Bench::standing_at(10);
-    let pin = |account: &str, system| RolloutBody::Pin { version: 2, account: account.into(), system: Some(system) };
-    assert_eq!(bench.hear(pin(&early, System::Engine), 0), [], "it is there already");
-    let effects = bench.hear(pin(&late, System::Engine), 0);
+    bench.hear(pin(2, &early, Some(System::Legacy)), 0);
+    bench.hear(prepare(3, at(10), &[me()]), 0);
+    bench.hear(abort(3), 10);
+    assert_eq!(bench.admit(&early), go(System::Engine));
+    // Down it goes at once, held until everything the engine decided is delivered.
+    let effects = bench.hear(moved(4, at(0)), 20);
     let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
-    assert_eq!((bench.admit(&early), bench.admit(&late)), (go(System::Engine), Admission::Hold));
+    assert_eq!(bench.admit(&early), Admission::Hold);
     bench.handover.settled(id);
-    assert_eq!(bench.admit(&late), overtaken(System::Engine));
+    bench.hear(RolloutBody::Drained { version: 4 }, 30);
+    assert_eq!(bench.admit(&early), go(System::Legacy));
+}
+
+#[test]
+fn a_pin_calls_off_what_was_prepared_without_it() {
+    let [_, moving, late] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+    bench.hear(pin(3, &late, Some(System::Legacy)), 10);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    assert!(!bench.handover.is_preparing());
+    assert_eq!(bench.hear(commit(2, &[]), 20), []);
+    assert_eq!(bench.admit(&moving), go(System::Legacy));
+}
+
+#[test]
+fn between_capture_and_shadow_pinned_accounts_go_up_by_a_handover_and_down_at_once() {
+    let late = account(50, 100);
+    let capture = Setting { stage: Stage::Capture, ..at(0) };
+    let mut bench = Bench::new();
+    bench.hear(pin(1, &late, Some(System::Engine)), 0);
+    assert_eq!(bench.admit(&late), go(System::Legacy), "in capture the engine follows nobody");
+    assert_eq!(bench.hear(moved(2, at(0)), 0), []);
+    assert_eq!(bench.admit(&late), go(System::Legacy));
+    bench.hear(prepare(3, at(0), &[me()]), 0);
+    bench.handover.answered(3);
+    bench.hear(commit(3, &[]), 0);
+    assert_eq!(bench.admit(&late), go(System::Engine));
+    let effects = bench.hear(moved(4, capture), 0);
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(bench.admit(&late), Admission::Hold);
+    assert_eq!(bench.handover.awaited().map(|(version, _)| version), Some(4));
+    bench.handover.settled(id);
+    bench.hear(RolloutBody::Drained { version: 4 }, 10);
+    assert_eq!(bench.admit(&late), go(System::Legacy));
 }
 
 #[test]
@@ -313,12 +383,23 @@ fn the_override_outranks_every_version_until_it_is_taken_back() {
 
 #[test]
 fn the_override_also_overrules_pins_to_the_engine() {
-    let late = account(50, 100);
-    let mut rollout = Rollout::genesis(LEDGER);
+    let [early, _, late] = three();
+    let genesis = Rollout::genesis(LEDGER);
+    let mut rollout = Rollout { setting: at(10), ..genesis.clone() };
     rollout.pins.insert(late.clone(), System::Engine);
-    let handover = Handover::new(me(), PATIENCE, rollout, true, None, ms(0));
-    assert_eq!(handover.view().admit(&late), go(System::Legacy));
-    assert_eq!(handover.view().rollout.setting.stage, Stage::Capture, "it never goes up");
+    // One that is to go to the legacy, and whose handover was late.
+    rollout.pins.insert(early.clone(), System::Legacy);
+    rollout.held_back.insert(early.clone(), System::Engine);
+    let mut handover = Handover::new(me(), PATIENCE, rollout, true, None, ms(0));
+    for name in [&early, &late] {
+        assert_eq!(handover.view().admit(name), go(System::Legacy));
+    }
+    assert_eq!(handover.set_override(false, ms(0)).len(), 1);
+    for name in [&early, &late] {
+        assert_eq!(handover.view().admit(name), Admission::Hold, "back to the engine");
+    }
+    let overridden = Handover::new(me(), PATIENCE, genesis, true, None, ms(0));
+    assert_eq!(overridden.view().rollout.setting.stage, Stage::Capture, "it never goes up");
 }
 
 #[test]

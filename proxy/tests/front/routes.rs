@@ -6,7 +6,7 @@ use proxy::routes::{
     DecidedBy, Deciding, Decision, Head, Key, Kind, Refusal, RouteConfig, Routes, Target, account_id, route, standard,
 };
 use wire::rollout::Rollout;
-use wire::words::{Operation, System};
+use wire::words::{Operation, Stage, System};
 
 const ENGINE_ID: &str = "cf00aabb-1234-8abc-8def-0123456789ab";
 
@@ -69,6 +69,14 @@ fn what_is_passed_on_goes_where_its_account_or_id_belongs() {
         panic!("not passed on")
     };
     assert_eq!(target, InTurn(Engine, Legacy), "the legacy still decides about somebody");
+    for (stage, expected) in [(Stage::Shadow, InTurn(Legacy, Engine)), (Stage::Capture, To(Legacy))] {
+        let mut pinned = rollout(0);
+        pinned.setting.stage = stage;
+        pinned.pins.insert("alice".into(), Engine);
+        let decision = decide(&routes, "GET /transactions/status/k", None, None, &pinned);
+        let Decision::Passthrough(_, target) = decision else { panic!("not passed on") };
+        assert_eq!(target, expected, "in {stage}: where the engine decides nothing it is not asked");
+    }
 }
 
 #[test]

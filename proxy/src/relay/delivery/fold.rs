@@ -429,7 +429,8 @@ impl Delivery {
         match change {
             RolloutBody::Prepare { version, to, .. } | RolloutBody::Moved { version, to, .. } => {
                 let two_phase = matches!(change, RolloutBody::Prepare { .. });
-                let handover = Handover::new(*version, before, *to, two_phase);
+                let after = if two_phase { before.handed_over(*to) } else { self.rollout.clone() };
+                let handover = Handover::new(*version, before, after, two_phase);
                 self.handovers.retain(|other| !other.can_be_called_off());
                 if two_phase || handover.moves_any() {
                     self.begin_handover(handover);
@@ -446,7 +447,9 @@ impl Delivery {
             | RolloutBody::Abort { version, .. } => {
                 self.handovers.retain(|handover| handover.version != *version);
             }
-            RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze | RolloutBody::Pin { .. } => {}
+            // Nobody moves by it; what was prepared without it is called off.
+            RolloutBody::Pin { .. } => self.handovers.retain(|handover| !handover.can_be_called_off()),
+            RolloutBody::Prepared { .. } | RolloutBody::Freeze | RolloutBody::Unfreeze => {}
         }
     }
 }

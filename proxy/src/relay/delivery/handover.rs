@@ -13,9 +13,8 @@ use super::{Action, Delivery};
 use crate::planted::{Mistake, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use wire::rollout::{Rollout, RolloutBody, RolloutRecord, Setting};
+use wire::rollout::{Rollout, RolloutBody, RolloutRecord};
 use wire::scalar::Timestamp;
-use wire::words::Stage;
 
 /// Who writes into the rollout here.
 const ACTOR: &str = "relay";
@@ -34,7 +33,8 @@ pub(super) struct Handover {
     pub version: u64,
     /// The rollout before it.
     before: Rollout,
-    to: Setting,
+    /// The rollout after it, if it is made and leaves nobody behind.
+    after: Rollout,
     /// Whether fronts hold and answer before it holds.
     two_phase: bool,
     /// What is not delivered of accounts that move, with the account.
@@ -54,22 +54,22 @@ enum Request {
 }
 
 impl Handover {
-    /// The move to `to` of what stood at `before`.
-    pub(super) fn new(version: u64, before: Rollout, to: Setting, two_phase: bool) -> Self {
+    /// The move from `before` to `after`.
+    pub(super) fn new(version: u64, before: Rollout, after: Rollout, two_phase: bool) -> Self {
         let request = Request::After(Timestamp(i64::MIN));
-        Self { version, before, to, two_phase, undelivered: BTreeMap::new(), request }
+        Self { version, before, after, two_phase, undelivered: BTreeMap::new(), request }
     }
 
     /// Whether any account changes its authority.
     pub(super) fn moves_any(&self) -> bool {
-        !self.before.held_back.is_empty() || cohort(self.before.setting) != cohort(self.to)
+        self.before.may_differ(&self.after)
     }
 
     /// An exchange is known that is not concluded.
     pub(super) fn began(&mut self, id: ExchangeId, exchange: &Exchange) {
         if let Some(account) = &exchange.account
             && exchange.intent.version < self.version
-            && self.before.moves(self.to, account)
+            && self.before.authority(account) != self.after.authority(account)
         {
             self.undelivered.insert(id, Arc::clone(account));
         }
@@ -90,15 +90,6 @@ impl Handover {
         if matches!(self.request, Request::Written(written) if written <= offset) {
             self.request = Request::After(Timestamp(i64::MIN));
         }
-    }
-}
-
-/// The share of the buckets that the engine answers, in hundredths of a percent.
-fn cohort(setting: Setting) -> u16 {
-    match setting.stage {
-        Stage::Passthrough | Stage::Capture | Stage::Shadow => 0,
-        Stage::Ramp => setting.percent.hundredths(),
-        Stage::Engine | Stage::Complete => wire::ids::BUCKETS,
     }
 }
 

@@ -6,10 +6,10 @@ use super::story::Story;
 use wire::chain::genesis;
 use wire::control::Alias;
 use wire::exchange::{ExchangeBody, Intent};
-use wire::rollout::{FrontBoot, RolloutBody};
+use wire::rollout::{FrontBoot, RolloutBody, Setting};
 use wire::scalar::Timestamp;
 use wire::stored::encode;
-use wire::words::System::{Engine, Legacy};
+use wire::words::System::{self, Engine, Legacy};
 use wire::words::{Class, Operation, Stage};
 
 const ENGINE_ID: &str = "cf00aabb-1234-8abc-8def-0123456789ab";
@@ -32,6 +32,14 @@ fn prepare(version: u64, percent: u16) -> RolloutBody {
 fn prepared(version: u64, mark: u64, unknown: &[&str]) -> RolloutBody {
     let unknown_accounts = unknown.iter().map(|account| (*account).to_owned()).collect();
     RolloutBody::Prepared { version, front: front(), mark, unknown_accounts }
+}
+
+fn pin(version: u64, account: &str, system: Option<System>) -> RolloutBody {
+    RolloutBody::Pin { version, account: account.to_owned(), system }
+}
+
+fn same(version: u64, setting: Setting) -> RolloutBody {
+    RolloutBody::Prepare { version, to: setting, forced: false, evidence: Vec::new(), fronts: vec![front()] }
 }
 
 /// A record of the front that is nobody's exchange; its number.
@@ -174,11 +182,11 @@ pub(super) fn a_move_up_waits_for_the_mark_of_every_front() {
 #[test]
 fn accounts_that_do_not_move_and_accounts_left_behind_are_not_waited_for() {
     let mut story = story();
-    let stays = story.applied("k1", given::topup(Engine, "alice"));
+    let stays = story.applied("k1", given::topup(Legacy, "alice"));
     let unknown = story.intent("k2", given::topup(Legacy, "bob"));
     story.result(unknown, Class::Unknown, 0, "");
     story.settle();
-    story.change(RolloutBody::Pin { version: 2, account: "alice".into(), system: Some(Engine) });
+    story.change(pin(2, "alice", Some(Legacy)));
     story.change(prepare(3, 100));
     story.change(prepared(3, unknown + 1, &[]));
     story.settle();
@@ -344,6 +352,71 @@ fn a_move_that_takes_nobody_along_is_not_answered() {
     story.change(given::moved(3, "shadow", 0));
     story.settle();
     assert!(story.drained.is_empty());
+}
+
+#[test]
+fn a_pin_is_drained_when_its_account_is_delivered_and_nobody_waits_for_others() {
+    for (authority, system) in [(Legacy, Engine), (Engine, Legacy)] {
+        let mut story = story();
+        if authority == Engine {
+            // It was pinned to the engine before, and taken along.
+            story.change(pin(2, "alice", Some(Engine)));
+            story.change(same(3, given::setting("shadow", 0)));
+            story.change(RolloutBody::Commit { version: 3, held_back: Vec::new() });
+        }
+        let version = story.delivery.rollout.version;
+        let pinned = story.applied("k1", Intent { version, ..given::topup(authority, "alice") });
+        let other = story.applied("k2", Intent { version, ..given::topup(Legacy, "bob") });
+        story.settle();
+        story.change(pin(version + 1, "alice", Some(system)));
+        assert_eq!(story.delivery.rollout.authority("alice"), authority, "it is where it was");
+        // Decided by the old authority, which it still is.
+        let late = story.applied("k3", Intent { version: version + 1, ..given::topup(authority, "alice") });
+        story.change(same(version + 2, given::setting("shadow", 0)));
+        story.change(prepared(version + 2, late + 1, &[]));
+        story.settle();
+        story.ok(pinned);
+        assert!(story.drained.is_empty(), "one more leg of the account");
+        story.ok(late);
+        assert_eq!(story.drained.len(), 1, "the other account stays where it is");
+        assert!(story.under_way().contains(&other));
+        write_drained(&mut story);
+        story.change(RolloutBody::Commit { version: version + 2, held_back: Vec::new() });
+        assert_eq!(story.delivery.rollout.authority("alice"), system);
+    }
+}
+
+#[test]
+fn a_pin_calls_off_what_was_prepared_without_it() {
+    let mut story = story();
+    let mark = written_mark(&mut story);
+    story.change(prepare(2, 100));
+    story.change(prepared(2, mark, &[]));
+    story.change(pin(3, "alice", Some(Legacy)));
+    story.settle();
+    assert!(story.drained.is_empty(), "nobody waits for it");
+}
+
+#[test]
+fn down_to_capture_is_drained_when_pinned_accounts_are() {
+    let mut story = story();
+    story.change(pin(2, "alice", Some(Engine)));
+    story.change(same(3, given::setting("shadow", 0)));
+    story.change(RolloutBody::Commit { version: 3, held_back: Vec::new() });
+    let pinned = story.applied("k1", Intent { version: 3, ..given::topup(Engine, "alice") });
+    story.settle();
+    story.change(given::moved(4, "capture", 0));
+    story.change(prepared(4, pinned + 1, &[]));
+    story.settle();
+    assert!(story.drained.is_empty(), "its leg is under way");
+    story.ok(pinned);
+    assert_eq!(story.drained.len(), 1);
+    write_drained(&mut story);
+    // Up again nobody moves before a handover.
+    story.change(given::moved(5, "shadow", 0));
+    story.settle();
+    assert!(story.drained.is_empty());
+    assert_eq!(story.delivery.rollout.authority("alice"), Legacy);
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! The dial, in JSON: where it stands, how it came there, and what may be asked of it.
+
+use crate::rollout::{GateReading, Rollout, Setting};
+use crate::scalar::Timestamp;
+use crate::words::System;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Where the dial stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutView {
+    /// The version in force.
+    pub version: u64,
+    /// Stage and percent.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Whether moves up are frozen.
+    pub frozen: bool,
+    /// A move under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Setting>,
+    /// Accounts that are still with another system than dial and pins say; the same setting once more takes them along.
+    pub held_back: u64,
+    /// The accounts held back, and the systems that they are with.
+    #[serde(default)]
+    pub held_back_accounts: BTreeMap<String, System>,
+    /// Pinned accounts.
+    pub pins: u64,
+    /// The pinned accounts, and the systems that they stay with.
+    #[serde(default)]
+    pub pinned_accounts: BTreeMap<String, System>,
+    /// Since when.
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+    /// The gates as they stand.
+    pub gates: Vec<GateReading>,
+    /// What can be done next.
+    pub next_steps: Vec<String>,
+}
+
+impl RolloutView {
+    /// What the rollout itself says; gates and next steps are left empty.
+    pub fn of(rollout: &Rollout) -> Self {
+        Self {
+            version: rollout.version,
+            setting: rollout.setting,
+            frozen: rollout.frozen,
+            pending: rollout.pending.as_ref().map(|pending| pending.to),
+            held_back: rollout.held_back.len() as u64,
+            held_back_accounts: rollout.held_back.clone(),
+            pins: rollout.pins.len() as u64,
+            pinned_accounts: rollout.pins.clone(),
+            since: rollout.since,
+            gates: Vec::new(),
+            next_steps: Vec::new(),
+        }
+    }
+}
+
+/// One line of the dial's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutChange {
+    /// Its place in the log.
+    pub offset: u64,
+    /// When.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// What: `moved`, `prepare`, `commit`, `abort`, `freeze`, …
+    pub change: String,
+    /// The version it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The setting it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Setting>,
+    /// Whether gates were overruled.
+    pub forced: bool,
+    /// The gates as they stood, the late fronts, the accounts held back.
+    pub evidence: serde_json::Value,
+}
+
+/// The dial's history, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutHistory {
+    /// The changes.
+    pub changes: Vec<RolloutChange>,
+}
+
+/// `POST /api/rollout/set`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetRollout {
+    /// `passthrough`, `capture`, `shadow`, or a percentage.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// Overrule closed gates (approvers only).
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// `POST /api/rollout/pin`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PinAccount {
+    /// The account.
+    pub account: String,
+    /// The system that it stays with; `null` lets it go. Never left out: nobody lets go of an account by forgetting it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
+    pub system: Option<System>,
+    /// Why.
+    pub reason: String,
+    /// Overrule closed gates (approvers only).
+    #[serde(default)]
+    pub force: bool,
+}
