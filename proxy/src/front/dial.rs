@@ -62,7 +62,7 @@ pub struct Lease {
     account: Option<String>,
     /// To whom.
     pub authority: System,
-    /// Whether a handover of the account is not finished.
+    /// Whether a handover of the account is not finished, or an override sends it elsewhere than the dial.
     pub overtaken: bool,
     /// The rollout it goes by, whatever changes while it runs.
     pub rollout: Arc<Rollout>,

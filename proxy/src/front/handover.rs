@@ -113,6 +113,8 @@ pub struct Exposed {
 pub struct View {
     /// The rollout in force.
     pub rollout: Arc<Rollout>,
+    /// The rollout as the log has it, where an operator of this front has overruled it.
+    overruled: Option<Arc<Rollout>>,
     /// Accounts that move by this are held, or noted when nobody was heard in time.
     preparing: Option<(Setting, bool)>,
     unfinished: Vec<Unfinished>,
@@ -132,7 +134,7 @@ pub enum Admission {
     Go {
         /// The system.
         authority: System,
-        /// A handover of the account is not finished.
+        /// A handover of the account is not finished, or an override sends it elsewhere than the dial.
         overtaken: bool,
         /// It is if the move that nobody hears of was made: to be told to [`Handover::fold`].
         silent: bool,
@@ -184,7 +186,8 @@ impl Handover {
     /// What requests go by now.
     pub fn view(&self) -> View {
         let preparing = self.preparing.as_ref().filter(|_| !self.overridden).map(|one| (one.to, one.silent));
-        View { rollout: self.in_force.clone(), preparing, unfinished: self.unfinished.clone() }
+        let overruled = self.overridden.then(|| self.rollout.clone());
+        View { rollout: self.in_force.clone(), overruled, preparing, unfinished: self.unfinished.clone() }
     }
 
     /// Folds the next stored record of the rollout; one that extends another chain changes nothing.
@@ -383,7 +386,7 @@ impl Scope {
 impl View {
     /// A view in which nothing is under way.
     pub fn steady(rollout: Rollout) -> Self {
-        Self { rollout: Arc::new(rollout), preparing: None, unfinished: Vec::new() }
+        Self { rollout: Arc::new(rollout), overruled: None, preparing: None, unfinished: Vec::new() }
     }
 
     /// The move that is prepared, and neither made nor called off.
@@ -403,7 +406,8 @@ impl View {
             }
             silent = true;
         }
-        let mut overtaken = false;
+        // Whoever else hears of the dial sends the account elsewhere, and nobody hands it over.
+        let mut overtaken = self.overruled.as_ref().is_some_and(|rollout| rollout.authority(account) != authority);
         for one in self.unfinished.iter().filter(|one| one.concerns(&self.rollout, account)) {
             if one.held {
                 return Admission::Hold;
