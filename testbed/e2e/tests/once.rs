@@ -25,6 +25,8 @@ use wire::words::{System as Side, VerdictKind};
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
 /// Requests a second: each time-out holds up its account for seconds.
 const REQUESTS_PER_SECOND: f64 = 150.0;
+/// How many of them, unless told.
+const REQUESTS: u64 = 4_000;
 /// How often the relay is killed.
 const KILLS: usize = 10;
 /// Requests that time out, half of them before they are booked.
@@ -76,7 +78,7 @@ async fn nothing_is_sent_twice() -> anyhow::Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut system = System::start(Path::new(BINARY), Layout::Four, &changes()).await?;
     system.dial("shadow", false).await?;
-    let requests = number("CROSSFADE_ONCE_REQUESTS").unwrap_or(10_000);
+    let requests = number("CROSSFADE_ONCE_REQUESTS").unwrap_or(REQUESTS);
     let (runner, auditor) = clients(system.site.front(), requests, seed);
     runner.create_accounts().await?;
     system.dial("50", false).await?;
