@@ -177,13 +177,17 @@ impl Ingest {
             (None, false) => Some("the comparator has not caught up with the log since it started".to_owned()),
             (None, true) => None,
         };
-        let inputs = self.look(Index::gates_inputs);
+        let (inputs, overridden) = self.look(|index| {
+            let named = |front: &FrontBoot| Some((front.front.clone(), index.overridden(front)?.reason));
+            (index.gates_inputs(), connected.iter().filter_map(named).collect())
+        });
         let oldest = [inputs.oldest_undelivered, inputs.oldest_captured].into_iter().flatten().min();
         Figures {
             behind,
             unknown: inputs.unknown_authority + inputs.unknown_shadow,
             gaps: inputs.gaps.into_iter().map(|gap| gap.id).collect(),
             connected,
+            overridden,
             serving: inputs.serving,
             oldest_undelivered_micros: oldest.map(|since| now.since_micros(since)),
             drained_within_ms,

@@ -6,7 +6,7 @@ use wire::dead_letter::Origin;
 
 mod dial;
 
-pub use dial::{PinTo, RolloutCommand};
+pub use dial::{OverrideArgs, OverrideTo, PinTo, RolloutCommand};
 
 /// Moves live billing traffic from a legacy service to an event-sourced engine, without the clients noticing.
 #[derive(Debug, Parser)]
@@ -85,6 +85,8 @@ pub enum Command {
     /// Show and move the dial
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// In an emergency: send everything to the legacy at one front's own listener, without the comparator
+    Override(OverrideArgs),
     /// Look at exchanges and their verdicts
     #[command(subcommand)]
     Exchanges(ExchangesCommand),

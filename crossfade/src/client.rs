@@ -69,6 +69,8 @@ pub enum Part {
     Engine,
     /// The engine's control listener.
     EngineControl,
+    /// A front's operators' listener.
+    Front,
 }
 
 impl Parts {
@@ -79,6 +81,13 @@ impl Parts {
             timeout: Duration::from_secs(global.timeout),
             targets: config::targets(global)?,
         })
+    }
+
+    /// The same with this front, if one is given.
+    #[must_use]
+    pub fn with_front(mut self, front: Option<String>) -> Self {
+        self.targets.front = front.or(self.targets.front);
+        self
     }
 
     /// Whether it is known where this part is.
@@ -97,6 +106,7 @@ impl Parts {
             Part::Comparator => (self.targets.comparator.as_ref(), "--comparator URL"),
             Part::Engine => (self.targets.engine.as_ref(), "--engine URL"),
             Part::EngineControl => (self.targets.engine_control.as_ref(), "--engine-control URL"),
+            Part::Front => (self.targets.front.as_ref(), "--front URL"),
         }
     }
 
@@ -113,6 +123,7 @@ impl Parts {
             Part::Comparator => self.targets.token.as_ref().map(|token| token.reveal()),
             Part::Engine => None,
             Part::EngineControl => self.targets.service_token.as_ref().map(|token| token.reveal()),
+            Part::Front => self.targets.front_token.as_ref().map(|token| token.reveal()),
         }
     }
 
@@ -133,6 +144,20 @@ impl Parts {
         let url = self.url(part, path)?;
         let answer = self.client.post(&url, self.token(part), body, self.timeout).await;
         read(&url, answer)
+    }
+
+    /// Sends a `DELETE` with JSON and reads the answer as JSON.
+    pub async fn delete<T: DeserializeOwned>(
+        &self,
+        part: Part,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> anyhow::Result<T> {
+        let url = self.url(part, path)?;
+        let body = serde_json::to_vec(body)?;
+        let request = host::http::request(Method::DELETE, &url, self.token(part), body.into())
+            .map_err(|error| failure_to_send(&url, &error))?;
+        read(&url, self.client.send(request, self.timeout).await)
     }
 
     /// How long is waited for an answer, or for the next piece of one that streams.

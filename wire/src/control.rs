@@ -1,15 +1,16 @@
 //! JSON of the control API (CONTRACT), between the comparator and the command line, the console, other programs.
 
 use crate::decision::{Offset, Reconciliation};
-use crate::rollout::FrontBoot;
 use crate::scalar::{Money, Timestamp};
 use crate::words::{Cause, Class, Operation, Single, Stage, System, VerdictKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod dial;
+mod front;
 
 pub use dial::{PinAccount, RolloutChange, RolloutHistory, RolloutView, SetRollout};
+pub use front::{FrontOverride, FrontView, OverrideView};
 
 /// What the comparator says of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -281,17 +282,6 @@ pub struct VerdictCount {
     pub detail: Option<String>,
     /// How many.
     pub exchanges: u64,
-}
-
-/// A front as the comparator sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FrontView {
-    /// Its name and boot.
-    #[serde(flatten)]
-    pub front: FrontBoot,
-    /// Whether it listens to the dial.
-    pub connected: bool,
 }
 
 /// Everything a migration team looks at, on one page.

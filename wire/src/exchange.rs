@@ -28,7 +28,9 @@ pub struct ExchangeRecord {
 
 impl Stored for ExchangeRecord {
     const TYPE: u16 = 0x0101;
-    const VERSION: u16 = 1;
+    /// 2: overrides.
+    const VERSION: u16 = 2;
+    const SINCE: u16 = 1;
 }
 
 impl ExchangeRecord {
@@ -37,7 +39,10 @@ impl ExchangeRecord {
         let sequence = match &self.body {
             ExchangeBody::Intent(_) => self.sequence,
             ExchangeBody::Result(result) => result.intent,
-            ExchangeBody::Gap { .. } | ExchangeBody::Mark { .. } | ExchangeBody::Ended { .. } => return None,
+            ExchangeBody::Gap { .. }
+            | ExchangeBody::Mark { .. }
+            | ExchangeBody::Ended { .. }
+            | ExchangeBody::Override { .. } => return None,
         };
         Some(ExchangeNumber { front: self.front.clone(), boot: self.boot, sequence })
     }
@@ -67,6 +72,16 @@ pub enum ExchangeBody {
     Ended {
         /// Whether the front stopped in order, with every exchange finished.
         clean: bool,
+    },
+    /// An operator of this front overruled the dial to 0 %, or took that back. A boot that begins overruled says so in its
+    /// first record; one whose first record says nothing of the kind is not.
+    Override {
+        /// Whether the front goes by it.
+        on: bool,
+        /// Why, in the operator's words.
+        reason: String,
+        /// Since when it is so.
+        since: Timestamp,
     },
 }
 

@@ -86,6 +86,24 @@ fn golden_exchange_records() {
     check("exchange-gap", &record(73, ExchangeBody::Gap { exchanges: 2, reason: GapReason::Slow }));
     check("exchange-mark", &record(74, ExchangeBody::Mark { id: "m-1".into() }));
     check("exchange-ended", &record(75, ExchangeBody::Ended { clean: false }));
+    let overruled = ExchangeBody::Override { on: true, reason: "the engine burns".into(), since: at(0) };
+    check("exchange-override", &record(76, overruled));
+}
+
+/// What fronts of before wrote, and what is in logs for ever.
+#[test]
+fn exchange_records_of_version_1_are_read() {
+    for name in ["exchange-intent", "exchange-result", "exchange-gap", "exchange-mark", "exchange-ended"] {
+        let read = |version: u16| {
+            let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.v{version}.hex"));
+            let hex = std::fs::read_to_string(path).unwrap();
+            let bytes: Vec<u8> = (0..hex.trim().len() / 2)
+                .map(|index| u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).unwrap())
+                .collect();
+            stored::decode::<ExchangeRecord>(&bytes).unwrap()
+        };
+        assert_eq!(read(1), read(2), "{name}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use wire::billing::Problem;
-use wire::control::{ExchangePage, ExchangeView, FrontView, Summary};
+use wire::control::{ExchangePage, ExchangeView, Summary};
 use wire::ids::{ExchangeNumber, is_account_id};
 use wire::scalar::Timestamp;
 
@@ -34,24 +34,13 @@ async fn summary(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<Summary> 
     let now = Timestamp(host::clock::unix_micros());
     let summary = parts.ingest.look(|index| index.summary(now));
     let progress = parts.ingest.progress();
+    let rollout = parts.dial.view(&dial);
     Ok(Json(Summary {
         caught_up: progress.caught_up && progress.failed.is_none(),
-        rollout: parts.dial.view(&dial),
-        fronts: fronts(&parts),
+        fronts: rollout.fronts.clone(),
+        rollout,
         ..summary
     }))
-}
-
-/// Fronts that listen, and those that should.
-fn fronts(parts: &Parts) -> Vec<FrontView> {
-    let connected = parts.fronts.connected();
-    let serving = parts.ingest.look(|index| index.gates_inputs().serving);
-    let mut fronts: Vec<FrontView> =
-        connected.iter().map(|front| FrontView { front: front.clone(), connected: true }).collect();
-    let missing = serving.into_iter().filter(|front| !connected.iter().any(|other| other.front == front.front));
-    fronts.extend(missing.map(|front| FrontView { front, connected: false }));
-    fronts.sort_by(|left, right| left.front.cmp(&right.front));
-    fronts
 }
 
 /// Which exchanges.

@@ -41,12 +41,13 @@ async fn show(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<RolloutView>
     Ok(Json(parts.dial.view(&state)))
 }
 
-/// Every change of the dial, oldest first.
+/// Every change of the dial, oldest first, with the overrides that fronts have said of themselves.
 #[utoipa::path(get, path = "/api/rollout/history", tag = "rollout", security(("token" = [])), responses(
     (status = 200, body = RolloutHistory),
 ))]
 async fn history(_: Viewer, State(parts): State<Arc<Parts>>) -> Answer<RolloutHistory> {
-    Ok(Json(parts.dial.state().await?.history()))
+    let state = parts.dial.state().await?;
+    Ok(Json(parts.dial.history(&state)))
 }
 
 /// Which move.

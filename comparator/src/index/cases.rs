@@ -8,6 +8,7 @@ use wire::chain::genesis;
 use wire::control::Verdict;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
 use wire::ids::ExchangeNumber;
+use wire::rollout::FrontBoot;
 use wire::scalar::{Body, Digest, Percent, Timestamp};
 use wire::shadow::{LegResult, ShadowBody, ShadowRecord};
 use wire::stored::encode;
@@ -48,6 +49,12 @@ impl History {
         self.index.fold(topic, self.offsets[log], self.now, bytes).unwrap();
         self.offsets[log] += 1;
         self.now += STEP_MICROS;
+    }
+
+    /// A record of another boot of the front, with its number.
+    fn front_in(&mut self, boot: u64, sequence: u64, body: ExchangeBody) {
+        let record = ExchangeRecord { front: "a".into(), boot, sequence, at: Timestamp(self.now), body };
+        self.fold(0, wire::exchange::TOPIC, &encode(&record));
     }
 
     fn begin(&mut self, operation: Operation, authority: System, accounts: &[&str]) -> ExchangeNumber {
@@ -158,4 +165,43 @@ fn a_topup_from_an_account_that_was_there_long_before_is_not() {
     let verdict = history.topup_not_found(&topup);
     assert_eq!(verdict.verdict, VerdictKind::Open, "the histories are asked: {verdict:?}");
     assert_eq!(history.index.take_inquiries().len(), 1);
+}
+
+fn overruled(on: bool, reason: &str, since: i64) -> ExchangeBody {
+    ExchangeBody::Override { on, reason: reason.into(), since: Timestamp(since) }
+}
+
+#[test]
+fn an_override_is_known_from_the_fronts_own_record_and_told_once() {
+    let mut history = History::new();
+    let front = |boot| FrontBoot { front: "a".into(), boot };
+    let in_force = |history: &History, boot| history.index.overridden(&front(boot)).map(|by| by.reason);
+    let told = |history: &History| {
+        let line = |change: &wire::control::RolloutChange| {
+            assert_eq!((change.change.as_str(), change.actor.as_str()), ("override", "front a"));
+            (change.evidence["on"] == true, change.reason.clone(), change.at.0)
+        };
+        history.index.overrides().iter().map(line).collect::<Vec<_>>()
+    };
+    history.front(ExchangeBody::Mark { id: "m".into() });
+    assert_eq!(in_force(&history, 1), None);
+    let logged = history.now;
+    history.front(overruled(true, "it burns", 5));
+    assert_eq!(in_force(&history, 1).as_deref(), Some("it burns"));
+    assert_eq!(told(&history), [(true, "it burns".into(), logged)], "when the log had it");
+    // The next boot begins with it: nothing new.
+    history.front(ExchangeBody::Ended { clean: true });
+    history.front_in(2, 1, overruled(true, "it burns", 5));
+    assert_eq!(in_force(&history, 2).as_deref(), Some("it burns"));
+    assert_eq!(told(&history).len(), 1);
+    history.front_in(2, 2, overruled(false, "put out", 9));
+    assert_eq!(in_force(&history, 2), None);
+    assert_eq!(told(&history).last().map(|(on, reason, _)| (*on, reason.as_str())), Some((false, "put out")));
+    // A boot whose first record says nothing of it goes by the dial, whatever was said before.
+    history.front_in(2, 3, overruled(true, "again", 12));
+    history.front_in(2, 4, ExchangeBody::Ended { clean: true });
+    history.front_in(3, 1, ExchangeBody::Mark { id: "m".into() });
+    assert_eq!(in_force(&history, 3), None);
+    assert_eq!(told(&history).len(), 3);
+    assert_eq!(history.index.gates_inputs().gaps, [], "the records are none");
 }

@@ -1,14 +1,16 @@
 //! What each record of `cutover.exchanges` and `cutover.shadows` changes.
 
-use super::Index;
 use super::account::Kind;
 use super::exchange::{Exchange, Result, ShadowResult};
 use super::fronts::{Follows, Mark};
+use super::{Index, rollout};
 use crate::judge::normalize::{self, Answer, Leg};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use wire::control::FrontOverride;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
 use wire::ids::ExchangeNumber;
+use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, ShadowBody};
 use wire::stored::{self, Stored};
@@ -29,7 +31,7 @@ pub(super) fn fingerprint(parts: &[&str]) -> u64 {
 fn place(bytes: &[u8]) -> Option<(String, u64, u64)> {
     let [type_low, type_high, version_low, version_high, body @ ..] = bytes else { return None };
     let tag = (u16::from_le_bytes([*type_low, *type_high]), u16::from_le_bytes([*version_low, *version_high]));
-    if tag != (ExchangeRecord::TYPE, ExchangeRecord::VERSION) {
+    if tag.0 != ExchangeRecord::TYPE || !(ExchangeRecord::SINCE..=ExchangeRecord::VERSION).contains(&tag.1) {
         return None;
     }
     let (place, _) = postcard::take_from_bytes::<(String, u64, u64)>(body).ok()?;
@@ -72,6 +74,12 @@ impl Index {
             }
             ExchangeBody::Mark { id } => {
                 self.fronts.mark(&id, &record.front, Mark { offset, log: self.now });
+            }
+            ExchangeBody::Override { on, reason, since } => {
+                let front = FrontBoot { front: record.front, boot: record.boot };
+                if self.fronts.overruled(&front, on, FrontOverride { reason: reason.clone(), since }) {
+                    self.overrides.push(rollout::overruled(offset, Timestamp(self.now), &front, on, reason, since));
+                }
             }
             ExchangeBody::Ended { clean } => {
                 if !clean {

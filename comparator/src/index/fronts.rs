@@ -1,6 +1,7 @@
 //! The fronts as the log shows them: numbers without holes, boots that ended, marks; and what is missing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wire::control::FrontOverride;
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 
@@ -15,6 +16,8 @@ pub(super) struct Fronts {
     marks: BTreeMap<String, BTreeMap<String, Mark>>,
     mark_order: VecDeque<String>,
     gaps: BTreeMap<String, Gap>,
+    /// Overrides in force, by the front and the boot that last said so.
+    overrides: BTreeMap<String, (u64, FrontOverride)>,
     /// Missing exchanges and records, unreadable records and unclean boots, settled or not.
     pub(super) missing: u64,
 }
@@ -123,6 +126,24 @@ impl Fronts {
         }
         let running = newest.into_iter().filter(|(_, (_, ended))| !ended);
         running.map(|(front, (boot, _))| FrontBoot { front: front.to_owned(), boot }).collect()
+    }
+
+    /// Takes what a front says of its override; whether that is new. A boot that begins overruled says so again.
+    pub(super) fn overruled(&mut self, front: &FrontBoot, on: bool, by: FrontOverride) -> bool {
+        if !on {
+            self.overrides.remove(&front.front);
+            return true;
+        }
+        let before = self.overrides.insert(front.front.clone(), (front.boot, by.clone()));
+        before.is_none_or(|(_, before)| before != by)
+    }
+
+    /// The override by which a front goes in this boot. Of a boot that said nothing of it, its first record says enough:
+    /// it is in force no more.
+    pub(super) fn overridden(&self, front: &FrontBoot) -> Option<&FrontOverride> {
+        let newest = self.boots.range((front.front.clone(), 0)..=(front.front.clone(), u64::MAX)).next_back();
+        let (said, by) = self.overrides.get(&front.front)?;
+        newest.is_some_and(|((_, newest), _)| newest == said).then_some(by)
     }
 
     /// Remembers a mark.

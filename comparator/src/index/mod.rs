@@ -100,6 +100,8 @@ pub struct Index {
     decisions: Head,
     rollout: Rollout,
     rollout_history: Vec<RolloutChange>,
+    /// What fronts said of their overrides, in the history's form, oldest first.
+    overrides: Vec<RolloutChange>,
     fronts: Fronts,
     routes: BTreeSet<Arc<str>>,
     exchanges: BTreeMap<u64, Exchange>,
@@ -146,6 +148,7 @@ impl Index {
             decisions: Head::genesis(ledger, wire::decision::TOPIC),
             rollout: Rollout::genesis(ledger),
             rollout_history: Vec::new(),
+            overrides: Vec::new(),
             fronts: Fronts::default(),
             routes: BTreeSet::new(),
             exchanges: BTreeMap::new(),

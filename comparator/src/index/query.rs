@@ -8,8 +8,8 @@ use crate::judge::plus;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::billing::TransactionResult;
 use wire::control::{
-    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, Gap, MatchRate, MoneyAtVariance, RolloutChange,
-    RolloutView, Settlement, Summary, VerdictCount,
+    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, FrontOverride, Gap, MatchRate, MoneyAtVariance,
+    RolloutChange, RolloutView, Settlement, Summary, VerdictCount,
 };
 use wire::decision::{Offset, Reconciliation};
 use wire::ids::ExchangeNumber;
@@ -281,6 +281,16 @@ impl Index {
     /// Every accepted record of the rollout, oldest first.
     pub fn rollout_history(&self) -> &[RolloutChange] {
         &self.rollout_history
+    }
+
+    /// Every change of an override at a front's own listener, oldest first.
+    pub fn overrides(&self) -> &[RolloutChange] {
+        &self.overrides
+    }
+
+    /// The override by which a front goes, as far as its records say.
+    pub fn overridden(&self, front: &FrontBoot) -> Option<FrontOverride> {
+        self.fronts.overridden(front).cloned()
     }
 
     /// The digest that the next decision has to name as its parent.

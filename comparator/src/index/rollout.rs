@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use wire::control::RolloutChange;
-use wire::rollout::{RolloutBody, RolloutRecord};
+use wire::rollout::{FrontBoot, RolloutBody, RolloutRecord};
+use wire::scalar::Timestamp;
 
 /// One accepted record.
 pub(super) fn change(offset: u64, record: RolloutRecord) -> RolloutChange {
@@ -38,5 +39,27 @@ pub(super) fn change(offset: u64, record: RolloutRecord) -> RolloutChange {
         to,
         forced,
         evidence,
+    }
+}
+
+/// An override that a front set or lifted at its own listener; the dial's chain says nothing of it.
+pub(super) fn overruled(
+    offset: u64,
+    at: Timestamp,
+    front: &FrontBoot,
+    on: bool,
+    reason: String,
+    since: Timestamp,
+) -> RolloutChange {
+    RolloutChange {
+        offset,
+        at,
+        actor: format!("front {}", front.front),
+        reason,
+        change: "override".to_owned(),
+        version: None,
+        to: None,
+        forced: false,
+        evidence: json!({ "on": on, "since": since, "boot": front.boot, "topic": wire::exchange::TOPIC }),
     }
 }

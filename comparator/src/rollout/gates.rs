@@ -11,7 +11,7 @@ use wire::words::Stage;
 pub const UNKNOWN: &str = "unknown";
 /// No exchange went on without a record.
 pub const GAP: &str = "gap";
-/// Every front that may be serving listens to the dial.
+/// Every front that may be serving listens to the dial, and goes by it.
 pub const FRONTS: &str = "fronts";
 /// The shadow legs follow closely.
 pub const DRAINED: &str = "drained";
@@ -36,6 +36,8 @@ pub struct Figures {
     pub gaps: Vec<String>,
     /// Fronts that listen to the dial.
     pub connected: Vec<FrontBoot>,
+    /// Connected fronts that go by an override, with its reason.
+    pub overridden: Vec<(String, String)>,
     /// Fronts whose newest boot has not ended, as the log has it.
     pub serving: Vec<FrontBoot>,
     /// The age of the oldest shadow leg that is not delivered.
@@ -105,6 +107,11 @@ fn fronts(figures: &Figures) -> GateReading {
     if !deaf.is_empty() {
         return reading(FRONTS, false, format!("not connected: {}", deaf.join(", ")));
     }
+    // It would neither hold the accounts that move nor send them to the engine.
+    if !figures.overridden.is_empty() {
+        let named = figures.overridden.iter().map(|(front, why)| format!("{front} ({why})"));
+        return reading(FRONTS, false, format!("overridden to 0 %: {}", named.collect::<Vec<_>>().join(", ")));
+    }
     reading(FRONTS, true, format!("{} connected", figures.connected.len()))
 }
 
@@ -153,6 +160,7 @@ mod tests {
             unknown: 0,
             gaps: Vec::new(),
             connected: vec![front("a", 1)],
+            overridden: Vec::new(),
             serving: vec![front("a", 1)],
             oldest_undelivered_micros: None,
             drained_within_ms: 100,
@@ -175,6 +183,7 @@ mod tests {
         assert_eq!(closed_by(|figures| figures.gaps.push("gap:a.1.7".into())), [GAP]);
         assert_eq!(closed_by(|figures| figures.connected.clear()), [FRONTS]);
         assert_eq!(closed_by(|figures| figures.serving.push(front("b", 7))), [FRONTS]);
+        assert_eq!(closed_by(|figures| figures.overridden.push(("a".into(), "it burns".into()))), [FRONTS]);
         assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(101_000)), [DRAINED]);
         assert_eq!(closed_by(|figures| figures.oldest_undelivered_micros = Some(100_999)), Vec::<String>::new());
         assert_eq!(closed_by(|figures| figures.engine = Some("conservation: 7 EUR are gone".into())), [ENGINE]);

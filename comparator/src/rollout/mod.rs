@@ -7,6 +7,7 @@
 //! | [`state`] | what the topic adds up to, with its history |
 //! | [`handover`] | the two phases of a move that takes accounts along |
 //! | [`pins`] | accounts that stay with one system whatever the dial says |
+//! | [`view`] | where the dial stands, for people |
 //!
 //! Every change is appended to the chain and answered once it was read back. A change decided on a state that
 //! somebody else has changed meanwhile loses (409), except a rollback: that one insists.
@@ -16,9 +17,9 @@ pub mod handover;
 pub mod moves;
 pub mod pins;
 pub mod state;
+pub mod view;
 
 use crate::chain::{Accepted, Chain, Failure};
-use crate::index::Index;
 use crate::ingest::Ingest;
 use crate::stream::Fronts;
 use crate::systems::EngineWatch;
@@ -29,7 +30,7 @@ use moves::Direction;
 use state::DialState;
 use std::sync::Arc;
 use std::time::Duration;
-use wire::control::{Prepared, RolloutView};
+use wire::control::Prepared;
 use wire::rollout::{FrontBoot, GateReading, Rollout, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::Timestamp;
 use wire::words::System;
@@ -161,17 +162,6 @@ impl Dial {
     fn figures(&self) -> Figures {
         let now = Timestamp(clock::unix_micros());
         self.ingest.figures(now, self.fronts.connected(), self.drained_within_ms, self.engine.seen())
-    }
-
-    /// Where the dial stands, for people.
-    pub fn view(&self, state: &DialState) -> RolloutView {
-        let gates = self.gates(state, None);
-        let discrepancies_open = self.ingest.look(Index::discrepancies_open);
-        RolloutView {
-            next_steps: moves::next_steps(&state.rollout, &gates, discrepancies_open),
-            gates,
-            ..RolloutView::of(&state.rollout)
-        }
     }
 
     /// Sets the dial. Down it goes at once; up when the gates are open, or `force` overrules them.

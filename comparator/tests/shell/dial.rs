@@ -369,6 +369,36 @@ async fn a_gap_closes_its_gate_until_somebody_settles_it() {
 }
 
 #[tokio::test]
+async fn a_front_that_goes_by_an_override_closes_a_gate_and_is_named() {
+    let world = World::new().await;
+    let front = Front::polite(&world, "a").await;
+    world.gates_open().await;
+    assert_eq!(world.set("shadow").await.0, StatusCode::OK);
+    let overruled = |on: bool, reason: &str| wire::exchange::ExchangeBody::Override {
+        on,
+        reason: reason.into(),
+        since: wire::scalar::Timestamp(5_000_000),
+    };
+    front.journal().write(overruled(true, "the engine burns")).await;
+    let named = |view: &Value| view["fronts"][0]["override"]["reason"] == "the engine burns";
+    world.until("/api/rollout", "the override", named).await;
+    assert!(named(&world.get("/api/summary").await.1));
+    let (status, problem) = world.set("25").await;
+    assert_eq!((status, code(&problem)), (StatusCode::CONFLICT, "GatesNotMet"));
+    assert_eq!(problem["errors"][0]["pointer"], "/gates/fronts", "{problem}");
+    assert_eq!(problem["errors"][0]["detail"], "overridden to 0 %: a (the engine burns)");
+    front.journal().write(overruled(false, "it was put out")).await;
+    world.gates_open().await;
+    let (_, history) = world.get("/api/rollout/history").await;
+    let changes = history["changes"].as_array().unwrap();
+    let said = |change: &Value| (change["change"].clone(), change["actor"].clone(), change["reason"].clone());
+    assert_eq!(said(&changes[0]), (json!("moved"), json!("otto"), json!("test")));
+    assert_eq!(said(&changes[1]), (json!("override"), json!("front a"), json!("the engine burns")));
+    assert_eq!(said(&changes[2]), (json!("override"), json!("front a"), json!("it was put out")));
+    assert_eq!(changes[1]["evidence"]["since"], "1970-01-01T00:00:05.000000Z");
+}
+
+#[tokio::test]
 async fn the_dial_and_its_gates_are_measured() {
     let world = World::new().await;
     world.caught_up().await;

@@ -1,7 +1,7 @@
 //! The verbs that show and move the dial.
 
 use super::ReasonArgs;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use wire::words::System;
 
 /// `crossfade rollout …`
@@ -85,4 +85,29 @@ impl From<PinTo> for Option<System> {
 /// What the dial can be set to, as it was written: what makes no sense is said before anybody is asked.
 fn target(text: &str) -> Result<String, String> {
     comparator::rollout::moves::parse_target(text).map(|_| text.to_owned())
+}
+
+/// Settings of `override`.
+#[derive(Debug, Clone, Args)]
+pub struct OverrideArgs {
+    /// 0: everything to the legacy; off: by the dial again; show: what is in force
+    pub to: OverrideTo,
+    /// Why (recorded)
+    #[arg(long, value_name = "TEXT", required_if_eq_any([("to", "0"), ("to", "off")]))]
+    pub reason: Option<String>,
+    /// The operators' listener of the front; by default `admin_listen` of the configuration's [front]
+    #[arg(long, value_name = "URL")]
+    pub front: Option<String>,
+}
+
+/// What becomes of an override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverrideTo {
+    /// Everything to the legacy, whatever the dial says
+    #[value(name = "0")]
+    Nothing,
+    /// By the dial again
+    Off,
+    /// Only say what is in force
+    Show,
 }

@@ -8,6 +8,7 @@ mod dlq;
 mod exchanges;
 pub(crate) mod log;
 mod migrate;
+mod overrule;
 mod projection;
 pub(crate) mod reconcile;
 mod rollout;
@@ -38,6 +39,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         #[cfg(feature = "demo")]
         Command::Legacy => compose::legacy(config::load(&global)?).await,
         Command::Status(args) => status::run(&Parts::new(&global)?, args, output).await,
+        Command::Override(args) => {
+            let front = args.front.clone();
+            overrule::run(&Parts::new(&global)?.with_front(front), args, output).await
+        }
         Command::Rollout(command) => rollout::run(&Parts::new(&global)?, command, output).await,
         Command::Exchanges(command) => exchanges::run(&Parts::new(&global)?, command, output).await,
         Command::Discrepancies(command) => discrepancies::run(&Parts::new(&global)?, command, output).await,

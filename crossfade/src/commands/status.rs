@@ -57,9 +57,11 @@ fn fronts(summary: &Summary) -> String {
         return "none has ever connected".to_owned();
     }
     let one = |front: &wire::control::FrontView| {
-        format!("{} {}", front.front.front, if front.connected { "connected" } else { "gone" })
+        let there = if front.connected { "connected" } else { "gone" };
+        let overridden = front.overridden.as_ref().map(|by| format!(", OVERRIDDEN to 0 %: {}", by.reason));
+        format!("{} {there}{}", front.front.front, overridden.unwrap_or_default())
     };
-    summary.fronts.iter().map(one).collect::<Vec<_>>().join(", ")
+    summary.fronts.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn money(summary: &Summary) -> String {

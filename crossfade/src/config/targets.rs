@@ -16,6 +16,10 @@ pub struct Targets {
     pub engine: Option<String>,
     /// Base URL of the engine's control listener.
     pub engine_control: Option<String>,
+    /// Base URL of the front's operators' listener.
+    pub front: Option<String>,
+    /// The token for it.
+    pub front_token: Option<Secret>,
     /// The token for the control API.
     pub token: Option<Secret>,
     /// The service token.
@@ -57,6 +61,12 @@ fn preferred(
     if let Some(token) = variable("CROSSFADE_SERVICE_TOKEN") {
         targets.service_token = Some(Secret::new(token));
     }
+    if let Some(token) = variable("CROSSFADE_ADMIN_TOKEN") {
+        targets.front_token = Some(Secret::new(token));
+    }
+    if targets.front_token.is_none() {
+        targets.front_token.clone_from(&targets.service_token);
+    }
     Ok(targets)
 }
 
@@ -72,6 +82,8 @@ fn of_file(file: File) -> Targets {
         comparator: client.comparator.or_else(|| file.comparator.map(|comparator| url(comparator.listen))),
         engine: client.engine.or_else(|| file.engine.as_ref().map(|engine| url(engine.listen))),
         engine_control: client.engine_control.or_else(|| file.engine.as_ref().map(|engine| url(engine.control_listen))),
+        front: file.front.as_ref().map(|front| url(front.admin_listen)),
+        front_token: file.front.map(|front| front.admin_token.unwrap_or(front.service_token)),
         token: client.token,
         service_token: client.service_token,
         in_cluster: file.kafka.is_some(),

@@ -2,7 +2,7 @@
 
 use super::Front;
 use super::follow::Order;
-use super::overrule::Override;
+use super::overrule::{Change, Override};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,40 +11,22 @@ use axum::routing::get;
 use bytes::Bytes;
 use host::clock;
 use host::http::bearer;
-use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use wire::billing::Problem;
-use wire::control::Reason;
-use wire::rollout::Setting;
+use wire::control::{OverrideView, Reason};
 use wire::scalar::Timestamp;
 
 /// Longer reasons are refused.
 const MAX_REASON: usize = 500;
+/// Recorded when none was given.
+const NO_REASON: &str = "(none given)";
 
 /// What the routes share.
 #[derive(Clone)]
 struct Admin {
     front: Arc<Front>,
     orders: mpsc::Sender<Order>,
-}
-
-/// What every route of the override answers.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OverrideView {
-    /// The override in force.
-    #[serde(rename = "override")]
-    current: Option<Override>,
-    /// The version of the dial as it was last heard.
-    version: u64,
-    /// What this front goes by.
-    #[serde(flatten)]
-    setting: Setting,
-    /// A move that is prepared, and neither made nor called off.
-    preparing: Option<Setting>,
-    /// What can be done next.
-    next_steps: Vec<&'static str>,
 }
 
 /// The routes of the operators' listener.
@@ -67,27 +49,42 @@ async fn set(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Res
     if !is_operator(&admin, &headers) {
         return unauthorised();
     }
-    let reason = match serde_json::from_slice::<Reason>(&body) {
-        Ok(Reason { reason }) if (1..=MAX_REASON).contains(&reason.chars().count()) => reason,
-        Ok(_) => {
-            return problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed"));
-        }
-        Err(error) => return problem(400, "MalformedRequest", format!("the body is not {{\"reason\": …}}: {error}")),
-    };
-    let since = Timestamp(clock::unix_micros());
-    order(&admin, Some(Override { reason, since })).await
+    match reason(&body) {
+        Ok(reason) => order(&admin, Change::Set(now(reason))).await,
+        Err(refused) => refused,
+    }
 }
 
-async fn clear(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+async fn clear(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Response {
     if !is_operator(&admin, &headers) {
         return unauthorised();
     }
-    order(&admin, None).await
+    // Whoever takes it back without a body says nothing of why, as before there was one.
+    if body.is_empty() {
+        return order(&admin, Change::Lift(now(NO_REASON.to_owned()))).await;
+    }
+    match reason(&body) {
+        Ok(reason) => order(&admin, Change::Lift(now(reason))).await,
+        Err(refused) => refused,
+    }
 }
 
-async fn order(admin: &Admin, current: Option<Override>) -> Response {
+fn now(reason: String) -> Override {
+    Override { reason, since: Timestamp(clock::unix_micros()) }
+}
+
+/// The reason in a body.
+fn reason(body: &[u8]) -> Result<String, Response> {
+    match serde_json::from_slice::<Reason>(body) {
+        Ok(Reason { reason }) if (1..=MAX_REASON).contains(&reason.chars().count()) => Ok(reason),
+        Ok(_) => Err(problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed"))),
+        Err(error) => Err(problem(400, "MalformedRequest", format!("the body is not {{\"reason\": …}}: {error}"))),
+    }
+}
+
+async fn order(admin: &Admin, change: Change) -> Response {
     let (done, kept) = oneshot::channel();
-    let sent = admin.orders.send(Order::Override(current, done)).await;
+    let sent = admin.orders.send(Order::Override(change, done)).await;
     match (sent, kept.await) {
         (Ok(()), Ok(Ok(()))) => view(admin),
         (Ok(()), Ok(Err(error))) => {
@@ -109,13 +106,14 @@ fn view(admin: &Admin) -> Response {
     let current = admin.front.overrule();
     let stand = admin.front.dial.stand();
     let (rollout, preparing) = (&stand.view.rollout, stand.view.preparing());
-    let next_steps = match current {
-        Some(_) => vec![
+    let next_steps: &[&str] = match current {
+        Some(_) => &[
             "roll the dial back at the comparator, so that every front and the record agree",
-            "then take the override back: DELETE /override",
+            "then take the override back: crossfade override off --reason …, or DELETE /override",
         ],
-        None => vec!["override to 0 % in an emergency: POST /override"],
+        None => &["override to 0 % in an emergency: crossfade override 0 --reason …, or POST /override"],
     };
+    let next_steps = next_steps.iter().map(|step| (*step).to_owned()).collect();
     let (version, setting) = (rollout.version, rollout.setting);
     axum::Json(OverrideView { current, version, setting, preparing, next_steps }).into_response()
 }

@@ -4,7 +4,7 @@
 use super::Front;
 use super::handover::{Effect, Handover, Scope};
 use super::last_known::{self, LastKnown};
-use super::overrule::{self, Override};
+use super::overrule::{self, Change};
 use super::prepared::{Answer, Mark};
 use super::stream::Heard;
 use crate::metrics::{ROLLOUT_PERCENT, ROLLOUT_STAGE};
@@ -28,7 +28,7 @@ const ROLLOUT: &str = "rollout";
 #[derive(Debug)]
 pub enum Order {
     /// An operator sets or lifts the override; answers whether it was kept on disk.
-    Override(Option<Override>, oneshot::Sender<io::Result<()>>),
+    Override(Change, oneshot::Sender<io::Result<()>>),
     /// The comparator has this front's answer to a prepare.
     Answered(u64),
     /// A move's requests have ended at the old authority and were shipped.
@@ -188,19 +188,7 @@ impl Follower {
 
     async fn obey(&mut self, order: Order) -> Vec<Effect> {
         match order {
-            Order::Override(current, done) => {
-                let effects = self.handover.set_override(current.is_some(), self.now());
-                match &current {
-                    Some(current) => tracing::warn!(reason = current.reason, "override: everything goes to the legacy"),
-                    None => tracing::warn!("override lifted: the dial holds again"),
-                }
-                self.front.set_overrule(current.clone());
-                // First in force, then on disk: it is an emergency. Whom it holds is released in time, however long
-                // the disk takes.
-                self.publish();
-                self.overrides.keep(current, done);
-                return effects;
-            }
+            Order::Override(change, done) => return self.overrule(&change, done),
             Order::Answered(version) => self.handover.answered(version),
             Order::Settled(id) => {
                 self.handover.settled(id);
@@ -208,6 +196,27 @@ impl Follower {
             }
         }
         Vec::new()
+    }
+
+    /// First in force, then in the journal and on disk: it is an emergency. Whom it holds is released in time, however
+    /// long the disk takes.
+    fn overrule(&mut self, change: &Change, done: oneshot::Sender<io::Result<()>>) -> Vec<Effect> {
+        let current = change.in_force();
+        let effects = self.handover.set_override(current.is_some(), self.now());
+        let was_in_force = self.front.overrule().is_some();
+        self.front.set_overrule(current.clone());
+        self.publish();
+        let record = change.record();
+        if record.on {
+            tracing::warn!(reason = record.reason, "override: everything goes to the legacy");
+        } else {
+            tracing::warn!(reason = record.reason, "override lifted: the dial holds again");
+        }
+        if record.on || was_in_force {
+            self.front.journal.overruled(record);
+        }
+        self.overrides.keep(current, done);
+        effects
     }
 
     /// Starts what the handover wants done.

@@ -60,7 +60,7 @@ use http::HeaderName;
 use ids::Ids;
 use instruments::Instruments;
 use last_known::{LastKnown, Remembered};
-use overrule::Override;
+use overrule::{Change, Override};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -160,6 +160,10 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
     let Opened { journal, old } = opened?;
     let (last, must_catch_up) = last_heard(&config, ledger)?;
     let overrule = overrule::read(&config.data_dir)?;
+    if let Some(current) = &overrule {
+        // Before any other record of this boot: one that says nothing at its beginning is not overruled.
+        journal.overruled(Change::Set(current.clone()).record());
+    }
     let listener = host::net::listen(config.listen).await?;
     let admin_listener = host::net::listen(config.admin_listen).await?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);

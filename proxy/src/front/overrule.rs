@@ -1,8 +1,8 @@
 //! The emergency override: everything at 0 %, whatever the dial says, until somebody takes it back.
 
+use crate::journal::Overruled;
 use host::disk;
 use host::task::{self, JoinHandle};
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
@@ -11,14 +11,35 @@ use wire::scalar::Timestamp;
 /// The file, beside the journal.
 const FILE: &str = "override.json";
 
-/// An override in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Override {
-    /// Why, in the operator's words.
-    pub reason: String,
-    /// Since when.
-    pub since: Timestamp,
+/// The override in force, as it stands on disk and in what operators are told.
+pub use wire::control::FrontOverride as Override;
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Everything to the legacy.
+    Set(Override),
+    /// By the dial again.
+    Lift(Override),
+}
+
+impl Change {
+    /// The override that is in force then.
+    pub fn in_force(&self) -> Option<Override> {
+        match self {
+            Change::Set(current) => Some(current.clone()),
+            Change::Lift(_) => None,
+        }
+    }
+
+    /// As the journal tells it.
+    pub fn record(&self) -> Overruled {
+        let (on, Override { reason, since }) = match self {
+            Change::Set(current) => (true, current.clone()),
+            Change::Lift(lifted) => (false, lifted.clone()),
+        };
+        Overruled { on, reason, since }
+    }
 }
 
 /// The override in force, if there is one. A file that cannot be read counts as one: it was there for a reason.

@@ -65,12 +65,25 @@ pub(super) enum Entry {
     Result(Arc<Slot>, Box<AuthorityResult>, oneshot::Sender<bool>),
     /// Record a mark.
     Mark(String),
+    /// Record a change of the override.
+    Override(Overruled),
     /// Tell what is written when this is reached.
     Barrier(oneshot::Sender<Barrier>),
     /// Gaps have been counted.
     Nudge,
     /// Record the end; nothing follows.
     End { clean: bool, done: oneshot::Sender<()> },
+}
+
+/// Whether an operator of this front has overruled the dial, why, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overruled {
+    /// Whether it is so.
+    pub on: bool,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// An intent on its way into the journal.
@@ -211,6 +224,11 @@ impl Journal {
     /// Records a mark; it is there before whatever is recorded afterwards.
     pub fn mark(&self, id: String) {
         self.send(Entry::Mark(id));
+    }
+
+    /// Records a change of the override; nobody waits for it.
+    pub fn overruled(&self, change: Overruled) {
+        self.send(Entry::Override(change));
     }
 
     /// What is written once everything asked for so far is; `None` when the journal has ended.

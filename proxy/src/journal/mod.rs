@@ -29,7 +29,7 @@ pub mod recover;
 mod sync;
 mod writer;
 
-pub use append::{Barrier, Journal, Recorded, Ticket};
+pub use append::{Barrier, Journal, Overruled, Recorded, Ticket};
 pub use boot::Boot;
 pub use recover::OldBoot;
 

@@ -1,6 +1,6 @@
 //! The thread that numbers and writes: it takes whatever has gathered and writes it with one call.
 
-use super::append::{Barrier, Entry, FAILED, Shared, Slot};
+use super::append::{Barrier, Entry, FAILED, Overruled, Shared, Slot};
 use super::{Error, Fsync, boot, record};
 use host::clock;
 use host::disk::{self, File};
@@ -48,6 +48,7 @@ enum Waiting {
     Intent(Arc<Slot>, oneshot::Sender<bool>),
     Result(Arc<Slot>, Box<AuthorityResult>, oneshot::Sender<bool>),
     Mark(String),
+    Override(Overruled),
     Barrier(Barrier, oneshot::Sender<Barrier>),
     Gap(GapReason, u64),
     End(oneshot::Sender<()>),
@@ -144,6 +145,11 @@ impl Writer {
                 self.encode(ExchangeBody::Mark { id: id.clone() });
                 Some(Waiting::Mark(id))
             }
+            Entry::Override(change) => {
+                let Overruled { on, reason, since } = change.clone();
+                self.encode(ExchangeBody::Override { on, reason, since });
+                Some(Waiting::Override(change))
+            }
             Entry::Barrier(done) => Some(Waiting::Barrier(Barrier { sequence: self.next - 1, at: self.at }, done)),
             Entry::Nudge => None,
             Entry::End { clean, done } => {
@@ -230,7 +236,7 @@ impl Writer {
             match one {
                 Waiting::Intent(_, done) | Waiting::Result(_, _, done) => drop(done.send(true)),
                 Waiting::Barrier(barrier, done) => drop(done.send(barrier)),
-                Waiting::Mark(_) | Waiting::Gap(..) => {}
+                Waiting::Mark(_) | Waiting::Override(_) | Waiting::Gap(..) => {}
                 Waiting::End(done) => {
                     self.shared.syncer.sync();
                     let _ = done.send(());
@@ -258,6 +264,7 @@ impl Writer {
                 }
                 Waiting::Result(slot, result, done) => self.again.push(Entry::Result(slot, result, done)),
                 Waiting::Mark(id) => self.again.push(Entry::Mark(id)),
+                Waiting::Override(change) => self.again.push(Entry::Override(change)),
                 Waiting::Barrier(_, done) => self.again.push(Entry::Barrier(done)),
                 Waiting::Gap(reason, exchanges) => {
                     self.shared.gaps[reason as usize].fetch_add(exchanges, Ordering::Relaxed);

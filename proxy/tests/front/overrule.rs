@@ -5,6 +5,7 @@ use crate::support::{Front, TOKEN, World, account, eventually, intent, topup};
 use http::{Method, StatusCode};
 use proxy::front::Config;
 use serde_json::Value;
+use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::rollout::RolloutBody;
 use wire::words::{Stage, System};
 
@@ -30,7 +31,7 @@ async fn it_sends_everything_to_the_legacy_until_it_is_taken_back() {
     let view: Value = answer.json().unwrap();
     assert_eq!((&view["override"]["reason"], &view["percent"]), (&"the engine burns".into(), &"0".into()));
     assert_eq!(topup_system(&front, &engine, "during").await, "legacy");
-    eventually("it is recorded", || world.ingest.count() == 4).await;
+    eventually("it is recorded", || world.ingest.count() == 5).await;
     let records = world.ingest.records();
     let during = records.iter().filter_map(intent).find(|intent| intent.key.as_deref() == Some("during")).unwrap();
     assert_eq!((during.authority, during.stage, during.version), (System::Legacy, Stage::Shadow, 1));
@@ -46,6 +47,58 @@ async fn it_sends_everything_to_the_legacy_until_it_is_taken_back() {
     front.stop().await;
     let front = world.front().await;
     assert_eq!(topup_system(&front, &engine, "and after another restart").await, "engine");
+}
+
+/// What the front's records say of overrides, with the boot and the number of each.
+fn recorded(world: &World) -> Vec<(u64, u64, bool, String)> {
+    let said = |record: &ExchangeRecord| match &record.body {
+        ExchangeBody::Override { on, reason, .. } => Some((record.boot, record.sequence, *on, reason.clone())),
+        _ => None,
+    };
+    world.ingest.records().iter().filter_map(said).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_in_the_journal_and_by_every_boot_that_begins_with_it() {
+    let world = World::new().await;
+    world.comparator.up(false);
+    let config = Config { start_wait_ms: 50, ..world.config() };
+    let front = Front::start(config.clone()).await;
+    assert_eq!(front.admin(Method::DELETE, "/override", Some(TOKEN), "").await.status, StatusCode::OK);
+    for reason in ["the engine burns", "it still does"] {
+        let body = format!(r#"{{"reason":"{reason}"}}"#);
+        assert_eq!(front.admin(Method::POST, "/override", Some(TOKEN), &body).await.status, StatusCode::OK);
+    }
+    eventually("both are shipped", || recorded(&world).len() == 2).await;
+    front.stop().await;
+    let front = Front::start(config.clone()).await;
+    let out = r#"{"reason":"it was put out"}"#;
+    assert_eq!(front.admin(Method::DELETE, "/override", Some(TOKEN), out).await.status, StatusCode::OK);
+    for body in ["{}", r#"{"reason":""}"#, "x"] {
+        let answer = front.admin(Method::DELETE, "/override", Some(TOKEN), body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+    let again = r#"{"reason":"again"}"#;
+    assert_eq!(front.admin(Method::POST, "/override", Some(TOKEN), again).await.status, StatusCode::OK);
+    assert_eq!(front.admin(Method::DELETE, "/override", Some(TOKEN), "").await.status, StatusCode::OK);
+    eventually("all are shipped", || recorded(&world).len() == 6).await;
+    front.stop().await;
+    let front = Front::start(config).await;
+    topup_system(&front, &account(0, 50), "by the dial").await;
+    eventually("it is shipped", || world.ingest.records().iter().any(|record| record.boot == 3)).await;
+    let said = |boot, number, on, reason: &str| (boot, number, on, reason.to_owned());
+    assert_eq!(
+        recorded(&world),
+        [
+            said(1, 1, true, "the engine burns"),
+            said(1, 2, true, "it still does"),
+            said(2, 1, true, "it still does"),
+            said(2, 2, false, "it was put out"),
+            said(2, 3, true, "again"),
+            said(2, 4, false, "(none given)"),
+        ],
+        "what lifts nothing is not told, nor by a boot without one"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! The dial, in JSON: where it stands, how it came there, and what may be asked of it.
 
+use super::FrontView;
 use crate::rollout::{GateReading, Rollout, Setting};
 use crate::scalar::Timestamp;
 use crate::words::System;
@@ -34,6 +35,9 @@ pub struct RolloutView {
     /// Since when.
     #[schema(value_type = String)]
     pub since: Timestamp,
+    /// The fronts.
+    #[serde(default)]
+    pub fronts: Vec<FrontView>,
     /// The gates as they stand.
     pub gates: Vec<GateReading>,
     /// What can be done next.
@@ -41,7 +45,7 @@ pub struct RolloutView {
 }
 
 impl RolloutView {
-    /// What the rollout itself says; gates and next steps are left empty.
+    /// What the rollout itself says; fronts, gates and next steps are left empty.
     pub fn of(rollout: &Rollout) -> Self {
         Self {
             version: rollout.version,
@@ -53,6 +57,7 @@ impl RolloutView {
             pins: rollout.pins.len() as u64,
             pinned_accounts: rollout.pins.clone(),
             since: rollout.since,
+            fronts: Vec::new(),
             gates: Vec::new(),
             next_steps: Vec::new(),
         }
@@ -63,16 +68,16 @@ impl RolloutView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutChange {
-    /// Its place in the log.
+    /// Its place in the log: in `cutover.rollout`, of an override in `cutover.exchanges`.
     pub offset: u64,
-    /// When.
+    /// When; of an override: when the log had it, which may be long after (`since` in its evidence).
     #[schema(value_type = String)]
     pub at: Timestamp,
     /// Who.
     pub actor: String,
     /// Why.
     pub reason: String,
-    /// What: `moved`, `prepare`, `commit`, `abort`, `freeze`, …
+    /// What: `moved`, `prepare`, `commit`, `abort`, `freeze`, …; `override` of a front at its own listener.
     pub change: String,
     /// The version it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -420,6 +420,19 @@ fn down_to_capture_is_drained_when_pinned_accounts_are() {
 }
 
 #[test]
+fn an_override_of_a_front_is_nothing_to_deliver() {
+    let mut story = story();
+    let (reason, since) = ("the engine burns".to_owned(), Timestamp(0));
+    story.write(ExchangeBody::Override { on: true, reason, since });
+    let topup = story.applied("k1", given::topup(Legacy, "alice"));
+    story.settle();
+    assert_eq!(story.under_way(), [topup], "the numbers go on");
+    story.ok(topup);
+    story.settle();
+    assert_eq!(story.cursor(), Some(3));
+}
+
+#[test]
 fn drained_extends_the_chain() {
     let mut story = Story::new();
     story.rollout.clear();
