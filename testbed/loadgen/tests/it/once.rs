@@ -23,7 +23,7 @@ async fn start() -> (Legacy, Arc<Mutex<Observer>>) {
 /// Runs a load in which nothing is sent again because its answer was lost.
 async fn run(legacy: &Legacy, config: workload::Config, observer: &Arc<Mutex<Observer>>) -> Report {
     let options = Options {
-        base_url: legacy.url.clone(),
+        base_urls: vec![legacy.url.clone()],
         pace: Pace::Closed { connections: 16 },
         max_requests: 2_000,
         timeout: Duration::from_secs(10),
