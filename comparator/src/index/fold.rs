@@ -3,7 +3,7 @@
 use super::account::Kind;
 use super::exchange::{Exchange, Result, ShadowResult};
 use super::fronts::{Follows, Mark};
-use super::{Index, rollout, step};
+use super::{Index, rollout};
 use crate::judge::normalize::{self, Answer, Leg};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -235,29 +235,7 @@ impl Index {
         self.authority_did(id, result);
     }
 
-    /// Counts for the step what the authority did; what it repeats it has done before.
-    fn count_for_the_step(&mut self, id: u64, result: &Result) {
-        let Some(exchange) = self.exchanges.get(&id) else { return };
-        if result.replayed || !matches!(result.class, Class::Applied | Class::Refused) {
-            return;
-        }
-        let moved = match &result.leg {
-            Some(Ok(Leg { answer: Some(Answer::Transaction(transaction)), .. })) => {
-                Some((transaction.currency.as_str(), transaction.amount))
-            }
-            _ => None,
-        };
-        self.step.count(step::Exchange {
-            version: exchange.version,
-            authority: exchange.authority,
-            cross_cohort: exchange.cross_cohort,
-            overtaken: exchange.overtaken,
-            moved,
-        });
-    }
-
     fn authority_did(&mut self, id: u64, result: Result) {
-        self.count_for_the_step(id, &result);
         let named = match &result.leg {
             Some(Ok(leg)) => {
                 self.remember_transaction(id, leg);
@@ -270,6 +248,7 @@ impl Index {
             let captured = self.exchanges.get(&id).is_some_and(|exchange| exchange.stage == Stage::Capture);
             self.undelivered[usize::from(captured)].insert((result.log, id));
         }
+        self.count_for_the_step(id, &result);
         let mut more = Vec::new();
         self.update(id, |exchange| {
             exchange.result = Some(result);

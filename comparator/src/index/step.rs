@@ -1,10 +1,12 @@
 //! What was decided since the dial last moved: how much of it by the engine, how much between the cohorts.
 
+use super::Index;
+use crate::judge::normalize::{Answer, Leg};
 use crate::judge::plus;
 use std::collections::BTreeMap;
 use wire::control::{CrossCohort, CrossCohortMoney, Effective, EffectiveMoney};
 use wire::scalar::{Money, Percent, Timestamp};
-use wire::words::System;
+use wire::words::{Class, System};
 
 /// The step: the versions of the rollout since the setting last changed.
 #[derive(Debug, Default)]
@@ -123,6 +125,29 @@ impl Step {
             money: money.filter(|money| !money.amount.is_zero()).collect(),
             overtaken: sum.overtaken,
         }
+    }
+}
+
+impl Index {
+    /// Counts what the authority did; what it repeats it has done before.
+    pub(super) fn count_for_the_step(&mut self, id: u64, result: &super::exchange::Result) {
+        let Some(exchange) = self.exchanges.get(&id) else { return };
+        if result.replayed || !matches!(result.class, Class::Applied | Class::Refused) {
+            return;
+        }
+        let moved = match &result.leg {
+            Some(Ok(Leg { answer: Some(Answer::Transaction(transaction)), .. })) => {
+                Some((transaction.currency.as_str(), transaction.amount))
+            }
+            _ => None,
+        };
+        self.step.count(Exchange {
+            version: exchange.version,
+            authority: exchange.authority,
+            cross_cohort: exchange.cross_cohort,
+            overtaken: exchange.overtaken,
+            moved,
+        });
     }
 }
 
