@@ -9,7 +9,10 @@ use utoipa::ToSchema;
 mod dial;
 mod front;
 
-pub use dial::{PinAccount, RolloutChange, RolloutHistory, RolloutView, SetRollout};
+pub use dial::{
+    CrossCohort, CrossCohortMoney, Effective, EffectiveMoney, PinAccount, RolloutChange, RolloutHistory, RolloutView,
+    SetRollout,
+};
 pub use front::{FrontOverride, FrontView, OverrideView};
 
 /// What the comparator says of an exchange.

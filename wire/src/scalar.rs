@@ -93,6 +93,13 @@ impl Money {
         Self(-self.0)
     }
 
+    /// What share it is of `whole`, as [`Percent::share`].
+    pub fn share_of(self, whole: Self) -> Percent {
+        let share = self.0.checked_div(whole.0).and_then(|share| share.checked_mul(Decimal::from(10_000)));
+        let hundredths = share.map_or(0, |share| u16::try_from(share.floor()).unwrap_or(10_000));
+        Percent(hundredths.min(10_000))
+    }
+
     /// Whether it is nothing.
     pub fn is_zero(self) -> bool {
         self.0.is_zero()
@@ -258,6 +265,12 @@ impl Percent {
         if percent > 100 { Self::ALL } else { Self(percent * 100) }
     }
 
+    /// What share `part` is of `whole`, rounded down: it is all only if nothing is missing. Of nothing it is none.
+    pub fn share(part: u64, whole: u64) -> Self {
+        let hundredths = (u128::from(part) * 10_000).checked_div(u128::from(whole)).unwrap_or(0);
+        Self(u16::try_from(hundredths).map_or(10_000, |hundredths| hundredths.min(10_000)))
+    }
+
     /// Hundredths of a percent: buckets below this number are in the cohort.
     pub const fn hundredths(self) -> u16 {
         self.0
@@ -317,6 +330,23 @@ mod tests {
         {
             assert!(Money::parse_amount(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_share_is_rounded_down_and_of_nothing_none() {
+        for (part, whole, share) in [
+            (0, 0, "0"),
+            (1, 3, "33.33"),
+            (2, 3, "66.66"),
+            (9_999_999, 10_000_000, "99.99"),
+            (5, 5, "100"),
+            (7, 0, "0"),
+        ] {
+            assert_eq!(Percent::share(part, whole).to_string(), share, "{part} of {whole}");
+            let money = |number: u64| Money(Decimal::from(number));
+            assert_eq!(money(part).share_of(money(whole)).to_string(), share, "{part} of {whole}");
+        }
+        assert_eq!(Percent::share(u64::MAX, u64::MAX), Percent::ALL);
     }
 
     #[test]

@@ -58,7 +58,12 @@ impl History {
     }
 
     fn begin(&mut self, operation: Operation, authority: System, accounts: &[&str]) -> ExchangeNumber {
-        self.front(ExchangeBody::Intent(Intent {
+        let intent = self.intent(operation, authority, accounts);
+        self.front(ExchangeBody::Intent(intent))
+    }
+
+    fn intent(&self, operation: Operation, authority: System, accounts: &[&str]) -> Intent {
+        Intent {
             route: operation.to_string(),
             operation,
             method: "POST".into(),
@@ -76,7 +81,7 @@ impl History {
             version: 1,
             cross_cohort: false,
             overtaken: false,
-        }))
+        }
     }
 
     fn answer(&mut self, exchange: &ExchangeNumber, class: Class, status: u16, body: &Value) {
@@ -204,4 +209,51 @@ fn an_override_is_known_from_the_fronts_own_record_and_told_once() {
     assert_eq!(in_force(&history, 3), None);
     assert_eq!(told(&history).len(), 3);
     assert_eq!(history.index.gates_inputs().gaps, [], "the records are none");
+}
+
+/// A transfer of an amount, as a system shows it.
+fn transfer(amount: &str) -> Value {
+    json!({
+        "transactionId": "t", "trackingId": "k", "type": "transfer", "status": "completed", "amount": amount,
+        "currency": "EUR", "source": {"accountId": "alice", "movement": format!("-{amount}")},
+        "destination": {"accountId": "bob", "movement": amount}, "correlationId": "c",
+        "createdAt": "2026-01-01T00:00:00Z",
+    })
+}
+
+#[test]
+fn what_was_decided_is_counted_once_its_result_is_known() {
+    let mut history = History::new();
+    let transfer_by = |history: &mut History, authority, cross_cohort, overtaken| {
+        let intent = history.intent(Operation::Transfer, authority, &["alice", "bob"]);
+        history.front(ExchangeBody::Intent(Intent { cross_cohort, overtaken, ..intent }))
+    };
+    let applied = transfer_by(&mut history, System::Engine, false, false);
+    history.answer(&applied, Class::Applied, 200, &transfer("30"));
+    let refused = transfer_by(&mut history, System::Legacy, true, false);
+    history.answer(&refused, Class::Refused, 422, &json!({"code": "InsufficientBalance"}));
+    let not_executed = transfer_by(&mut history, System::Engine, true, true);
+    history.answer(&not_executed, Class::NotExecuted, 400, &json!({}));
+    let unknown = transfer_by(&mut history, System::Legacy, true, true);
+    history.answer(&unknown, Class::Unknown, 0, &json!({}));
+    let effective = history.index.effective();
+    assert_eq!((effective.exchanges, effective.engine, effective.engine_percent), (2, 1, Percent::whole(50)));
+    assert_eq!(history.index.cross_cohort().exchanges, 1);
+    // It turns out to have been applied.
+    history.relay(ShadowBody::Resolved(wire::shadow::Resolution {
+        exchange: unknown.clone(),
+        system: System::Legacy,
+        class: Class::Applied,
+        status: 200,
+        body: Body(transfer("10").to_string().into_bytes()),
+        by: wire::shadow::ResolvedBy::Key,
+    }));
+    let effective = history.index.effective();
+    let money: Vec<_> = effective.money.iter().map(|one| (one.total.to_string(), one.engine.to_string())).collect();
+    assert_eq!((effective.exchanges, money), (3, vec![("40".to_owned(), "30".to_owned())]));
+    let cross = history.index.cross_cohort();
+    assert_eq!((cross.exchanges, cross.overtaken, cross.percent.to_string().as_str()), (2, 1, "66.66"));
+    assert_eq!((cross.money[0].amount.to_string(), cross.money[0].percent), ("10".to_owned(), Percent::whole(25)));
+    assert_eq!(history.index.front_version(&FrontBoot { front: "a".into(), boot: 1 }), Some(1));
+    assert_eq!(history.index.front_version(&FrontBoot { front: "a".into(), boot: 2 }), None);
 }

@@ -32,6 +32,9 @@ pub(super) struct Exchange {
     pub(super) authority: System,
     pub(super) stage: Stage,
     pub(super) version: u64,
+    /// Whether its accounts belonged to different cohorts, and whether a handover of its account was not finished.
+    pub(super) cross_cohort: bool,
+    pub(super) overtaken: bool,
     /// When the log took the intent, and when the front wrote it.
     pub(super) intent: i64,
     pub(super) intent_at: Timestamp,
@@ -166,6 +169,8 @@ impl Exchange {
             authority: intent.authority,
             stage: intent.stage,
             version: intent.version,
+            cross_cohort: intent.cross_cohort,
+            overtaken: intent.overtaken,
             intent: log,
             intent_at: at,
             abandoned: false,

@@ -144,6 +144,7 @@ impl Index {
         let front = self.fronts.number(&number.front);
         if let Some(boot) = self.fronts.boot(&number.front, number.boot) {
             boot.pending.insert(number.sequence, offset);
+            boot.version = Some(intent.version);
         }
         let mut exchange = Exchange::new(number.clone(), front, route, &intent, at, self.now);
         if let (Some(key), Some(account)) = (&intent.key, &intent.account) {
@@ -226,6 +227,7 @@ impl Index {
             let captured = self.exchanges.get(&id).is_some_and(|exchange| exchange.stage == Stage::Capture);
             self.undelivered[usize::from(captured)].insert((result.log, id));
         }
+        self.count_for_the_step(id, &result);
         let mut more = Vec::new();
         self.update(id, |exchange| {
             exchange.result = Some(result);

@@ -30,6 +30,8 @@ pub(super) struct Boot {
     /// The latest time of a record.
     at: Timestamp,
     pub(super) ended: bool,
+    /// The rollout version that its last intent went by.
+    pub(super) version: Option<u64>,
     /// Intents without result: the number, and the exchange.
     pub(super) pending: BTreeMap<u64, u64>,
 }
@@ -126,6 +128,11 @@ impl Fronts {
         }
         let running = newest.into_iter().filter(|(_, (_, ended))| !ended);
         running.map(|(front, (boot, _))| FrontBoot { front: front.to_owned(), boot }).collect()
+    }
+
+    /// The rollout version that the last exchange of a front's boot went by.
+    pub(super) fn version(&self, front: &FrontBoot) -> Option<u64> {
+        self.boots.get(&(front.front.clone(), front.boot))?.version
     }
 
     /// Takes what a front says of its override; whether that is new. A boot that begins overruled says so again.

@@ -11,6 +11,7 @@
 //! | [`fronts`] | numbers without holes, boots, marks, gaps |
 //! | [`unknowns`] | effects that nobody knows, and what a person says of them |
 //! | [`tally`] | counts and match rates |
+//! | [`step`] | what was decided since the dial last moved, by whom and between whom |
 //! | [`rollout`] | the dial's history, for people |
 //! | [`query`] | what the rest of the comparator asks for |
 //!
@@ -29,6 +30,7 @@ mod judging;
 mod query;
 mod rollout;
 mod roots;
+mod step;
 mod tally;
 mod unknowns;
 
@@ -44,6 +46,7 @@ use fronts::Fronts;
 use roots::Roots;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use step::Step;
 use tally::Tally;
 use wire::chain::Head;
 use wire::control::{RolloutChange, Settlement};
@@ -128,6 +131,7 @@ pub struct Index {
     roots: Roots,
     rules: Vec<Rule>,
     tally: Tally,
+    step: Step,
     counters: Counters,
     reconciliations: VecDeque<Reconciliation>,
     settlements: Vec<Settled>,
@@ -167,6 +171,7 @@ impl Index {
             roots: Roots::default(),
             rules: Vec::new(),
             tally: Tally::default(),
+            step: Step::default(),
             counters: Counters::default(),
             reconciliations: VecDeque::new(),
             settlements: Vec::new(),
@@ -218,7 +223,11 @@ impl Index {
                 }
             }
             wire::rollout::TOPIC => {
+                let stood = self.rollout.setting;
                 if let Some(record) = self.rollout.take(bytes).map_err(unreadable)? {
+                    if self.rollout.setting != stood {
+                        self.step.begin(self.rollout.version, record.at);
+                    }
                     self.rollout_history.push(rollout::change(offset, record));
                 }
             }

@@ -8,8 +8,8 @@ use crate::judge::plus;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::billing::TransactionResult;
 use wire::control::{
-    Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, FrontOverride, Gap, MatchRate, MoneyAtVariance,
-    RolloutChange, RolloutView, Settlement, Summary, VerdictCount,
+    CrossCohort, Discrepancy, DiscrepancyPage, Effective, ExchangePage, ExchangeView, FrontOverride, Gap, MatchRate,
+    MoneyAtVariance, RolloutChange, RolloutView, Settlement, Summary, VerdictCount,
 };
 use wire::decision::{Offset, Reconciliation};
 use wire::ids::ExchangeNumber;
@@ -154,7 +154,11 @@ impl Index {
             cross_cohort: counters.cross_cohort,
             levels_deferred: counters.levels_deferred,
             money_at_variance: self.discrepancy_totals(),
-            rollout: RolloutView::of(&self.rollout),
+            rollout: RolloutView {
+                effective: self.effective(),
+                cross_cohort: self.cross_cohort(),
+                ..RolloutView::of(&self.rollout)
+            },
             fronts: Vec::new(),
             last_reconciliation: self.reconciliations.back().cloned(),
         }
@@ -209,7 +213,7 @@ impl Index {
 
     /// Match rates by route and window, `total` first.
     pub fn rates(&self, now: Timestamp) -> Vec<MatchRate> {
-        self.tally.rates(now, self.rollout.version)
+        self.tally.rates(now, self.step.first())
     }
 
     /// Exchanges by verdict and its detail.
@@ -286,6 +290,21 @@ impl Index {
     /// Every change of an override at a front's own listener, oldest first.
     pub fn overrides(&self) -> &[RolloutChange] {
         &self.overrides
+    }
+
+    /// What was decided since the dial last moved, and how much of it by the engine.
+    pub fn effective(&self) -> Effective {
+        self.step.effective()
+    }
+
+    /// How much of that went between accounts of different cohorts.
+    pub fn cross_cohort(&self) -> CrossCohort {
+        self.step.cross_cohort()
+    }
+
+    /// The rollout version that the last exchange of a front's boot went by.
+    pub fn front_version(&self, front: &FrontBoot) -> Option<u64> {
+        self.fronts.version(front)
     }
 
     /// The override by which a front goes, as far as its records say.

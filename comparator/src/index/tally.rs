@@ -77,19 +77,11 @@ impl Tally {
         }
     }
 
-    /// Rates by window and route, `total` first.
-    pub(super) fn rates(&self, now: Timestamp, version: u64) -> Vec<MatchRate> {
+    /// Rates by window and route, `total` first; `step` is the rollout's version `first` and those after it.
+    pub(super) fn rates(&self, now: Timestamp, first: u64) -> Vec<MatchRate> {
         let second = now.0.div_euclid(SECOND_MICROS);
-        let sliding = |length: i64| {
-            let mut rates = Rates::new();
-            for (_, other) in self.seconds.range(second - length + 1..) {
-                for (route, rate) in other {
-                    rates.entry(route.clone()).or_default().change(*rate, true);
-                }
-            }
-            rates
-        };
-        let step = self.steps.get(&version).cloned().unwrap_or_default();
+        let sliding = |length: i64| sum(self.seconds.range(second - length + 1..).map(|(_, rates)| rates));
+        let step = sum(self.steps.range(first..).map(|(_, rates)| rates));
         let windows = [("1m", sliding(MINUTE)), ("1h", sliding(HOUR)), ("step", step), ("all", self.all.clone())];
         windows.into_iter().flat_map(|(window, rates)| shown(window, &rates)).collect()
     }
@@ -140,6 +132,14 @@ impl Rate {
             *mine = if more { *mine + theirs } else { mine.saturating_sub(theirs) };
         }
     }
+}
+
+fn sum<'a>(all: impl Iterator<Item = &'a Rates>) -> Rates {
+    let mut sum = Rates::new();
+    for (route, rate) in all.flatten() {
+        sum.entry(route.clone()).or_default().change(*rate, true);
+    }
+    sum
 }
 
 fn change(count: &mut u64, more: bool) {
@@ -197,6 +197,11 @@ mod tests {
         let rates = tally.rates(Timestamp(3_600 * SECOND_MICROS), 2);
         assert_eq!((rate(&rates, "1m", "topup").exchanges, rate(&rates, "1m", "total").exchanges), (2, 4));
         assert_eq!(rate(&rates, "1h", "topup").exchanges, 4, "{rates:?}");
+        assert_eq!(
+            rate(&tally.rates(Timestamp(0), 1), "step", "total").exchanges,
+            6,
+            "the later version goes on with it"
+        );
         assert_eq!((rate(&rates, "step", "topup").raw, rate(&rates, "step", "total").raw), (0.5, 0.25));
         assert_eq!((rate(&rates, "all", "topup").raw, rate(&rates, "all", "topup").adjusted), (0.5, 0.75));
         assert_eq!(rates.first().map(|rate| rate.route.as_str()), Some("total"));

@@ -8,10 +8,13 @@ impl Dial {
     /// Where the dial stands.
     pub fn view(&self, state: &DialState) -> RolloutView {
         let gates = self.gates(state, None);
-        let discrepancies_open = self.ingest.look(Index::discrepancies_open);
+        let (discrepancies_open, effective, cross_cohort) =
+            self.ingest.look(|index| (Index::discrepancies_open(index), index.effective(), index.cross_cohort()));
         RolloutView {
             next_steps: moves::next_steps(&state.rollout, &gates, discrepancies_open),
             gates,
+            effective,
+            cross_cohort,
             fronts: self.front_views(),
             ..RolloutView::of(&state.rollout)
         }
@@ -26,7 +29,12 @@ impl Dial {
             let listening = connected.iter().cloned().map(|front| (front, true));
             let mut fronts: Vec<FrontView> = listening
                 .chain(missing.map(|front| (front, false)))
-                .map(|(front, connected)| FrontView { overridden: index.overridden(&front), front, connected })
+                .map(|(front, connected)| FrontView {
+                    connected,
+                    version: index.front_version(&front),
+                    overridden: index.overridden(&front),
+                    front,
+                })
                 .collect();
             fronts.sort_by(|left, right| left.front.cmp(&right.front));
             fronts

@@ -399,6 +399,27 @@ async fn a_front_that_goes_by_an_override_closes_a_gate_and_is_named() {
 }
 
 #[tokio::test]
+async fn what_came_of_a_setting_is_shown_beside_it() {
+    let world = World::new().await;
+    let front = Front::polite(&world, "a").await;
+    let deposit = begin(front.journal(), "k1", "alice", "5").await;
+    answer(front.journal(), &deposit, &topup(System::Legacy, "k1", "alice", "5", "0")).await;
+    let counted = |view: &Value| view["effective"]["exchanges"] == 1;
+    let view = world.until("/api/rollout", "the exchange", counted).await;
+    assert_eq!(
+        view["effective"]["money"],
+        json!([{ "currency": "EUR", "total": "5", "engine": "0", "enginePercent": "0" }])
+    );
+    assert_eq!(view["crossCohort"], json!({ "exchanges": 0, "percent": "0", "money": [], "overtaken": 0 }));
+    assert_eq!(view["fronts"], json!([{ "front": "a", "boot": 1, "connected": true, "version": 1 }]));
+    let (_, summary) = world.get("/api/summary").await;
+    assert_eq!((&summary["rollout"]["effective"], &summary["fronts"]), (&view["effective"], &view["fronts"]));
+    // Of the exchange's version 1, and not of the step that begins with version 2.
+    world.append(moved(2, Stage::Passthrough, 0)).await;
+    world.until("/api/rollout", "another step", |view| view["effective"]["exchanges"] == 0).await;
+}
+
+#[tokio::test]
 async fn the_dial_and_its_gates_are_measured() {
     let world = World::new().await;
     world.caught_up().await;

@@ -5,7 +5,10 @@ use crate::cli::{Output, RolloutCommand};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
 use serde::Serialize;
-use wire::control::{PinAccount, Reason, RolloutChange, RolloutHistory, RolloutView, SetRollout};
+use wire::control::{
+    CrossCohort, CrossCohortMoney, Effective, EffectiveMoney, FrontView, PinAccount, Reason, RolloutChange,
+    RolloutHistory, RolloutView, SetRollout,
+};
 use wire::rollout::{GateReading, Setting};
 use wire::words::System;
 
@@ -86,7 +89,8 @@ async fn gates(parts: &Parts, output: Output) -> anyhow::Result<Exit> {
 }
 
 fn page(view: &RolloutView) -> String {
-    let mut page = render::facts([
+    let mut page = "Set\n".to_owned();
+    page.push_str(&render::facts([
         ("stage", view.setting.stage.to_string()),
         ("percent", view.setting.percent.to_string()),
         ("version", view.version.to_string()),
@@ -95,14 +99,68 @@ fn page(view: &RolloutView) -> String {
         ("under way", view.pending.map_or("nothing".to_owned(), |to| format!("to {} at {} %", to.stage, to.percent))),
         ("accounts held back", view.held_back.to_string()),
         ("accounts pinned", pins(view)),
-    ]);
-    page.push('\n');
-    page.push_str(&gates_table(&view.gates));
-    page.push_str("\n\nNext:\n");
+    ]));
+    page.push_str(&effective(view));
+    page.push_str(&cross_cohort(view));
+    if !view.fronts.is_empty() {
+        page.push_str(&format!("\nFronts\n{}\n", fronts(&view.fronts)));
+    }
+    page.push_str(&format!("\nGates\n{}\n\nNext:\n", gates_table(&view.gates)));
     for step in &view.next_steps {
         page.push_str(&format!("  {step}\n"));
     }
     page
+}
+
+/// What was decided since the dial last moved, in words, and the money of it.
+fn effective(view: &RolloutView) -> String {
+    let Effective { since, exchanges, engine, engine_percent, money } = &view.effective;
+    let mut text = format!(
+        "\nEffective since {since}\n{} exchanges decided, {} of them by the engine ({engine_percent} %)\n",
+        render::count(*exchanges),
+        render::count(*engine)
+    );
+    if !money.is_empty() {
+        let row = |money: &EffectiveMoney| {
+            let (total, engine) = (money.total.to_string(), money.engine.to_string());
+            [money.currency.clone(), total, engine, format!("{} %", money.engine_percent)]
+        };
+        let head = ["currency", "moved", "by the engine", "share"];
+        text.push_str(&format!("{}\n", render::table(head, &[1, 2, 3], money.iter().map(row))));
+    }
+    text
+}
+
+/// What of it went from cohort to cohort.
+fn cross_cohort(view: &RolloutView) -> String {
+    let CrossCohort { exchanges, percent, money, overtaken } = &view.cross_cohort;
+    let mut text = format!(
+        "\nCross-cohort\n{} exchanges between accounts of different cohorts ({percent} %); {} sent before the handover \
+         of their account was finished\n",
+        render::count(*exchanges),
+        render::count(*overtaken)
+    );
+    if !money.is_empty() {
+        let row = |money: &CrossCohortMoney| {
+            [money.currency.clone(), money.amount.to_string(), format!("{} %", money.percent)]
+        };
+        let head = ["currency", "moved", "share of all"];
+        text.push_str(&format!("{}\n", render::table(head, &[1, 2], money.iter().map(row))));
+    }
+    text
+}
+
+fn fronts(fronts: &[FrontView]) -> String {
+    let row = |front: &FrontView| {
+        [
+            front.front.front.clone(),
+            front.front.boot.to_string(),
+            if front.connected { "connected" } else { "GONE" }.to_owned(),
+            front.version.map_or_else(|| "none yet".to_owned(), |version| version.to_string()),
+            front.overridden.as_ref().map_or_else(String::new, |by| format!("OVERRIDDEN to 0 %: {}", by.reason)),
+        ]
+    };
+    render::table(["front", "boot", "", "last exchange by version", ""], &[1, 3], fronts.iter().map(row))
 }
 
 /// How many are pinned where; who, says `-o json`.
@@ -150,6 +208,7 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::collections::BTreeMap;
+    use wire::control::FrontOverride;
     use wire::rollout::Rollout;
     use wire::scalar::Timestamp;
 
@@ -172,5 +231,49 @@ mod tests {
         let pins = BTreeMap::from([("alice".into(), System::Engine), ("bob".into(), System::Legacy)]);
         let shown = page(&RolloutView::of(&Rollout { pins, ..Rollout::genesis("ledger") }));
         assert!(shown.contains("2 (1 to the legacy, 1 to the engine)"), "{shown}");
+    }
+
+    #[test]
+    fn the_page_says_what_is_set_and_what_came_of_it() {
+        let money = |text: &str| text.parse().unwrap();
+        let by_engine = EffectiveMoney {
+            currency: "EUR".into(),
+            total: money("1000"),
+            engine: money("250.5"),
+            engine_percent: "25.05".parse().unwrap(),
+        };
+        let effective = Effective {
+            since: Timestamp(0),
+            exchanges: 12_345,
+            engine: 3_000,
+            engine_percent: "24.3".parse().unwrap(),
+            money: vec![by_engine],
+        };
+        let between = CrossCohortMoney { currency: "EUR".into(), amount: money("7"), percent: "0.7".parse().unwrap() };
+        let cross_cohort =
+            CrossCohort { exchanges: 42, percent: "0.34".parse().unwrap(), money: vec![between], overtaken: 3 };
+        let front = |name: &str, overridden| FrontView {
+            front: wire::rollout::FrontBoot { front: name.into(), boot: 4 },
+            connected: true,
+            version: Some(9),
+            overridden,
+        };
+        let burns = FrontOverride { reason: "the engine burns".into(), since: Timestamp(0) };
+        let fronts = vec![front("front-a", None), front("front-b", Some(burns))];
+        let view = RolloutView { effective, cross_cohort, fronts, ..RolloutView::of(&Rollout::genesis("ledger")) };
+        let page = page(&view);
+        for said in [
+            "Set\nstage",
+            "12,345 exchanges decided, 3,000 of them by the engine (24.3 %)",
+            "250.5",
+            "25.05 %",
+            "42 exchanges between accounts of different cohorts (0.34 %); 3 sent before",
+            "0.7 %",
+            "front-a",
+            "OVERRIDDEN to 0 %: the engine burns",
+            "Next:",
+        ] {
+            assert!(page.contains(said), "{said}: {page}");
+        }
     }
 }

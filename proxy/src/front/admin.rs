@@ -51,7 +51,7 @@ async fn set(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> Res
     }
     match reason(&body) {
         Ok(reason) => order(&admin, Change::Set(now(reason))).await,
-        Err(refused) => refused,
+        Err(why) => problem(400, "MalformedRequest", why),
     }
 }
 
@@ -65,7 +65,7 @@ async fn clear(State(admin): State<Admin>, headers: HeaderMap, body: Bytes) -> R
     }
     match reason(&body) {
         Ok(reason) => order(&admin, Change::Lift(now(reason))).await,
-        Err(refused) => refused,
+        Err(why) => problem(400, "MalformedRequest", why),
     }
 }
 
@@ -73,12 +73,12 @@ fn now(reason: String) -> Override {
     Override { reason, since: Timestamp(clock::unix_micros()) }
 }
 
-/// The reason in a body.
-fn reason(body: &[u8]) -> Result<String, Response> {
+/// The reason in a body, or what is wrong with it.
+fn reason(body: &[u8]) -> Result<String, String> {
     match serde_json::from_slice::<Reason>(body) {
         Ok(Reason { reason }) if (1..=MAX_REASON).contains(&reason.chars().count()) => Ok(reason),
-        Ok(_) => Err(problem(400, "MalformedRequest", format!("a reason of 1 to {MAX_REASON} characters is needed"))),
-        Err(error) => Err(problem(400, "MalformedRequest", format!("the body is not {{\"reason\": …}}: {error}"))),
+        Ok(_) => Err(format!("a reason of 1 to {MAX_REASON} characters is needed")),
+        Err(error) => Err(format!("the body is not {{\"reason\": …}}: {error}")),
     }
 }
 

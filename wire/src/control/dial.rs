@@ -2,7 +2,7 @@
 
 use super::FrontView;
 use crate::rollout::{GateReading, Rollout, Setting};
-use crate::scalar::Timestamp;
+use crate::scalar::{Money, Percent, Timestamp};
 use crate::words::System;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +35,12 @@ pub struct RolloutView {
     /// Since when.
     #[schema(value_type = String)]
     pub since: Timestamp,
+    /// What came of it: what was decided since the dial last moved.
+    #[serde(default)]
+    pub effective: Effective,
+    /// Exchanges between accounts of different cohorts since then.
+    #[serde(default)]
+    pub cross_cohort: CrossCohort,
     /// The fronts.
     #[serde(default)]
     pub fronts: Vec<FrontView>,
@@ -45,7 +51,7 @@ pub struct RolloutView {
 }
 
 impl RolloutView {
-    /// What the rollout itself says; fronts, gates and next steps are left empty.
+    /// What the rollout itself says; what came of it, fronts, gates and next steps are left empty.
     pub fn of(rollout: &Rollout) -> Self {
         Self {
             version: rollout.version,
@@ -57,11 +63,78 @@ impl RolloutView {
             pins: rollout.pins.len() as u64,
             pinned_accounts: rollout.pins.clone(),
             since: rollout.since,
+            effective: Effective::default(),
+            cross_cohort: CrossCohort::default(),
             fronts: Vec::new(),
             gates: Vec::new(),
             next_steps: Vec::new(),
         }
     }
+}
+
+/// What was decided since the dial last moved, whoever was meant to decide it. Exchanges with a result that says what the
+/// authority did, retries once; they count for the step that their front went by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// Since when the dial stands there; pins do not count as moves.
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+    /// Exchanges decided.
+    pub exchanges: u64,
+    /// Of these, those that the engine decided.
+    pub engine: u64,
+    /// Their share in percent.
+    #[schema(value_type = String)]
+    pub engine_percent: Percent,
+    /// What they moved, per currency.
+    pub money: Vec<EffectiveMoney>,
+}
+
+/// What was moved in one currency, and how much of it by the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveMoney {
+    /// The currency.
+    pub currency: String,
+    /// Sum of the amounts of applied transactions.
+    #[schema(value_type = String)]
+    pub total: Money,
+    /// Of these, those that the engine decided.
+    #[schema(value_type = String)]
+    pub engine: Money,
+    /// Their share in percent.
+    #[schema(value_type = String)]
+    pub engine_percent: Percent,
+}
+
+/// Exchanges between accounts of different cohorts, decided since the dial last moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CrossCohort {
+    /// How many.
+    pub exchanges: u64,
+    /// Their share of all exchanges decided, in percent.
+    #[schema(value_type = String)]
+    pub percent: Percent,
+    /// What they moved, per currency.
+    pub money: Vec<CrossCohortMoney>,
+    /// Of all exchanges decided, those that were sent before the handover of their account was finished.
+    pub overtaken: u64,
+}
+
+/// What was moved between cohorts in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CrossCohortMoney {
+    /// The currency.
+    pub currency: String,
+    /// Sum of the amounts.
+    #[schema(value_type = String)]
+    pub amount: Money,
+    /// Its share of everything moved in this currency, in percent.
+    #[schema(value_type = String)]
+    pub percent: Percent,
 }
 
 /// One line of the dial's history.

@@ -14,6 +14,9 @@ pub struct FrontView {
     pub front: FrontBoot,
     /// Whether it listens to the dial.
     pub connected: bool,
+    /// The rollout version that its last exchange went by; absent before the first one of this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// The override at its own listener, by which it sends everything to the legacy whatever the dial says.
     #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
     pub overridden: Option<FrontOverride>,
