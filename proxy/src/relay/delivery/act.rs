@@ -201,15 +201,28 @@ impl Delivery {
     /// or another front may have recorded something that is missing here, and not every front has said that what came
     /// before it is here. A legacy refuses for good what comes too early. The fronts' word is waited for as long as for a
     /// result that was never shipped.
-    fn is_early(&self, id: ExchangeId, now: Timestamp) -> bool {
+    fn is_early(&mut self, id: ExchangeId, now: Timestamp) -> bool {
+        self.note_complete(id);
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return false };
-        if leg.target == System::Engine || !(decided.resolved || self.misses_something(exchange, decided)) {
+        if leg.target == System::Engine || (leg.complete && !decided.resolved) {
             return false;
         }
         let until = Timestamp(decided.position.at.0.saturating_add(self.rules.reoffer_micros));
         let waits = now.since_micros(decided.position.at) <= self.rules.abandoned_micros;
         waits && !self.fronts.shipped_past(until, now, self.rules.front_grace_micros)
+    }
+
+    /// Takes note if nothing is missing before a leg to the legacy: later there may be too much to say it by.
+    pub(super) fn note_complete(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return };
+        if leg.complete || leg.target == System::Engine || self.misses_something(exchange, decided) {
+            return;
+        }
+        if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
+            leg.complete = true;
+        }
     }
 
     /// Whether another front may have recorded what came before an exchange that the engine decided: an account did not

@@ -121,6 +121,8 @@ pub(crate) struct Leg {
     pub place: Place,
     /// What it touches.
     pub claims: Vec<Claim>,
+    /// Whether everything before it is known to be here (of a leg to the legacy): once it is, it stays so.
+    pub complete: bool,
     /// When the record that announces the current offer was handed over by this relay.
     pub announced: Timestamp,
     /// Whether it is written down that this offer was not answered.

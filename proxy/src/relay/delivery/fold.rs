@@ -216,12 +216,14 @@ impl Delivery {
             step: Step::Waiting,
             place,
             claims,
+            complete: false,
             announced: Timestamp::default(),
             unanswered: false,
             doubt: None,
             refusal: None,
         }));
         self.todo.insert(id);
+        self.note_complete(id);
         for (old, new) in moved {
             self.move_leg(old, new);
         }

@@ -130,6 +130,11 @@ impl Fronts {
         self.fronts.iter().any(|(name, seen)| name != front && !matches!(seen.link, Link::Silent))
     }
 
+    /// Whether every front that was ever heard of is connected.
+    pub fn all_are_connected(&self) -> bool {
+        self.fronts.values().all(|seen| matches!(seen.link, Link::Up))
+    }
+
     /// A front has told its mark.
     pub fn marked(&mut self, front: &FrontBoot, version: u64, sequence: u64) {
         let seen = self.entry(&front.front);

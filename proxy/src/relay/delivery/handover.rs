@@ -125,8 +125,9 @@ impl Delivery {
     fn is_drained(&self, handover: &Handover, now: Timestamp) -> bool {
         let unasked = planted(Mistake::NoBarrier);
         if !handover.two_phase {
-            let all_heard = now.since_micros(self.present_since) > CONNECTED_WITHIN_MICROS;
-            let left_behind = all_heard && self.fronts.all_left_behind(handover.version);
+            let waited = now.since_micros(self.present_since) > CONNECTED_WITHIN_MICROS;
+            let left_behind =
+                (waited || self.fronts.all_are_connected()) && self.fronts.all_left_behind(handover.version);
             return handover.undelivered.is_empty() && (unasked || left_behind);
         }
         let Some(pending) = self.rollout.pending.as_ref().filter(|pending| pending.version == handover.version) else {

@@ -145,6 +145,7 @@ pub(crate) fn leg(exchange: &Exchange, mode: Mode) -> Leg {
         step: Step::Due(0),
         place: Place::of(exchange.began, ExchangeId(1)),
         claims: exchange.claims(|_| None),
+        complete: false,
         announced: Timestamp::default(),
         unanswered: false,
         doubt: None,

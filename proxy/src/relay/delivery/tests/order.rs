@@ -83,6 +83,23 @@ fn what_follows_on_a_known_level_goes_at_once() {
 }
 
 #[test]
+fn however_many_wait_behind_it_what_was_complete_stays_so() {
+    let mut story = with_ten();
+    let first = story.write(at_the_engine("k-0", given::topup(Engine, "alice")));
+    story.write(result(first, &levels("t-0", 3, 10, 11)));
+    for index in 1..40 {
+        let next = story.write(at_the_engine(&format!("k-{index}"), given::topup(Engine, "alice")));
+        story.write(result(next, &levels(&format!("t-{index}"), 3 + u64::from(index), 10 + index, 11 + index)));
+    }
+    story.settle();
+    for index in 0..40 {
+        assert_eq!(story.sent.len(), 1, "after {index}");
+        let next = story.sent[0].number.sequence;
+        story.ok(next);
+    }
+}
+
+#[test]
 fn what_is_missing_for_ever_is_waited_for_until_every_front_has_shipped_past_it() {
     let mut story = with_ten();
     let debit = story.write(at_the_engine("k2", given::withdraw(Engine, "alice")));
