@@ -49,6 +49,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use wire::stored::DecodeError;
 use wire::{exchange, shadow};
+use writer::Written;
 
 /// Scopes idempotency keys.
 const TENANT_HEADER: &str = "x-tenant";
@@ -196,12 +197,15 @@ impl Parts {
             shipped: start.shipped,
             events: front_events,
         };
-        let writer = writer::run(appending(shadow::TOPIC, from.shadows), start.head.digest(), queue);
+        let written = Written::default();
+        let appending_shadows = appending(shadow::TOPIC, from.shadows);
+        let writer = writer::run(appending_shadows, start.head.digest(), written.clone(), queue);
         let shell = Shell {
             delivery: start.delivery,
             dead_letters: start.dead_letters,
             head: start.head,
             decisions: start.decisions,
+            written,
             calls: Calls::new(&self.config),
             log: self.log,
             shadows: bodies,

@@ -12,6 +12,7 @@ use super::delivery::resolve::Finding;
 use super::delivery::{Action, Delivery, Facts};
 use super::ingest::FrontEvent;
 use super::start::unreadable;
+use super::writer::Written;
 use super::{Error, meter};
 use bytes::Bytes;
 use eventlog::{Log, ReadError, Record};
@@ -78,6 +79,8 @@ pub(super) struct Shell {
     pub decisions: Head,
     pub calls: Calls,
     pub log: Arc<dyn Log>,
+    /// What this relay has written there.
+    pub written: Written,
     /// To the writer of `cutover.shadows`.
     pub shadows: mpsc::UnboundedSender<ShadowBody>,
     /// To this shell itself.
@@ -156,7 +159,8 @@ impl Shell {
             let taken = self.head.take::<ShadowRecord>(&record.value);
             if let Some(taken) = taken.map_err(unreadable(shadow::TOPIC, record.offset))? {
                 meter::count(&taken.body);
-                self.delivery.take_shadow(record.offset, Timestamp(record.at_micros), taken);
+                let own = self.written.take(&record.value);
+                self.delivery.take_shadow(record.offset, Timestamp(record.at_micros), taken, own);
             }
         }
         Ok(())

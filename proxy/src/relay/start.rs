@@ -161,7 +161,7 @@ impl Start {
         self.shadows = record.offset + 1;
         let taken = self.head.take::<ShadowRecord>(&record.value);
         if let Some(shadow) = taken.map_err(unreadable(shadow::TOPIC, record.offset))? {
-            self.delivery.take_shadow(record.offset, Timestamp(record.at_micros), shadow);
+            self.delivery.take_shadow(record.offset, Timestamp(record.at_micros), shadow, false);
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use super::appending::Appending;
 use bytes::Bytes;
 use eventlog::{NewRecord, Record};
 use host::clock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use wire::scalar::{Digest, Timestamp};
 use wire::shadow::{ShadowBody, ShadowRecord};
@@ -16,6 +18,22 @@ use wire::stored::{decode, encode};
 /// Records in one append: far more than can be under way at the same time.
 const MAX_BATCH: usize = 1_024;
 
+/// Records that this relay has written and not read back. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written(Arc<Mutex<BTreeSet<Digest>>>);
+
+impl Written {
+    /// A record is about to be appended.
+    fn note(&self, digest: Digest) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+    }
+
+    /// Whether a record that was read back is one of them; it is none any more then.
+    pub(super) fn take(&self, bytes: &[u8]) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&Digest::of(bytes))
+    }
+}
+
 /// Appends what it is handed, in order, until nobody can hand it anything any more.
 ///
 /// # Errors
@@ -23,6 +41,7 @@ const MAX_BATCH: usize = 1_024;
 pub(super) async fn run(
     mut appending: Appending,
     mut head: Digest,
+    written: Written,
     mut queue: mpsc::UnboundedReceiver<ShadowBody>,
 ) -> Result<(), Error> {
     let mut bodies = Vec::new();
@@ -34,6 +53,7 @@ pub(super) async fn run(
                 let at = Timestamp(clock::unix_micros());
                 let bytes = encode(&ShadowRecord { parent: head, at, body });
                 head = Digest::of(&bytes);
+                written.note(head);
                 NewRecord::of(Bytes::from(bytes))
             })
             .collect();

@@ -268,12 +268,12 @@ impl Delivery {
         }
     }
 
-    /// Folds an accepted record of `cutover.shadows` that the log took at `at`.
-    pub fn take_shadow(&mut self, offset: u64, at: Timestamp, record: ShadowRecord) {
+    /// Folds an accepted record of `cutover.shadows` that the log took at `at`; whether it is one that this relay wrote.
+    pub fn take_shadow(&mut self, offset: u64, at: Timestamp, record: ShadowRecord, own: bool) {
         let at = at.max(self.shadow_at);
         self.shadow_at = at;
         match record.body {
-            ShadowBody::Sending { exchange, mode, attempt, .. } => self.sending(&exchange, mode, attempt),
+            ShadowBody::Sending { exchange, mode, attempt, .. } => self.sending(&exchange, mode, attempt, own),
             ShadowBody::Result(result) => self.leg_result(at, result),
             ShadowBody::Skipped { exchange, .. } => {
                 if let Some(id) = self.exchanges.find(&exchange) {
@@ -292,7 +292,7 @@ impl Delivery {
         }
     }
 
-    fn sending(&mut self, number: &ExchangeNumber, mode: Mode, attempt: u32) {
+    fn sending(&mut self, number: &ExchangeNumber, mode: Mode, attempt: u32, own: bool) {
         let Some(id) = self.exchanges.find(number) else { return };
         // The record stands, whatever would be decided now.
         if self.exchanges.get(id).is_some_and(|exchange| exchange.leg().is_none()) {
@@ -308,8 +308,9 @@ impl Delivery {
             self.lanes.start(leg.target, leg.place, &leg.claims);
             *self.running.of_mut(leg.target) += 1;
         }
-        // Somebody else's record: the leg may have been sent.
-        leg.doubt = (leg.step != Step::Announced).then(Doubt::default);
+        // Of another relay's record, or one from before the start: the leg may have been sent. Two relays may announce the
+        // same leg at the same time, and one of them is read back by both.
+        leg.doubt = (!own || leg.step != Step::Announced).then(Doubt::default);
         (leg.mode, leg.attempt, leg.step, leg.unanswered) = (mode, attempt, Step::Due(0), false);
         self.todo.insert(id);
         self.let_pass(id);

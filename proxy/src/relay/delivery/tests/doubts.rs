@@ -108,6 +108,17 @@ pub(super) fn a_relay_that_starts_asks_for_what_another_one_may_have_sent() {
 }
 
 #[test]
+fn what_another_relay_announces_at_the_same_time_is_not_sent_here() {
+    let mut story = story(|rules| rules);
+    story.beside_another = true;
+    let exchange = story.applied("k1", at_the_engine(given::topup(Engine, "alice")));
+    story.settle();
+    assert_eq!(story.written()[0], format!("sending {exchange} shadow 1"));
+    assert!(story.sent.is_empty(), "the other relay sends it");
+    assert_eq!(story.looking.len(), 1, "and this one asks");
+}
+
+#[test]
 fn one_that_was_to_be_sent_too_long_ago_is_announced_again_before_it_is_sent() {
     let mut story = story(|rules| rules);
     let exchange = under_way(&mut story, "k1", "alice");

@@ -33,6 +33,8 @@ pub(crate) struct Story {
     /// The last numbers of other fronts.
     others: BTreeMap<String, u64>,
     pub boot: u64,
+    /// Another relay writes whatever this one wants to write, a moment before.
+    pub beside_another: bool,
     /// What is to be done, until a test does it.
     pub sent: Vec<LegRequest>,
     pub asked: Vec<Question>,
@@ -60,6 +62,7 @@ impl Story {
             sequence: 0,
             others: BTreeMap::new(),
             boot: 1,
+            beside_another: false,
             sent: Vec::new(),
             asked: Vec::new(),
             learning: Vec::new(),
@@ -195,10 +198,15 @@ impl Story {
     }
 
     fn append(&mut self, body: ShadowBody) {
+        self.append_by(body, !self.beside_another);
+    }
+
+    /// Appends a record and folds it: this relay's, or one that another relay wrote in its place.
+    fn append_by(&mut self, body: ShadowBody, own: bool) {
         let at = self.tick();
         let record = ShadowRecord { parent: Digest::default(), at: Timestamp(at), body };
         self.shadows.push((at, record.clone()));
-        self.delivery.take_shadow(self.shadows.len() as u64 - 1, Timestamp(at), record);
+        self.delivery.take_shadow(self.shadows.len() as u64 - 1, Timestamp(at), record, own);
     }
 
     /// Time goes by.
@@ -261,7 +269,7 @@ impl Story {
                 }
                 _ => {
                     let Some((at, record)) = next_shadow else { break };
-                    self.delivery.take_shadow(shadow as u64, Timestamp(*at), record.clone());
+                    self.delivery.take_shadow(shadow as u64, Timestamp(*at), record.clone(), false);
                     shadow += 1;
                 }
             }
