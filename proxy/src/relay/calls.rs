@@ -116,10 +116,11 @@ impl Calls {
     /// Asks an authority about an unknown result.
     pub(super) async fn ask(&self, question: &Question) -> Finding {
         match self.get(question.system, &question.path, &question.tenant).await {
+            Ok(answer) if answer.status.is_server_error() => Finding::NoAnswer,
             Ok(answer) => finding(question, answer.status.as_u16(), &answer.body),
             Err(error) => {
                 tracing::warn!(system = %question.system, %error, "cannot ask about an unknown result");
-                Finding::NotYet
+                Finding::NoAnswer
             }
         }
     }

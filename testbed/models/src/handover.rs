@@ -80,13 +80,13 @@ pub enum Bug {
     /// A front tells its mark before the version is on disk, and goes back behind it when it restarts.
     MarkBeforeKept,
     /// The relay says that a move in one phase is drained when the fronts that it has heard of have told their marks; one
-    /// that serves and has never reached the relay is not waited for. **The product does so today.**
+    /// that serves and has never reached the relay is not waited for. **The product does so** for a move that is made before
+    /// such a front has reached it for the first time.
     UnknownFrontNotAwaited,
-    /// A front that restarts forgets which requests went on in silence. **The product does so today.**
+    /// A front that restarts forgets which requests went on in silence. **The product does so.**
     SilenceForgotten,
     /// What a front sends to the legacy because of an override is counted as overtaken from the override to the next move of
     /// the dial alone: not after that, not after a restart, and not if a commit follows that the front had answered for.
-    /// **The product does so today.**
     OverrideNotCounted,
 }
 

@@ -70,20 +70,15 @@ pub enum Bug {
     ResultsOrder,
     /// Legs do not wait for an unknown exchange on their account.
     UnknownNotAwaited,
-    /// Only what was found out by asking waits, on its way to a legacy, for what other fronts have still to ship. **The
-    /// product does so today**: decision 7 holds for one front.
+    /// Only what was found out by asking waits, on its way to a legacy, for what other fronts have still to ship.
     OtherFrontsNotAwaited,
     /// A refused leg is forced beside one that its front wrote before the refusal, because the log took that one later.
-    /// **The product does so today.**
     ExplainedByLogTime,
-    /// A refund whose original is not there is given up although the original is refused itself and will be forced. **The
-    /// product does so today.**
+    /// A refund whose original is not there is given up although the original is refused itself and will be forced.
     GivenUpBesideParked,
-    /// "Absent" counts from the intent on, although the request may have been sent long after it. **The product does so
-    /// today.**
+    /// "Absent" counts from the intent on, although the request may have been sent long after it.
     AbsentFromIntent,
-    /// A relay that was paused sends what it had announced, however long ago that was. **The product does so today**, but
-    /// it knows no system that does not deduplicate.
+    /// A relay that was paused sends what it had announced, however long ago that was.
     SentLongAfter,
 }
 

@@ -3,6 +3,7 @@
 use super::aliases::maker;
 use super::doubt::Before;
 use super::exchanges::{Decided, Exchange, ExchangeId, Leg, Phase, Step};
+use super::handover::CONNECTED_WITHIN_MICROS;
 use super::request::leg_request;
 use super::resolve::question;
 use super::{Action, Delivery};
@@ -24,7 +25,7 @@ impl Delivery {
         self.ring(now);
         self.find_abandoned(now);
         self.settle_parked(now);
-        self.take_up_words();
+        self.take_up_words(now);
         while let Some(id) = self.todo.pop_first() {
             self.advance(id);
         }
@@ -153,6 +154,7 @@ impl Delivery {
         }
         for system in System::ALL.iter().copied() {
             while self.active(system) < self.rules.concurrency
+                && !self.is_unheard(system)
                 && let Some(place) = self.ready.of_mut(system).pop_first()
             {
                 self.start(place.id, now);
@@ -205,7 +207,14 @@ impl Delivery {
         self.note_complete(id);
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let (Some(leg), Some(decided)) = (exchange.leg(), &exchange.decided) else { return false };
-        if leg.target == System::Engine || (leg.complete && !decided.resolved) {
+        // Whether there are other fronts is asked now: while the past is folded none has connected.
+        let complete = leg.complete || !self.fronts.any_but(&exchange.number.front);
+        let just_begun = now.since_micros(self.present_since) <= CONNECTED_WITHIN_MICROS;
+        if leg.target == System::Engine {
+            return false;
+        } else if !leg.complete && just_begun {
+            return true;
+        } else if complete && !decided.resolved {
             return false;
         }
         let until = Timestamp(decided.position.at.0.saturating_add(self.rules.reoffer_micros));
@@ -225,12 +234,9 @@ impl Delivery {
         }
     }
 
-    /// Whether another front may have recorded what came before an exchange that the engine decided: an account did not
-    /// stand where what is known had left it, or what is to be refunded is not known by the legacy's id.
+    /// Whether something is missing that came before an exchange which the engine decided: an account did not stand where
+    /// what is known had left it, or what is to be refunded is not known by the legacy's id.
     fn misses_something(&self, exchange: &Exchange, decided: &Decided) -> bool {
-        if !self.fronts.any_but(&exchange.number.front) {
-            return false;
-        }
         let levels = &decided.reading.levels;
         let follows = match exchange.intent.operation {
             // Its document shows the account as it is, and nothing came before it.

@@ -14,8 +14,11 @@ use super::report::ABSENT_TIMES;
 use super::resolve::{Finding, Question, question, was_changed};
 use wire::scalar::Timestamp;
 use wire::shadow::ShadowBody;
-use wire::words::{Class, Mode, Operation};
+use wire::words::{Class, Mode, Operation, System};
 
+/// So many legs may be in doubt at a system that says nothing: then nothing more is sent to it until it does. Whatever is
+/// sent into an outage, and lost, is a task for a person.
+pub(super) const MOST_UNHEARD: usize = 8;
 /// How long after its announcement was handed over a leg may be sent to a system that does not deduplicate. Long for a log
 /// that is well; a relay that was paused for longer has itself announced again, and learns whether another one has taken
 /// over.
@@ -24,10 +27,12 @@ const SENT_WITHIN_MICROS: i64 = 5_000_000;
 /// What is known of a leg that may have been executed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Doubt {
-    /// When its target was first asked.
-    asked_since: Option<Timestamp>,
+    /// When its target had nothing for the first time.
+    absent_since: Option<Timestamp>,
     /// How often in a row the target had nothing, at a time when that counts.
     absent: u32,
+    /// Whether the target has said anything at all since.
+    pub heard: bool,
 }
 
 /// What has to be done before a leg is sent.
@@ -100,6 +105,13 @@ impl Delivery {
         }
     }
 
+    /// Whether a system that is not sent anything twice leaves so many questions open that nothing more is sent to it.
+    pub(super) fn is_unheard(&self, system: System) -> bool {
+        let leg = |id: &ExchangeId| self.exchanges.get(*id).and_then(Exchange::leg);
+        let unheard = |leg: &&Leg| leg.doubt.as_ref().is_some_and(|doubt| !doubt.heard);
+        self.set_aside.of(system).iter().filter_map(leg).filter(unheard).count() >= MOST_UNHEARD
+    }
+
     fn set_aside(&mut self, id: ExchangeId) {
         let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
         if !self.rules.deduplicates(leg.target) {
@@ -115,14 +127,17 @@ impl Delivery {
             return;
         }
         let once = !self.rules.deduplicates(leg.target);
+        if let Some(doubt) = &mut leg.doubt {
+            doubt.heard |= finding != Finding::NoAnswer;
+        }
         match finding {
             Finding::Decided(class @ Class::Applied, status, body) => self.found_done(id, class, status, body),
             Finding::Decided(class @ Class::Refused, status, body) if once => self.found_done(id, class, status, body),
-            Finding::NotYet => {
+            Finding::NotYet | Finding::NoAnswer => {
                 if let Some(doubt) = &mut leg.doubt {
                     doubt.absent = 0;
                 }
-                self.pause(id, tries, now);
+                self.ask_later(id, tries, now);
             }
             Finding::Absent | Finding::Decided(..) if once => self.found_nothing(id, tries, now),
             // It was not: nothing is in doubt any more.
@@ -141,17 +156,18 @@ impl Delivery {
     /// A system that is not sent anything twice has nothing of a leg.
     fn found_nothing(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
         let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
-        let longest = SENT_WITHIN_MICROS.saturating_add(*self.longest_request().of(leg.target));
+        // Once more for the connection, which may have to be opened first.
+        let longest = (2 * SENT_WITHIN_MICROS).saturating_add(*self.longest_request().of(leg.target));
         let Some(doubt) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut).and_then(|leg| leg.doubt.as_mut())
         else {
             return;
         };
-        let since = *doubt.asked_since.get_or_insert(now);
+        let since = *doubt.absent_since.get_or_insert(now);
         if now.since_micros(since) > longest {
             doubt.absent += 1;
         }
         if doubt.absent < ABSENT_TIMES {
-            self.pause(id, tries, now);
+            self.ask_later(id, tries, now);
         } else {
             self.report(id, Answer::nothing(0), Class::NotExecuted, true);
         }

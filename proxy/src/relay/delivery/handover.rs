@@ -20,9 +20,10 @@ use wire::scalar::Timestamp;
 const ACTOR: &str = "relay";
 /// Moves whose answer is owed at most; of more, the oldest is not answered, as no front waits for it by then.
 const MAX_UNANSWERED: usize = 8;
-/// After its start the relay knows the fronts of the log only: one whose last boot has ended may run again. Fronts try to
-/// connect once a second at least.
-const CONNECTED_WITHIN_MICROS: i64 = 2_000_000;
+/// After its start the relay knows the fronts of the log only: one of which it has no record, or whose last boot has ended,
+/// may be serving. Fronts try to connect once a second at least. Of a move that is made later, it waits for those alone that
+/// it knows.
+pub(super) const CONNECTED_WITHIN_MICROS: i64 = 2_000_000;
 /// After an append that failed, or of which nobody knows whether it did, before the next attempt.
 const PAUSE_MICROS: i64 = 20_000;
 
@@ -37,6 +38,8 @@ pub(super) struct Handover {
     after: Rollout,
     /// Whether fronts hold and answer before it holds.
     two_phase: bool,
+    /// Whether the relay was there when it was made.
+    of_the_present: bool,
     /// What is not delivered of accounts that move, with the account.
     undelivered: BTreeMap<ExchangeId, Arc<str>>,
     request: Request,
@@ -57,7 +60,7 @@ impl Handover {
     /// The move from `before` to `after`.
     pub(super) fn new(version: u64, before: Rollout, after: Rollout, two_phase: bool) -> Self {
         let request = Request::After(Timestamp(i64::MIN));
-        Self { version, before, after, two_phase, undelivered: BTreeMap::new(), request }
+        Self { version, before, after, two_phase, of_the_present: false, undelivered: BTreeMap::new(), request }
     }
 
     /// Whether any account changes its authority.
@@ -96,6 +99,7 @@ impl Handover {
 impl Delivery {
     /// A move begins, which is answered once it is drained.
     pub(super) fn begin_handover(&mut self, mut handover: Handover) {
+        handover.of_the_present = self.present_since > Timestamp(i64::MIN);
         self.exchanges.iter().for_each(|(id, exchange)| handover.began(id, exchange));
         self.handovers.push(handover);
         if self.handovers.len() > MAX_UNANSWERED {
@@ -126,8 +130,8 @@ impl Delivery {
         let unasked = planted(Mistake::NoBarrier);
         if !handover.two_phase {
             let waited = now.since_micros(self.present_since) > CONNECTED_WITHIN_MICROS;
-            let left_behind =
-                (waited || self.fronts.all_are_connected()) && self.fronts.all_left_behind(handover.version);
+            let all_heard = waited || (handover.of_the_present && self.fronts.all_are_connected());
+            let left_behind = all_heard && self.fronts.all_left_behind(handover.version);
             return handover.undelivered.is_empty() && (unasked || left_behind);
         }
         let Some(pending) = self.rollout.pending.as_ref().filter(|pending| pending.version == handover.version) else {

@@ -49,9 +49,19 @@ impl Delivery {
         }
     }
 
-    /// Sends the leg again, or asks for it again, after a while.
+    /// Asks for the leg again after a while, ever more seldom.
+    pub(super) fn ask_later(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
+        let Rules { ask_again_micros: shortest, ask_again_max_micros: most, .. } = self.rules;
+        self.pause_for(id, tries, now, shortest.saturating_mul(1_i64 << tries.min(20)).min(most));
+    }
+
+    /// Sends the leg again after a while.
     pub(super) fn pause(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
         let pause = self.rules.retry_min_micros.saturating_mul(1_i64 << tries.min(20)).min(self.rules.retry_max_micros);
+        self.pause_for(id, tries, now, pause);
+    }
+
+    fn pause_for(&mut self, id: ExchangeId, tries: u32, now: Timestamp, pause: i64) {
         self.timers.insert((Timestamp(now.0.saturating_add(pause)), id));
         if let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) {
             leg.step = Step::Pausing(tries.saturating_add(1));
@@ -103,6 +113,9 @@ impl Delivery {
         };
         let system = exchange.intent.authority;
         let Phase::Unknown(inquiry) = &mut exchange.phase else { return };
+        if inquiry.answered {
+            return;
+        }
         let counts_from = Timestamp(inquiry.since.0.saturating_add(*longest.of(system)));
         inquiry.asking = false;
         let ask_again_micros = shortest.saturating_mul(1_i64 << inquiry.tries.min(20)).min(most);
@@ -110,7 +123,7 @@ impl Delivery {
         let again = Timestamp(now.0.saturating_add(ask_again_micros));
         let (class, status, body) = match finding {
             Finding::Decided(class, status, body) => (class, status, body),
-            Finding::NotYet => {
+            Finding::NotYet | Finding::NoAnswer => {
                 inquiry.absent = 0;
                 self.timers.insert((again, id));
                 return;

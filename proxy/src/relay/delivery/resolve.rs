@@ -52,6 +52,8 @@ pub(crate) enum Finding {
     Absent,
     /// Nothing can be said yet.
     NotYet,
+    /// It was not answered, or by an error.
+    NoAnswer,
 }
 
 /// How an exchange is asked for.

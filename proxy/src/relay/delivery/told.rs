@@ -1,7 +1,7 @@
 //! What persons say of exchanges whose effect nobody could find out.
 //!
-//! It stands in `cutover.decisions`, written by the comparator. It counts for an exchange only while its effect is unknown;
-//! what was found out by asking goes before it. The record that follows from it, in `cutover.shadows`, is what counts
+//! It stands in `cutover.decisions`, written by the comparator. It counts for an exchange only while its effect is unknown,
+//! and that it had none only when its authority can no longer be working on it; what was found out by asking goes before it. The record that follows from it, in `cutover.shadows`, is what counts
 //! from then on.
 
 use super::Action;
@@ -9,7 +9,7 @@ use super::Delivery;
 use super::exchanges::{Exchange, Phase, Step};
 use wire::decision::{DecisionBody, DecisionRecord};
 use wire::ids::ExchangeNumber;
-use wire::scalar::Body;
+use wire::scalar::{Body, Timestamp};
 use wire::shadow::{LegResult, Resolution, ResolvedBy, ShadowBody};
 use wire::words::{Class, System};
 
@@ -43,14 +43,14 @@ impl Delivery {
     }
 
     /// Takes up what was said, as soon as it can be.
-    pub(super) fn take_up_words(&mut self) {
+    pub(super) fn take_up_words(&mut self, now: Timestamp) {
         if self.words.is_empty() {
             return;
         }
         let words: Vec<(ExchangeNumber, Word)> =
             self.words.iter().map(|(of, word)| (of.clone(), word.clone())).collect();
         for (number, word) in words {
-            match self.use_of(&number, word.system) {
+            match self.use_of(&number, &word, now) {
                 Use::Later => continue,
                 Use::Never => {}
                 Use::Now => self.take_up(&number, word),
@@ -59,16 +59,22 @@ impl Delivery {
         }
     }
 
-    fn use_of(&self, number: &ExchangeNumber, system: System) -> Use {
+    fn use_of(&self, number: &ExchangeNumber, word: &Word, now: Timestamp) -> Use {
+        let Word { system, applied, .. } = *word;
         let Some(exchange) = self.exchanges.find(number).and_then(|id| self.exchanges.get(id)) else {
             let read = self.fronts.reached(&number.front, number.boot, number.sequence);
             return if read { Use::Never } else { Use::Later };
         };
         let is_unknown = match &exchange.phase {
-            Phase::Unknown(inquiry) => system == exchange.intent.authority && inquiry.begun && !inquiry.answered,
+            Phase::Unknown(inquiry) => {
+                let may_run = now.since_micros(inquiry.since) <= *self.longest_request().of(system);
+                let free = inquiry.begun && !inquiry.answered && !inquiry.asking;
+                system == exchange.intent.authority && free && (applied || !may_run)
+            }
+            // One that is sent again is found out by that: what is on its way may still be executed.
             Phase::Leg(leg) => {
                 let waits = matches!(leg.step, Step::Due(_) | Step::Sent(_) | Step::Pausing(_));
-                system == leg.target && leg.unanswered && waits
+                system == leg.target && !self.rules.deduplicates(system) && leg.unanswered && waits
             }
             Phase::Open | Phase::Repeated | Phase::Skipping { .. } => false,
         };

@@ -12,7 +12,7 @@ use wire::words::System::{Engine, Legacy};
 use wire::words::{Class, Stage};
 
 /// After which the legacy has certainly let go of a leg, and nobody sends it any more.
-const CERTAIN: i64 = 5_000_000;
+const CERTAIN: i64 = 10_000_000;
 
 fn story(change: impl FnOnce(Rules) -> Rules) -> Story {
     let rules = change(Rules { legacy_deduplicates: false, ..given::rules() });
@@ -147,6 +147,34 @@ fn what_waits_for_an_answer_takes_nobodys_place() {
     let fourth = story.applied("k4", at_the_engine(given::topup(Engine, "bob")));
     story.settle();
     assert_eq!(story.under_way(), [third], "one at a time, as before: {fourth} waits");
+}
+
+#[test]
+fn nothing_more_is_sent_into_an_outage() {
+    let mut story = story(|rules| rules);
+    let mut legs: Vec<u64> = Vec::new();
+    for index in 0..100 {
+        legs.push(story.applied(&format!("k{index}"), at_the_engine(given::topup(Engine, &format!("user-{index}")))));
+        story.settle();
+        if let Some(leg) = story.leg(legs[index]).map(|leg| leg.number.sequence) {
+            story.answer(leg, whole(503, ""));
+        }
+    }
+    let doubts = legs.iter().filter(|leg| !story.results(**leg).is_empty()).count();
+    assert_eq!(doubts, super::super::doubt::MOST_UNHEARD);
+    // It answers again: what is in doubt is found out, and the others go.
+    for _ in 0..1_000 {
+        if story.looking.is_empty() {
+            story.wait(100_000);
+        } else {
+            story.look(applied());
+        }
+        while let Some(leg) = story.sent.first().map(|leg| leg.number.sequence) {
+            story.ok(leg);
+        }
+    }
+    let concluded = legs.iter().filter(|leg| story.results(**leg).iter().any(|result| result.last)).count();
+    assert_eq!(concluded, 100);
 }
 
 #[test]

@@ -64,6 +64,11 @@ fn a_debit_waits_for_the_credit_that_another_front_has_not_shipped_yet() {
     story.write(result(debit, &levels("t3", 4, 15, 3)));
     story.settle();
     assert!(story.sent.is_empty(), "15 is not what the first exchange left behind");
+    story.restart();
+    story.delivery.front_connected(given::FRONT, 1);
+    story.delivery.front_connected(OTHER, 1);
+    story.act();
+    assert!(story.sent.is_empty(), "a relay that starts knows no better");
     let credit = story.write_as(OTHER, at_the_engine("k3", given::topup(Engine, "alice")));
     story.write_as(OTHER, result(credit, &levels("t2", 3, 10, 15)));
     story.wait(100_000);
