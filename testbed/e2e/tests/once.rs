@@ -128,6 +128,17 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     let listed: BTreeSet<&str> = discrepancies.iter().filter_map(|found| found.key.as_deref()).collect();
     println!("{} legs lost, {} booked without an answer, {} discrepancies", lost.len(), unanswered.len(), listed.len());
     ensure!(listed == lost, "on the list {listed:?}, lost {lost:?}");
+    // Legs that the relay had to ask for although the legacy answered them: it was killed in between.
+    let mut killed = 0;
+    for exchange in exchanges.iter().filter(|exchange| exchange.authority == Side::Engine) {
+        let key = exchange.key.as_deref().unwrap_or_default();
+        if !lost.contains(key) && !unanswered.contains(key) {
+            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+            killed += usize::from(whole.legs.iter().any(|leg| leg.system == Side::Legacy && leg.was_unknown));
+        }
+    }
+    println!("{killed} legs under way when the relay was killed");
+    ensure!(killed > 0, "the relay was never killed between the announcement of a leg and its result");
     ensure!(!lost.is_empty() && !unanswered.is_empty(), "the legacy answered everything");
     for exchange in
         exchanges.iter().filter(|exchange| exchange.key.as_deref().is_some_and(|key| unanswered.contains(key)))
