@@ -11,6 +11,7 @@
 //! | [`disk`] | files, directories, fsync, the lock on a data directory |
 //! | [`net`] | TCP listeners and connections |
 //! | [`task`] | spawning, threads, orderly shutdown |
+//! | [`moment`] | where trials have a process die |
 //! | [`random`] | ids and nonces |
 //! | [`http`] | HTTP/1.1 over [`net`]: the accept loop and a client |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` of a part |
@@ -22,6 +23,7 @@
 pub mod clock;
 pub mod disk;
 pub mod http;
+pub mod moment;
 pub mod net;
 pub mod ops;
 pub mod postgres;

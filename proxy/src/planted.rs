@@ -16,7 +16,7 @@ pub(crate) enum Mistake {
     SendingNotRecorded,
     /// A leg waits in the lane of its first account only.
     SecondLaneIgnored,
-    /// An authority that cannot say anything yet is taken to have nothing.
+    /// An authority that cannot say anything yet, or has nothing yet, is taken to have done nothing.
     UnknownTakenForAbsent,
     /// The id of an earlier transaction is looked up at the wrong system.
     AliasOfTheOtherSystem,

@@ -22,6 +22,8 @@ pub(super) struct Step {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Exchange<'a> {
     pub(super) version: u64,
+    /// When its front began it, by that front's clock.
+    pub(super) at: Timestamp,
     pub(super) authority: System,
     pub(super) cross_cohort: bool,
     pub(super) overtaken: bool,
@@ -59,12 +61,13 @@ impl Step {
         self.first
     }
 
-    /// Counts an exchange; of an earlier step it is too late.
+    /// Counts an exchange, if it was begun in this step: also one that an earlier version decided, by a front that has not
+    /// heard of this one.
     pub(super) fn count(&mut self, exchange: Exchange<'_>) {
-        if exchange.version < self.first {
+        if exchange.version < self.first && exchange.at < self.since {
             return;
         }
-        let decided = self.versions.entry(exchange.version).or_default();
+        let decided = self.versions.entry(exchange.version.max(self.first)).or_default();
         let by_engine = exchange.authority == System::Engine;
         decided.exchanges += 1;
         decided.engine += u64::from(by_engine);
@@ -143,6 +146,7 @@ impl Index {
         };
         self.step.count(Exchange {
             version: exchange.version,
+            at: exchange.intent_at,
             authority: exchange.authority,
             cross_cohort: exchange.cross_cohort,
             overtaken: exchange.overtaken,
@@ -170,8 +174,8 @@ mod tests {
     fn counted(step: &mut Step, rows: &[Row<'_>]) {
         for (version, authority, cross_cohort, overtaken, moved) in rows {
             let moved = moved.map(|(currency, amount)| (currency, amount.parse().unwrap()));
-            let (version, authority) = (*version, *authority);
-            step.count(Exchange { version, authority, cross_cohort: *cross_cohort, overtaken: *overtaken, moved });
+            let (version, authority, at) = (*version, *authority, Timestamp(5));
+            step.count(Exchange { version, at, authority, cross_cohort: *cross_cohort, overtaken: *overtaken, moved });
         }
     }
 
@@ -219,5 +223,23 @@ mod tests {
         assert_eq!(texts(&step).0, ["EUR 2 of 8 = 25 %"]);
         step.begin(5, Timestamp(9));
         assert_eq!(step.effective(), Effective { since: Timestamp(9), ..Effective::default() });
+    }
+
+    #[test]
+    fn a_front_that_has_not_heard_of_the_step_decides_in_it() {
+        let mut step = Step::default();
+        step.begin(3, Timestamp(7));
+        let of_version_2 = |at| Exchange {
+            version: 2,
+            at: Timestamp(at),
+            authority: Engine,
+            cross_cohort: false,
+            overtaken: false,
+            moved: None,
+        };
+        step.count(of_version_2(6));
+        assert_eq!(step.effective().exchanges, 0, "it was begun before");
+        step.count(of_version_2(7));
+        assert_eq!((step.effective().exchanges, step.effective().engine), (1, 1));
     }
 }

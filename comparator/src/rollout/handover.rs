@@ -10,6 +10,9 @@ use wire::rollout::{FrontBoot, RolloutBody};
 
 /// After a failed append, before the next attempt to call a move off.
 const PAUSE: Duration = Duration::from_millis(200);
+/// This part of the handover's time is left for the last record, commit or abort, to be written and to reach the fronts:
+/// they hold their requests until then, and that is to be within the handover's time whatever comes of the move.
+const LAST_WORD_SHARE: u32 = 4;
 /// Named as late when every front is ready and legs are still undelivered.
 const RELAY: &str = "relay";
 
@@ -68,9 +71,15 @@ fn label(front: &FrontBoot) -> String {
     format!("{} (boot {})", front.front, front.boot)
 }
 
-/// Brings the prepared move `version` to its end within the handover's time.
-pub(super) async fn run(dial: &Dial, version: u64, by: &Request, along: Along) -> Result<Arc<DialState>, Refusal> {
-    let deadline = clock::now() + dial.handover;
+/// Brings the prepared move `version`, which began at `begun`, to its end within the handover's time.
+pub(super) async fn run(
+    dial: &Dial,
+    version: u64,
+    begun: Instant,
+    by: &Request,
+    along: Along,
+) -> Result<Arc<DialState>, Refusal> {
+    let deadline = begun + dial.handover - dial.handover / LAST_WORD_SHARE;
     let mut changes = dial.chain.watch();
     let mut fronts = dial.fronts.watch();
     loop {

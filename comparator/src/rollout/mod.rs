@@ -231,13 +231,14 @@ impl Dial {
         evidence: Vec<GateReading>,
         along: Along,
     ) -> Result<Arc<DialState>, Refusal> {
-        let fronts = self.fronts.connected();
+        // Fronts may hear of it as soon as it is handed over to the log.
+        let (begun, fronts) = (clock::now(), self.fronts.connected());
         let prepare = |now: &DialState| {
             let (version, evidence, fronts) = (now.rollout.last_version + 1, evidence.clone(), fronts.clone());
             Ok(RolloutBody::Prepare { version, to, forced, evidence, fronts })
         };
         let prepared = self.change(seen, by, prepare).await?;
-        handover::run(self, prepared.rollout.last_version, by, along).await
+        handover::run(self, prepared.rollout.last_version, begun, by, along).await
     }
 
     /// Back to shadow at 0 %, whatever is frozen or under way. Insists when others change the dial meanwhile.

@@ -81,6 +81,7 @@ impl Dial {
                 Ok(RolloutBody::Pin { version, account, system: pin.system })
             };
             seen = self.change(&seen, by, body).await?;
+            host::moment::passes("pin-recorded");
         }
         if plan.towards.is_none() || self.fronts.connected().is_empty() {
             return Ok(seen);

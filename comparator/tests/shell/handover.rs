@@ -112,6 +112,22 @@ async fn a_relay_that_does_not_drain_is_named() {
 }
 
 #[tokio::test]
+async fn a_move_is_called_off_while_there_is_time_for_the_fronts_to_hear_it() {
+    let handover_ms = 2_000;
+    let world = in_shadow(handover_ms).await;
+    let _front = Front::polite(&world, "a").await;
+    world.gates_open().await;
+    assert_eq!(world.set("10").await.0, StatusCode::CONFLICT);
+    let changes = world.changes().await;
+    let begun = changes.iter().find(|change| matches!(change.body, RolloutBody::Prepare { .. })).unwrap().at;
+    let called_off = changes.last().unwrap();
+    assert!(matches!(called_off.body, RolloutBody::Abort { .. }), "{called_off:?}");
+    // Half a second is left for this machine to be slow in.
+    let micros = called_off.at.since_micros(begun);
+    assert!(micros < i64::try_from(handover_ms).unwrap() * 1_000, "held for {micros} µs, and then it is written");
+}
+
+#[tokio::test]
 async fn a_rollback_during_a_prepare_wins() {
     let world = in_shadow(20_000).await;
     let front = Front::polite(&world, "a").await;

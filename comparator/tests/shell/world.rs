@@ -172,9 +172,14 @@ impl World {
 
     /// What the accepted records of the dial say, in order.
     pub async fn bodies(&self) -> Vec<RolloutBody> {
+        self.changes().await.into_iter().map(|record| record.body).collect()
+    }
+
+    /// The same with who wrote them when.
+    pub async fn changes(&self) -> Vec<RolloutRecord> {
         let mut rollout = Rollout::genesis(LEDGER);
         let records = self.log.read(wire::rollout::TOPIC, 0, 0, usize::MAX).await.unwrap();
-        records.iter().filter_map(|record| rollout.take(&record.value).unwrap()).map(|record| record.body).collect()
+        records.iter().filter_map(|record| rollout.take(&record.value).unwrap()).collect()
     }
 
     /// The bytes of a record that extends the dial's chain as it stands.

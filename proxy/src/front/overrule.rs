@@ -2,6 +2,7 @@
 
 use crate::journal::Overruled;
 use host::disk;
+use host::moment;
 use host::task::{self, JoinHandle};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,9 @@ impl Keeper {
         let task = task::spawn(async move {
             while let Some((current, done)) = asked.recv().await {
                 let dir = dir.clone();
+                moment::passes("override-in-force");
                 let written = task::spawn_blocking(move || write(&dir, current.as_ref())).await;
+                moment::passes("override-kept");
                 // Whoever asked may have gone.
                 let _ = done.send(written.unwrap_or_else(|error| Err(io::Error::other(error))));
             }

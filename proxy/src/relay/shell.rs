@@ -17,6 +17,7 @@ use super::{Error, meter};
 use bytes::Bytes;
 use eventlog::{Log, ReadError, Record};
 use host::clock;
+use host::moment;
 use host::task::{self, JoinHandle, Shutdown};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +180,7 @@ impl Shell {
             let taken = self.decisions.take::<DecisionRecord>(&record.value);
             if let Some(taken) = taken.map_err(unreadable(decision::TOPIC, record.offset))? {
                 self.delivery.take_decision(taken);
+                moment::passes("decision-read");
             }
         }
         Ok(())
@@ -236,7 +238,15 @@ impl Shell {
             let event = match action {
                 Action::Send(leg) => {
                     let (id, attempt) = (leg.id, leg.attempt);
-                    Event::Answered { id, attempt, answer: calls.send(*leg).await }
+                    let [announced, answered] = if leg.sent_by.is_some() {
+                        ["unrepeatable-leg-announced", "unrepeatable-leg-answered"]
+                    } else {
+                        ["leg-announced", "leg-answered"]
+                    };
+                    moment::passes(announced);
+                    let answer = calls.send(*leg).await;
+                    moment::passes(answered);
+                    Event::Answered { id, attempt, answer }
                 }
                 Action::Ask(question) => Event::Found { id: question.id, finding: calls.ask(&question).await },
                 Action::Learn(account) => {

@@ -1,6 +1,8 @@
 //! Two fronts of one installation, each on lines of its own to relay and comparator that can be disturbed; and a dial
 //! that moves while traffic passes by both of them.
 
+#![allow(clippy::print_stdout, reason = "a trial says who was late")]
+
 use crate::system::{FRONTS, Layout, Own, System};
 use anyhow::{Context, bail, ensure};
 use crossfade::demo::site::{Changes, Ports};
@@ -96,7 +98,11 @@ impl TwoFronts {
             let (status, problem) = self.system.set_dial(to, false).await?;
             match status {
                 200 => return Ok(late),
-                409 if Instant::now() < deadline => late += u64::from(problem["code"] == "HandoverLate"),
+                409 if Instant::now() < deadline && problem["code"] == "HandoverLate" => {
+                    println!("to {to}: {}", problem["detail"]);
+                    late += 1;
+                }
+                409 if Instant::now() < deadline => {}
                 _ => bail!("set {to}: {status} {problem}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -138,22 +144,48 @@ impl TwoFronts {
     /// # Errors
     /// When one does not in time, or says something else than expected.
     pub async fn until_heard(&self, version: u64) -> anyhow::Result<Duration> {
-        let client = host::http::Client::new(Duration::from_secs(1), 1 << 20);
-        let token = self.system.site.token("service")?;
         let begun = Instant::now();
         for front in &self.fronts {
-            let url = format!("{}/override", front.admin);
-            loop {
-                let answer = client.get(&url, Some(&token), Duration::from_secs(1)).await?;
-                let shown: serde_json::Value = answer.json()?;
-                if shown["version"].as_u64().context("no version")? >= version {
-                    break;
-                }
-                ensure!(begun.elapsed() < Duration::from_secs(30), "{} does not hear of {version}", front.process);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            self.until_heard_by(front.process, version).await?;
         }
         Ok(begun.elapsed())
+    }
+
+    /// The same of one front.
+    ///
+    /// # Errors
+    /// When it does not in time, or says something else than expected.
+    pub async fn until_heard_by(&self, process: &str, version: u64) -> anyhow::Result<()> {
+        let client = host::http::Client::new(Duration::from_secs(1), 1 << 20);
+        let token = self.system.site.token("service")?;
+        let url = format!("{}/override", self.front(process)?.admin);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let answer = client.get(&url, Some(&token), Duration::from_secs(1)).await?;
+            let shown: serde_json::Value = answer.json()?;
+            if shown["version"].as_u64().context("no version")? >= version {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{process} does not hear of {version}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits until the comparator has noticed that a front no longer listens.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn until_lost(&self, process: &str) -> anyhow::Result<()> {
+        let name = if process == FRONTS[1] { process } else { "front-a" };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let fronts = self.system.summary().await?.fronts;
+            if fronts.iter().any(|front| front.front.front == name && !front.connected) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{process} still listens: {fronts:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Of the requests that both fronts have held: how many, and how many of them no longer than so many seconds, which

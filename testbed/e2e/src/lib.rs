@@ -8,6 +8,7 @@
 //! | [`replay`] | a real bank's year |
 //! | [`looks`] | somebody who asks for the past all the time |
 //! | [`checks`] | what has to hold after every run |
+//! | [`traces`] | what the log itself says of order and of who decided when |
 //! | [`engines`] | several engines on one Kafka cluster |
 //! | [`services`] | the trial services, to be treated badly |
 
@@ -19,3 +20,4 @@ pub mod process;
 pub mod replay;
 pub mod services;
 pub mod system;
+pub mod traces;

@@ -19,6 +19,7 @@ use wire::control::{
     Discrepancy, DiscrepancyPage, ExchangePage, ExchangeView, LogLine, Reason, RunReconciliation, SetRollout, Summary,
 };
 use wire::decision::Reconciliation;
+use wire::scalar::Timestamp;
 
 /// Which processes there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct System {
     folder: tempfile::TempDir,
 }
 
+/// Where a process is to die.
+const DIES_AT: &str = "CROSSFADE_DIES_AT";
 /// An answer of the control API takes no longer; a reconciliation may.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -146,6 +149,13 @@ impl System {
     /// The same, beside what it has already.
     pub fn more_settings(&mut self, name: &'static str, more: &[(&'static str, String)]) {
         self.own.entry(name).or_default().settings.extend(more.iter().cloned());
+    }
+
+    /// Has a process die where it is told to (`host::moment`), from its next start on; or wherever, again.
+    pub fn dies_at(&mut self, name: &'static str, moment: Option<&str>) {
+        let settings = &mut self.own.entry(name).or_default().settings;
+        settings.retain(|(variable, _)| *variable != DIES_AT);
+        settings.extend(moment.map(|moment| (DIES_AT, moment.to_owned())));
     }
 
     /// Stops a process in order.
@@ -325,14 +335,19 @@ impl System {
 
     /// The stored bytes of all records of a topic of the cutover.
     pub async fn records(&self, topic: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+        Ok(self.log(topic).await?.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
+    /// The same, each with the moment at which the log took it.
+    pub async fn log(&self, topic: &str) -> anyhow::Result<Vec<(Timestamp, Vec<u8>)>> {
         use base64::Engine as _;
         let url = format!("{}/internal/log/{topic}/0?from=0", self.site.comparator());
         let answer = self.client.get(&url, Some(&self.site.token("viewer")?), CONTROL_TIMEOUT).await?;
         ensure!(answer.status.is_success(), "{topic}: {}", answer.status);
         let text = String::from_utf8(answer.body.to_vec())?;
-        let line = |line: &str| -> anyhow::Result<Vec<u8>> {
+        let line = |line: &str| -> anyhow::Result<(Timestamp, Vec<u8>)> {
             let line: LogLine = serde_json::from_str(line)?;
-            Ok(base64::engine::general_purpose::STANDARD.decode(line.bytes)?)
+            Ok((line.at, base64::engine::general_purpose::STANDARD.decode(line.bytes)?))
         };
         text.lines().map(line).collect()
     }

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use testbed_e2e::checks::{self, Auditor};
 use testbed_e2e::fronts::{Mover, TwoFronts};
 use testbed_e2e::system::{FRONTS, rate};
+use testbed_e2e::traces;
 use testbed_interposer::Passing;
 use testbed_loadgen::runner::{Options, Pace, Runner};
 use testbed_loadgen::workload::{Config, Workload};
-use wire::control::ExchangeView;
+use wire::control::{ExchangeView, FrontView, RolloutView};
 use wire::words::VerdictKind;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossfade-under-test");
@@ -118,6 +119,47 @@ async fn whoever_goes_down_without_everybody_is_told_what_differs() -> anyhow::R
     system.stop().await
 }
 
+/// A front that does not hear of a move down goes on as before: it is named, nothing goes up meanwhile, what it decides
+/// beside the others is counted and explained, and it follows as soon as it hears.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_is_cut_off_when_the_dial_goes_down_is_named_and_counted() -> anyhow::Result<()> {
+    let seed = number("CROSSFADE_SEED", host::random::u64());
+    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test storm cut_off");
+    let Storm { mut fronts, traffic, sending, .. } = Storm::begin(seed, Duration::ZERO).await?;
+    fronts.up("100").await?;
+    fronts.front(FRONTS[1])?.dial.set(Passing::Silent);
+    fronts.until_lost(FRONTS[1]).await?;
+    let version = fronts.rollback().await?;
+    fronts.until_heard_by(FRONTS[0], version).await?;
+    host::clock::sleep(seconds("CROSSFADE_STORM_DOWN", 5)).await;
+
+    let view: RolloutView = fronts.system.control("/api/rollout").await?;
+    println!("set {}, effective {:?}", view.setting.percent, view.effective);
+    let behind = |front: &FrontView| !front.connected && front.version.is_some_and(|at| at < version);
+    ensure!(view.effective.engine > 0, "it still sends requests to the engine, and the effective percentage hides it");
+    ensure!(view.fronts.iter().filter(|front| behind(front)).count() == 1, "nobody is behind: {:?}", view.fronts);
+    let (status, said) = fronts.system.set_dial("100", false).await?;
+    let gates = said["errors"].to_string();
+    ensure!((status, gates.contains(FRONTS[1])) == (409, true), "it is not named: {status} {said}");
+    fronts.front(FRONTS[1])?.dial.set(Passing::Open);
+    fronts.until_connected().await?;
+    println!("followed within {:?} of being heard of", fronts.until_heard(version).await?);
+
+    traffic.stop();
+    println!("{:?}", sending.await?.counted);
+    let system = &mut fronts.system;
+    let (summary, reconciliation) = system.until_judged(Duration::from_secs(600)).await?;
+    println!("{:?}, overtaken {}, {} accounts differ", summary.verdicts, summary.overtaken, reconciliation.different);
+    ensure!(
+        summary.overtaken > 0,
+        "both fronts decided on the same accounts at two systems, and nobody has counted it"
+    );
+    ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
+    checks::nothing_twice(system).await?;
+    checks::money_is_conserved(system).await?;
+    system.stop().await
+}
+
 /// Two fronts under load, at stage shadow.
 struct Storm {
     fronts: TwoFronts,
@@ -204,6 +246,7 @@ async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result
     checks::every_effect_once(system, auditor).await?;
     let accounts = checks::all_balances_agree(system, auditor).await?;
     checks::money_is_conserved(system).await?;
-    println!("{accounts} accounts equal");
+    println!("accounts changed sides {} times", traces::nobody_decides_too_early(system).await?);
+    println!("{:?}, {accounts} accounts equal", traces::orders_are_explained(system).await?);
     system.stop().await
 }

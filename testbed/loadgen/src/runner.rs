@@ -32,6 +32,8 @@ pub enum Pace {
     Closed {
         /// Clients.
         connections: usize,
+        /// How long a client thinks about an answer before it sends its next request.
+        think: Duration,
     },
 }
 
@@ -58,7 +60,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             base_urls: Vec::new(),
-            pace: Pace::Closed { connections: 16 },
+            pace: Pace::Closed { connections: 16, think: Duration::ZERO },
             max_requests: 10_000,
             timeout: Duration::from_secs(30),
             retry_unknown: true,
@@ -153,7 +155,7 @@ impl Runner {
         let (working, mut done) = mpsc::channel(1);
         match self.options.pace {
             Pace::Open { per_second } => self.run_open(per_second, stop, &working).await,
-            Pace::Closed { connections } => self.run_closed(connections, stop, &working),
+            Pace::Closed { connections, think } => self.run_closed(connections, think, stop, &working),
         }
         drop(working);
         while done.recv().await.is_some() {}
@@ -194,7 +196,7 @@ impl Runner {
         }
     }
 
-    fn run_closed(self: &Arc<Self>, connections: usize, stop: &Shutdown, working: &Working) {
+    fn run_closed(self: &Arc<Self>, connections: usize, think: Duration, stop: &Shutdown, working: &Working) {
         let left = Arc::new(Mutex::new(self.options.max_requests));
         for _ in 0..connections.max(1) {
             let (runner, working, stop, left) = (self.clone(), working.clone(), stop.clone(), left.clone());
@@ -207,6 +209,10 @@ impl Runner {
                         // Its client goes on; somebody else sends it again.
                         let (runner, working, stop) = (runner.clone(), working.clone(), stop.clone());
                         task::spawn(async move { runner.insist(shot.call, &stop, working).await });
+                    }
+                    // Even no time is up to a millisecond for a timer.
+                    if !think.is_zero() {
+                        clock::sleep(think).await;
                     }
                 }
             });

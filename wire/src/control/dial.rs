@@ -72,8 +72,8 @@ impl RolloutView {
     }
 }
 
-/// What was decided since the dial last moved, whoever was meant to decide it. Exchanges with a result that says what the
-/// authority did, retries once; they count for the step that their front went by.
+/// What was decided since the dial last moved, whoever was meant to decide it: also by fronts that have not heard of the move.
+/// Exchanges with a result that says what the authority did, retries once; by the clocks of the fronts that began them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Effective {

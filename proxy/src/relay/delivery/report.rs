@@ -106,7 +106,7 @@ impl Delivery {
             Finding::Decided(Class::Applied, ..) if self.accounts.made_by_another(&exchange.intent) => {
                 account_exists(&exchange.intent)
             }
-            Finding::NotYet if planted(Mistake::UnknownTakenForAbsent) => {
+            Finding::NotYet | Finding::NoAnswer | Finding::Absent if planted(Mistake::UnknownTakenForAbsent) => {
                 return self.resolve(id, Class::NotExecuted, 0, Body::default());
             }
             finding => finding,

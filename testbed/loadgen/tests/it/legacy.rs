@@ -79,7 +79,7 @@ pub fn observer(expectations: Expectations) -> Arc<Mutex<Observer>> {
 pub fn runner(legacy: &Legacy, requests: u64, seed: u64, observer: &Arc<Mutex<Observer>>) -> Arc<Runner> {
     let options = Options {
         base_urls: vec![legacy.url.clone()],
-        pace: Pace::Closed { connections: 16 },
+        pace: Pace::Closed { connections: 16, think: Duration::ZERO },
         max_requests: requests,
         timeout: Duration::from_secs(10),
         ..Options::default()

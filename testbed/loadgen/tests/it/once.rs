@@ -24,7 +24,7 @@ async fn start() -> (Legacy, Arc<Mutex<Observer>>) {
 async fn run(legacy: &Legacy, config: workload::Config, observer: &Arc<Mutex<Observer>>) -> Report {
     let options = Options {
         base_urls: vec![legacy.url.clone()],
-        pace: Pace::Closed { connections: 16 },
+        pace: Pace::Closed { connections: 16, think: Duration::ZERO },
         max_requests: 2_000,
         timeout: Duration::from_secs(10),
         retry_unknown: false,

@@ -69,7 +69,7 @@ async fn engine(cluster: Option<cluster::Cluster>) -> anyhow::Result<()> {
     if cluster.is_some() {
         steady(&site).await?;
     }
-    let closed = Pace::Closed { connections: CONNECTIONS };
+    let closed = Pace::Closed { connections: CONNECTIONS, think: Duration::ZERO };
     let requests = if cluster.is_some() { REQUESTS / 3 } else { REQUESTS };
     for (name, users) in [("1,000 accounts", 1_000), ("one hot account", 1)] {
         run(&site, &format!("warm-{users}"), users, WARM_UP, closed).await?;

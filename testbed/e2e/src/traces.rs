@@ -1,0 +1,168 @@
+//! What the log itself says of how exchanges ran, without the comparator's index: what is called a matter of order has to be
+//! one, and no system may decide on an account before the other's decisions have been applied to it.
+//!
+//! A verdict `order` is explained when the shadow leg was offered again and fitted then, or when another exchange on one of
+//! its accounts was under way at the same time: from the intent to the last record of either leg (DESIGN 5, FORMATS "Order,
+//! overlap, lanes"). So is every leg that was booked `forced`.
+
+use crate::system::System as Parts;
+use anyhow::ensure;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::exchange::{ExchangeBody, ExchangeRecord};
+use wire::ids::ExchangeNumber;
+use wire::shadow::{ShadowBody, ShadowRecord};
+use wire::stored::decode;
+use wire::words::{Class, Mode, System, VerdictKind};
+
+/// An exchange as the log has it.
+#[derive(Debug)]
+struct Traced {
+    /// The account that it was decided on, and by whom.
+    decided_on: Option<(String, System)>,
+    /// Whether it was sent although a handover was not finished.
+    overtaken: bool,
+    /// When the front began it, by its clock; in microseconds since 1970, as all times here.
+    begun: i64,
+    /// The limited accounts that it names.
+    accounts: Vec<String>,
+    /// When the log took the last record of it.
+    until: i64,
+    /// Whether an offer to the shadow was refused.
+    was_refused: bool,
+    /// How its shadow leg was applied in the end.
+    applied: Option<Mode>,
+}
+
+impl Traced {
+    fn meets(&self, other: &Self) -> bool {
+        self.begun <= other.until && other.begun <= self.until
+    }
+}
+
+/// How many verdicts `order` and how many forced legs there were, each of them explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explained {
+    /// Verdicts `order`.
+    pub orders: usize,
+    /// Of them: legs that fitted when they were offered again.
+    pub offered_again: usize,
+    /// Legs booked whatever the limits said.
+    pub forced: usize,
+}
+
+/// Every verdict `order` and every forced leg has its reason in the log.
+///
+/// # Errors
+/// The first that has none.
+pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
+    let traced = traced(system).await?;
+    let mut by_account: BTreeMap<&str, Vec<&ExchangeNumber>> = BTreeMap::new();
+    for (number, exchange) in &traced {
+        exchange.accounts.iter().for_each(|account| by_account.entry(account).or_default().push(number));
+    }
+    let beside_another = |number: &ExchangeNumber, exchange: &Traced| {
+        let mut others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
+        others.any(|other| *other != number && traced[*other].meets(exchange))
+    };
+    let mut explained = Explained { orders: 0, offered_again: 0, forced: 0 };
+    let mut exchanges = system.exchanges().await?;
+    exchanges.retain(|exchange| exchange.verdict.verdict == VerdictKind::Order);
+    let ordered: BTreeSet<String> = exchanges.into_iter().map(|exchange| exchange.id).collect();
+    for (number, exchange) in &traced {
+        let (is_order, forced) = (ordered.contains(&number.to_string()), exchange.applied == Some(Mode::Forced));
+        explained.orders += usize::from(is_order);
+        explained.forced += usize::from(forced);
+        if is_order && exchange.was_refused && exchange.applied == Some(Mode::Shadow) {
+            explained.offered_again += 1;
+        } else if is_order || forced {
+            ensure!(
+                beside_another(number, exchange),
+                "{number} is a matter of order, but nothing ran beside: {exchange:?}"
+            );
+        }
+    }
+    ensure!(explained.orders == ordered.len(), "{} verdicts `order`, but {explained:?} in the log", ordered.len());
+    Ok(explained)
+}
+
+/// No system has decided on an account while something that the other one had decided on it was not applied, but for exchanges
+/// marked as overtaken (law 9). Clocks have to agree: all parts on one machine. Says how often an account had changed sides.
+///
+/// # Errors
+/// The first that came too early.
+pub async fn nobody_decides_too_early(system: &Parts) -> anyhow::Result<usize> {
+    let traced = traced(system).await?;
+    let mut by_account: BTreeMap<&str, Vec<(&ExchangeNumber, &Traced, System)>> = BTreeMap::new();
+    for (number, exchange) in &traced {
+        if let Some((account, authority)) = &exchange.decided_on {
+            by_account.entry(account).or_default().push((number, exchange, *authority));
+        }
+    }
+    let mut sides_changed = 0;
+    for decided in by_account.values_mut() {
+        decided.sort_by_key(|(_, exchange, _)| exchange.begun);
+        // The one of each system that was applied last, among those begun so far.
+        let mut last: [Option<(&ExchangeNumber, i64)>; 2] = [None; 2];
+        let mut before = None;
+        for (number, exchange, authority) in decided.iter() {
+            sides_changed += usize::from(before.replace(*authority).is_some_and(|before| before != *authority));
+            if let Some((other, until)) = last[authority.other() as usize]
+                && !exchange.overtaken
+            {
+                ensure!(
+                    until <= exchange.begun,
+                    "{number} was decided by the {authority} before {other} was applied there"
+                );
+            }
+            let own = &mut last[*authority as usize];
+            if own.is_none_or(|(_, until)| until < exchange.until) {
+                *own = Some((number, exchange.until));
+            }
+        }
+    }
+    Ok(sides_changed)
+}
+
+async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Traced>> {
+    let mut traced = BTreeMap::new();
+    for (at, bytes) in system.log(wire::exchange::TOPIC).await? {
+        let record: ExchangeRecord = decode(&bytes)?;
+        let Some(number) = record.exchange() else { continue };
+        if let ExchangeBody::Intent(intent) = record.body {
+            let mut accounts = intent.accounts;
+            accounts.retain(|account| !account.starts_with("w-external-"));
+            let exchange = Traced {
+                decided_on: intent.account.map(|account| (account, intent.authority)),
+                overtaken: intent.overtaken,
+                accounts,
+                begun: record.at.0,
+                until: at.0,
+                was_refused: false,
+                applied: None,
+            };
+            traced.insert(number, exchange);
+        } else if let Some(exchange) = traced.get_mut(&number) {
+            exchange.until = exchange.until.max(at.0);
+        }
+    }
+    for (at, bytes) in system.log(wire::shadow::TOPIC).await? {
+        let record: ShadowRecord = decode(&bytes)?;
+        let number = match &record.body {
+            ShadowBody::Sending { exchange, .. }
+            | ShadowBody::Skipped { exchange, .. }
+            | ShadowBody::Asking { exchange } => exchange,
+            ShadowBody::Result(result) => &result.exchange,
+            ShadowBody::Resolved(resolution) => &resolution.exchange,
+            ShadowBody::Cursor { .. } => continue,
+        };
+        let Some(exchange) = traced.get_mut(number) else { continue };
+        exchange.until = exchange.until.max(at.0);
+        if let ShadowBody::Result(result) = &record.body {
+            match result.class {
+                Class::Applied => exchange.applied = Some(result.mode),
+                class => exchange.was_refused |= class == Class::Refused,
+            }
+        }
+    }
+    Ok(traced)
+}
