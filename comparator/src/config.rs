@@ -23,8 +23,8 @@ pub struct Config {
     pub engine_token: Option<Secret>,
     /// Who may do what.
     pub tokens: Vec<Token>,
-    /// How long a move up may hold the requests of the accounts that it takes along. The fronts and the relay
-    /// have to be configured alike.
+    /// How long a move up may hold the requests of the accounts that it takes along. The fronts
+    /// hold them for as long, and have to be told the same.
     pub handover_ms: u64,
     /// The gate `drained` is open while the oldest undelivered shadow leg is younger.
     pub drained_within_ms: u64,

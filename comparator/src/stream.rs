@@ -1,9 +1,11 @@
 //! The fronts that listen to the dial: one event stream each, which carries the records of `cutover.rollout` as
-//! they stand in the log, and the marks that the front is asked to write into its journal.
+//! they stand in the log, and the marks that the front is asked to write into its journal. A front says all the time that
+//! it hears them: a connection alone can be dead for long before anybody notices.
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use eventlog::{Log, Tail};
 use futures_util::Stream;
+use host::clock::{self, Instant};
 use host::task::Shutdown;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -17,6 +19,9 @@ use wire::rollout::{FrontBoot, TOPIC};
 const PAGE: usize = 256;
 /// A silent stream says that it lives this often, so that either side notices a dead other one.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// A front that has not said for so long that it hears is cut off. It says so every second.
+const HEARS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The fronts that listen to the dial. Clones share the list.
 #[derive(Clone, Default)]
@@ -39,6 +44,8 @@ struct Listening {
     stream: u64,
     boot: u64,
     marks: mpsc::UnboundedSender<String>,
+    /// When it last said that it hears.
+    hears: watch::Sender<Instant>,
 }
 
 /// Those of `serving` that do not listen: nobody knows what they are doing. A front that has just restarted listens
@@ -95,11 +102,19 @@ impl Fronts {
         list.streams += 1;
         let stream = list.streams;
         let (marks, asked) = mpsc::unbounded_channel();
-        list.listening.insert(front.front.clone(), Listening { stream, boot: front.boot, marks });
+        let (said, hears) = watch::channel(clock::now());
+        list.listening.insert(front.front.clone(), Listening { stream, boot: front.boot, marks, hears: said });
         drop(list);
         self.0.changed.send_replace(());
         tracing::info!(front = front.front, boot = front.boot, "a front listens to the dial");
-        Ok(Seat { fronts: self.clone(), front, stream, asked })
+        Ok(Seat { fronts: self.clone(), front, stream, asked, hears })
+    }
+
+    /// A front says that it hears; whether it has a stream.
+    pub fn hears(&self, front: &FrontBoot) -> bool {
+        let list = self.lock();
+        let listening = list.listening.get(&front.front).filter(|on| on.boot == front.boot);
+        listening.map(|on| on.hears.send_replace(clock::now())).is_some()
     }
 
     fn leave(&self, front: &FrontBoot, stream: u64) {
@@ -123,6 +138,18 @@ pub struct Seat {
     front: FrontBoot,
     stream: u64,
     asked: mpsc::UnboundedReceiver<String>,
+    hears: watch::Receiver<Instant>,
+}
+
+/// Waits until a front has not said for so long that it hears.
+async fn silence(hears: &mut watch::Receiver<Instant>, for_long: Duration) {
+    loop {
+        let until = *hears.borrow_and_update() + for_long;
+        tokio::select! {
+            () = clock::sleep_until(until) => return,
+            said = hears.changed() => if said.is_err() { return },
+        }
+    }
 }
 
 impl Drop for Seat {
@@ -158,8 +185,8 @@ struct Feed {
 }
 
 impl Feed {
-    /// The next event; `None` when the stream is to end: shutting down, replaced by a newer stream, or the log
-    /// cannot be read. The front comes back with the offset it has got to.
+    /// The next event; `None` when the stream is to end: shutting down, replaced by a newer stream, the log cannot be
+    /// read, or the front does not say that it hears. The front comes back with the offset it has got to.
     async fn next_event(&mut self) -> Option<StreamEvent> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -187,6 +214,7 @@ impl Feed {
                     tracing::error!(topic = TOPIC, %error, "cannot follow the topic for a front");
                     return None;
                 },
+                () = silence(&mut self.seat.hears, HEARS_WITHIN) => return None,
                 mark = self.seat.asked.recv() => return mark.map(|id| StreamEvent::Mark { id }),
                 () = self.shutdown.stopped() => return None,
             }
@@ -229,6 +257,22 @@ mod tests {
         let _seat = fronts.enter(front(3)).unwrap();
         assert_eq!(fronts.enter(front(2)).err(), Some(StaleBoot { front: "a".into(), newer: 3 }));
         assert_eq!(fronts.connected(), [front(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_front_is_cut_off_some_time_after_it_has_last_said_that_it_hears() {
+        let for_long = Duration::from_millis(20);
+        let fronts = Fronts::new();
+        let mut seat = fronts.enter(front(1)).unwrap();
+        assert!(!fronts.hears(&front(2)), "another boot");
+        for _ in 0..3 {
+            let said = clock::now();
+            assert!(fronts.hears(&front(1)));
+            silence(&mut seat.hears, for_long).await;
+            assert!(said.elapsed() >= for_long);
+        }
+        drop(seat);
+        assert!(!fronts.hears(&front(1)), "it has to open a stream again");
     }
 
     #[test]

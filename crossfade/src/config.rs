@@ -108,6 +108,7 @@ impl File {
             checked(legacy.check())?;
         }
         self.check_places()?;
+        self.check_handover()?;
         if let Some(registry) = &self.registry {
             checked(registry.check())?;
         }
@@ -181,6 +182,20 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Fronts hold requests for as long as the comparator takes for a move: each has to know how long that is.
+    fn check_handover(&self) -> Result<(), Failure> {
+        match (&self.front, &self.comparator) {
+            (Some(front), Some(comparator)) if front.handover_ms != comparator.handover_ms => {
+                let (held, moved) = (front.handover_ms, comparator.handover_ms);
+                let message = format!(
+                    "front.handover_ms is {held}, and comparator.handover_ms is {moved}: give both the same, in every file"
+                );
+                Err(Failure::new(Exit::Usage, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where the parts of this file listen, by key.
@@ -375,6 +390,9 @@ mod tests {
         }
     }
 
+    const FRONT: &str = "[front]\nlisten = \"127.0.0.1:3\"\nadmin_listen = \"127.0.0.1:4\"\ndata_dir = \"f\"\n\
+        legacy = \"http://a\"\nengine = \"http://a\"\ncomparator = \"http://a\"\nrelay = \"http://a\"\ningest = \"a:1\"\n\
+        service_token = { env = \"PATH\" }\n";
     const KAFKA: &str = "[kafka]\nbootstrap = \"a:1\"\n";
 
     fn checked(text: &str) -> Result<(), String> {
@@ -396,6 +414,10 @@ mod tests {
             (format!("{ENGINE}actor_header = \"no header\"\n"), "actor_header"),
             ("ledger = \"a\"\n[relay]\n".to_owned(), "relay.service_token"),
             ("ledger = \"a\"\n[comparator]\nhandover_ms = 0\n".to_owned(), "comparator.handover_ms"),
+            (
+                format!("ledger = \"a\"\n{FRONT}[comparator]\nhandover_ms = 500\n"),
+                "front.handover_ms is 250, and comparator.handover_ms is 500",
+            ),
             (format!("ledger = \"a\"\n{relay}"), "both sections or neither"),
             ("ledger = \"a\"\n[comparator]\n".to_owned(), "both sections or neither"),
             (format!("ledger = \"a\"\n{relay}[comparator]\n"), "[log]"),

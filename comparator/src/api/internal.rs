@@ -20,7 +20,7 @@ use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Parts>> {
-    OpenApiRouter::new().routes(routes!(follow)).routes(routes!(prepared))
+    OpenApiRouter::new().routes(routes!(follow)).routes(routes!(hears)).routes(routes!(prepared))
 }
 
 /// Who listens, and from where on.
@@ -62,6 +62,25 @@ async fn follow(
         .enter(FrontBoot { front: listen.front, boot: listen.boot })
         .map_err(|stale| Refused::new(StatusCode::CONFLICT, "StaleBoot", stale.to_string()))?;
     Ok(stream::events(parts.log.clone(), listen.from, seat, parts.shutdown.clone()).into_response())
+}
+
+/// A front hears its stream. It is cut off if it does not say so for five seconds.
+#[utoipa::path(post, path = "/internal/rollout/hears", tag = "internal", security(("token" = [])),
+    request_body = FrontBoot, responses(
+        (status = 204, description = "Noted"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "NotListening: this boot of this front has no stream"),
+    ))]
+async fn hears(
+    _: Service,
+    State(parts): State<Arc<Parts>>,
+    Body(front): Body<FrontBoot>,
+) -> Result<StatusCode, Refused> {
+    if parts.fronts.hears(&front) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let detail = format!("boot {} of front {} has no stream", front.boot, front.front);
+    Err(Refused::new(StatusCode::CONFLICT, "NotListening", detail))
 }
 
 /// A front holds the accounts that move.

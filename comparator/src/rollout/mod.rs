@@ -253,6 +253,8 @@ impl Dial {
                 Direction::Never => return Err(Refusal::NothingToDo(NO_WAY_BACK.to_owned())),
                 // Nothing moves, but a move that is being handed over is called off by a higher version.
                 _ if rollout.pending.is_some() => rollout.setting,
+                // The dial stands there already, and some are still at the engine: at once, without a handover.
+                _ if moves::held_at_the_engine(rollout).next().is_some() => rollout.setting,
                 _ => return Err(Refusal::NothingToDo(nothing_to_roll_back(rollout))),
             };
             let evidence = self.gates(now, Some(lower));

@@ -88,6 +88,13 @@ pub fn held_at_the_legacy(rollout: &Rollout) -> impl Iterator<Item = &String> {
     rollout.held_back.keys().filter(goes_up)
 }
 
+/// Accounts that the setting in force would take to the legacy, and that are still at the engine.
+pub fn held_at_the_engine(rollout: &Rollout) -> impl Iterator<Item = &String> {
+    let goes_back =
+        |account: &&String| rollout.authority(account) == System::Engine && rollout.moves(rollout.setting, account);
+    rollout.held_back.keys().filter(goes_back)
+}
+
 type Rank = (Stage, Percent);
 
 fn rank(setting: Setting) -> Rank {

@@ -114,6 +114,7 @@ impl Front {
             journal: journal.clone(),
             client: world.client.clone(),
             prepared: world.url("/internal/rollout/prepared"),
+            hears: world.url("/internal/rollout/hears"),
         };
         let task = tokio::spawn(listener.listen(response.into_body()));
         Ok(Self { events, rollout, journal, task })
@@ -147,6 +148,7 @@ struct Listener {
     journal: Journal,
     client: host::http::Client,
     prepared: String,
+    hears: String,
 }
 
 impl Listener {
@@ -154,6 +156,9 @@ impl Listener {
         let mut text = String::new();
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
+            let (client, url) = (self.client.clone(), self.hears.clone());
+            let said = serde_json::json!({ "front": self.name, "boot": self.boot });
+            tokio::spawn(async move { ask(&client, Method::POST, &url, Some(SERVICE), Some(said)).await });
             text.push_str(std::str::from_utf8(&data).unwrap());
             while let Some(end) = text.find("\n\n") {
                 let event: String = text.drain(..end + 2).collect();

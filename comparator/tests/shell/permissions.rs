@@ -41,6 +41,7 @@ fn routes() -> Vec<(Method, &'static str, Permission, Option<Value>)> {
         (post.clone(), "/api/discrepancies/a.1.1/settle", Permission::Operator, reason()),
         (post.clone(), "/api/discrepancies/a.1.1/reopen", Permission::Operator, reason()),
         (post.clone(), "/api/reconciliations", Permission::Operator, reason()),
+        (post.clone(), "/internal/rollout/hears", Permission::Service, Some(json!({ "front": "a", "boot": 1 }))),
         (
             post,
             "/internal/rollout/prepared",

@@ -104,6 +104,23 @@ async fn to_the_engine_a_pin_goes_through_the_gates_and_to_the_legacy_through_no
 }
 
 #[tokio::test]
+async fn a_rollback_takes_along_at_once_who_is_held_back_at_the_engine() {
+    let world = standing_at(Stage::Engine, 100, 5_000).await;
+    world.caught_up().await;
+    let rollback = async || world.post(OPERATOR, "/api/rollout/rollback", json!({ "reason": "test" })).await;
+    assert_eq!(pin(&world, "alice", Some("engine")).await.0, StatusCode::OK);
+    assert_eq!(rollback().await.0, StatusCode::OK);
+    assert_eq!(code(&rollback().await.1), "NothingToDo", "alice is pinned to the engine, and stays there");
+    // Without a front nobody is handed over.
+    let (_, view) = pin(&world, "alice", None).await;
+    assert_eq!(view["heldBackAccounts"], json!({ "alice": "engine" }), "{view}");
+    let (status, view) = rollback().await;
+    assert_eq!((status, &view["heldBack"]), (StatusCode::OK, &json!(0)), "{view}");
+    assert_eq!(world.rollout().await.authority("alice"), System::Legacy);
+    assert_eq!(code(&rollback().await.1), "NothingToDo");
+}
+
+#[tokio::test]
 async fn frozen_nobody_is_pinned_to_the_engine_and_whoever_is_pinned_to_the_legacy_goes_alone() {
     let world = standing_at(Stage::Shadow, 0, 300).await;
     let front = Front::polite(&world, "a").await;

@@ -2,7 +2,7 @@
 //! wants done is done here, beside it.
 
 use super::Front;
-use super::handover::{Effect, Handover, Scope};
+use super::handover::{Effect, Handover, Scope, View};
 use super::last_known::{self, LastKnown};
 use super::overrule::{self, Change};
 use super::prepared::{Answer, Mark};
@@ -137,6 +137,12 @@ impl Follower {
     async fn take(&mut self, offset: u64, bytes: &[u8]) -> Vec<Effect> {
         let now = self.now();
         let (version, head) = (self.handover.rollout().version, self.handover.rollout().head);
+        let commits =
+            decode::<RolloutRecord>(bytes).is_ok_and(|record| matches!(record.body, RolloutBody::Commit { .. }));
+        if commits {
+            // Nobody else goes to an authority of the past while the move is taken up.
+            self.publish_view(self.handover.view().holding_the_silent());
+        }
         let effects = match self.handover.fold(bytes, &self.front.dial.exposed(), now) {
             Ok(effects) => effects,
             Err(error) => {
@@ -156,12 +162,10 @@ impl Follower {
             self.keep();
             // A front that restarts without the comparator must not go back to an authority that has lost the
             // account: what takes accounts to the engine is on disk before anybody goes by it.
-            let commits =
-                decode::<RolloutRecord>(bytes).is_ok_and(|record| matches!(record.body, RolloutBody::Commit { .. }));
             if commits && self.handover.rollout().version != version {
                 self.keeper.kept(self.next, self.front.journal_wait).await;
             }
-            if self.handover.awaited().is_some_and(|(awaited, _)| awaited > version) {
+            if self.handover.awaited().next_back().is_some_and(|(awaited, _)| awaited > version) {
                 // Nothing new goes to an authority of the past once this is in force.
                 self.publish();
                 self.tell_mark();
@@ -173,7 +177,7 @@ impl Follower {
     /// Tells, as soon as it is true, that nothing of this front is on its way from authorities of the past; as long
     /// as there is a move for which the relay may wait to hear that.
     fn tell_mark(&self) {
-        if self.stuck || self.must_catch_up || self.handover.awaited().is_none() {
+        if self.stuck || self.must_catch_up || self.handover.awaited().next().is_none() {
             return;
         }
         let mark = Mark {
@@ -249,7 +253,10 @@ impl Follower {
     }
 
     fn publish(&self) {
-        let view = self.handover.view();
+        self.publish_view(self.handover.view());
+    }
+
+    fn publish_view(&self, view: View) {
         let waited = self.now() >= self.front.start_wait;
         let serving = !self.must_catch_up && (self.caught_up || waited);
         gauges(&view.rollout);
@@ -260,7 +267,7 @@ impl Follower {
         if !self.caught_up || self.must_catch_up {
             return;
         }
-        let unfinished = self.handover.awaited().map(|(version, from)| (version, from.clone()));
+        let unfinished = self.handover.awaited().map(|(version, from)| (version, from.clone())).collect();
         let rollout = self.handover.rollout().clone();
         self.keeper.keep(LastKnown { ledger: self.front.ledger.clone(), next: self.next, rollout, unfinished });
     }

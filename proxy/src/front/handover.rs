@@ -115,7 +115,7 @@ pub struct View {
     pub rollout: Arc<Rollout>,
     /// The rollout as the log has it, where an operator of this front has overruled it.
     overruled: Option<Arc<Rollout>>,
-    /// Accounts that move by this are held, or noted when nobody was heard in time.
+    /// Accounts that move by this are held, or noted when nobody was heard in time or an override outranks the move.
     preparing: Option<(Setting, bool)>,
     unfinished: Vec<Unfinished>,
 }
@@ -144,13 +144,13 @@ pub enum Admission {
 }
 
 impl Handover {
-    /// Begins where the log stood when it was last heard, with the last move if it was not finished then.
+    /// Begins where the log stood when it was last heard, with the moves that were not finished then, oldest first.
     pub fn new(
         me: FrontBoot,
         patience: Duration,
         rollout: Rollout,
         overridden: bool,
-        unfinished: Option<(u64, Rollout)>,
+        unfinished: Vec<(u64, Rollout)>,
         now: Duration,
     ) -> Self {
         let rollout = Arc::new(rollout);
@@ -165,7 +165,7 @@ impl Handover {
         let (none, undrained) = (Vec::new(), Vec::new());
         let mut this =
             Self { me, patience, rollout, overridden, in_force, preparing, unfinished: none, undrained, moves: 0 };
-        if let Some((version, from)) = unfinished {
+        for (version, from) in unfinished {
             let from = Arc::new(from);
             this.undrained.push((version, Arc::clone(&from)));
             this.begin_move(version, from, None, Drained::Awaited, now);
@@ -178,14 +178,14 @@ impl Handover {
         &self.rollout
     }
 
-    /// The newest move that the relay has still to say is drained, and where it came from.
-    pub fn awaited(&self) -> Option<(u64, &Rollout)> {
-        self.undrained.last().map(|(version, from)| (*version, &**from))
+    /// The moves that the relay has still to say are drained, and what held before each, oldest first.
+    pub fn awaited(&self) -> impl DoubleEndedIterator<Item = (u64, &Rollout)> {
+        self.undrained.iter().map(|(version, from)| (*version, &**from))
     }
 
     /// What requests go by now.
     pub fn view(&self) -> View {
-        let preparing = self.preparing.as_ref().filter(|_| !self.overridden).map(|one| (one.to, one.silent));
+        let preparing = self.preparing.as_ref().map(|one| (one.to, one.silent || self.overridden));
         let overruled = self.overridden.then(|| self.rollout.clone());
         View { rollout: self.in_force.clone(), overruled, preparing, unfinished: self.unfinished.clone() }
     }
@@ -214,13 +214,13 @@ impl Handover {
                 self.preparing = None;
                 self.forget_untold();
                 if stood.may_differ(&self.rollout) {
-                    self.undrained.push((version, stood));
+                    self.undrained.push((version, stood.clone()));
                     if self.undrained.len() > MAX_UNFINISHED {
                         self.undrained.remove(0);
                     }
-                }
-                if before.may_differ(&self.in_force) {
-                    effects.extend(self.begin_move(version, before, None, Drained::Awaited, now));
+                    // From where the dial stood, also if an override had sent them elsewhere: what other fronts have
+                    // decided there is on its way all the same.
+                    effects.extend(self.begin_move(version, stood, None, Drained::Awaited, now));
                 }
             }
             RolloutBody::Commit { version, .. } if entered => {
@@ -259,11 +259,11 @@ impl Handover {
         now: Duration,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let silent = preparing.as_ref().is_some_and(|preparing| preparing.silent);
+        let silent = preparing.as_ref().is_some_and(|preparing| preparing.silent) || exposed.requests > 0;
         if preparing.is_some_and(|preparing| preparing.answered) && !silent {
             return effects;
         }
-        if silent && exposed.requests > 0 {
+        if exposed.requests > 0 {
             effects.push(Effect::Overtook { requests: exposed.requests });
         }
         let mut only = exposed.running.clone();
@@ -384,6 +384,16 @@ impl Scope {
 }
 
 impl View {
+    /// The same, with everybody held who was let go because nobody had heard of the move's end: it is heard of now. Not if
+    /// an override outranks the move.
+    #[must_use]
+    pub fn holding_the_silent(mut self) -> Self {
+        if self.overruled.is_none() {
+            self.preparing = self.preparing.map(|(to, _)| (to, false));
+        }
+        self
+    }
+
     /// A view in which nothing is under way.
     pub fn steady(rollout: Rollout) -> Self {
         Self { rollout: Arc::new(rollout), overruled: None, preparing: None, unfinished: Vec::new() }
@@ -399,7 +409,7 @@ impl View {
         let authority = self.rollout.authority(account);
         let mut silent = false;
         if let Some((to, is_silent)) = self.preparing
-            && self.rollout.moves(to, account)
+            && self.overruled.as_ref().unwrap_or(&self.rollout).moves(to, account)
         {
             if !is_silent {
                 return Admission::Hold;
@@ -409,7 +419,8 @@ impl View {
         // Whoever else hears of the dial sends the account elsewhere, and nobody hands it over.
         let mut overtaken = self.overruled.as_ref().is_some_and(|rollout| rollout.authority(account) != authority);
         for one in self.unfinished.iter().filter(|one| one.concerns(&self.rollout, account)) {
-            if one.held {
+            // What the dial does meanwhile holds nobody whom an override has let go.
+            if one.held && !(self.overruled.is_some() && one.drained == Drained::Awaited) {
                 return Admission::Hold;
             }
             overtaken = true;

@@ -20,13 +20,15 @@ pub struct LastKnown {
     pub next: u64,
     /// The state.
     pub rollout: Rollout,
-    /// The last move that the relay had still to say was drained: its version, and the state before it.
-    pub unfinished: Option<(u64, Rollout)>,
+    /// The moves that the relay had still to say were drained, oldest first: the version of each, and the state before it.
+    pub unfinished: Vec<(u64, Rollout)>,
 }
 
 impl Stored for LastKnown {
     const TYPE: u16 = 0x0303;
-    const VERSION: u16 = 1;
+    /// 2: any number of unfinished moves. The bytes of none and of one are those of version 1.
+    const VERSION: u16 = 2;
+    const SINCE: u16 = 1;
 }
 
 /// What the disk says.
@@ -83,7 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path(), "l").unwrap(), Remembered::Nothing);
         let rollout = Rollout::genesis("l");
-        let state = LastKnown { ledger: "l".into(), next: 7, rollout: rollout.clone(), unfinished: Some((3, rollout)) };
+        let state = LastKnown { ledger: "l".into(), next: 7, rollout: rollout.clone(), unfinished: vec![(3, rollout)] };
         write(dir.path(), &state).unwrap();
         assert_eq!(read(dir.path(), "l").unwrap(), Remembered::State(Box::new(state)));
         assert!(matches!(read(dir.path(), "other").unwrap(), Remembered::Damaged(_)));

@@ -242,7 +242,7 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
 /// Where the dial stood when it was last heard; whether nobody may be served before it is heard again.
 fn last_heard(config: &Config, ledger: &str) -> Result<(LastKnown, bool), Error> {
     let rollout = Rollout::genesis(ledger);
-    let genesis = LastKnown { ledger: ledger.to_owned(), next: 0, rollout, unfinished: None };
+    let genesis = LastKnown { ledger: ledger.to_owned(), next: 0, rollout, unfinished: Vec::new() };
     Ok(match last_known::read(&config.data_dir, ledger)? {
         Remembered::Nothing => (genesis, false),
         Remembered::State(state) => (*state, false),

@@ -42,7 +42,8 @@ impl Answer {
             return;
         }
         let answer = self.front.prepared(self.version, mark, unknown_accounts);
-        while clock::now() < over {
+        // An override outranks the move: without this front's answer it is called off.
+        while clock::now() < over && self.front.overrule().is_none() {
             match post(&self.front, &self.client, &answer, self.front.handover).await {
                 Ok(()) => {
                     let _ = self.orders.send(Order::Answered(self.version)).await;

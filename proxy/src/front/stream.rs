@@ -17,6 +17,10 @@ use wire::rollout::FrontBoot;
 
 /// The comparator says every second that it lives; a stream silent for longer is dead.
 const SILENCE: Duration = Duration::from_secs(5);
+/// When the comparator says something it is told that this is heard, unless it was told so shortly before.
+const SAID_LATELY: Duration = Duration::from_millis(500);
+/// How long it may take to tell it.
+const SAYING: Duration = Duration::from_secs(2);
 /// How long the stream may take to begin.
 const OPENING: Duration = Duration::from_secs(2);
 /// Before the first attempt to pick a broken stream up again; doubles up to [`MAX_PAUSE`].
@@ -136,6 +140,7 @@ async fn try_follow(
     }
     let mut body = response.into_body();
     let mut events = Events::default();
+    let mut said = clock::now();
     loop {
         let frame = match clock::timeout(SILENCE, body.frame()).await {
             Err(clock::TimedOut) => return Err(Ended::Silent),
@@ -143,6 +148,15 @@ async fn try_follow(
             Ok(Some(frame)) => frame.map_err(|error| Ended::Broken(error.to_string()))?,
         };
         let Ok(data) = frame.into_data() else { continue };
+        if said.elapsed() >= SAID_LATELY {
+            said = clock::now();
+            host::task::spawn(say_that_it_hears(
+                client.clone(),
+                listener.comparator.clone(),
+                listener.token.clone(),
+                listener.me.clone(),
+            ));
+        }
         for event in events.take(&data).map_err(|error| Ended::Unreadable(error.to_string()))? {
             let event = serde_json::from_slice(&event).map_err(|error| Ended::Unreadable(error.to_string()))?;
             let Some(event) = take(event, &mut listener.next)? else { continue };
@@ -153,6 +167,14 @@ async fn try_follow(
                 return Ok(());
             }
         }
+    }
+}
+
+/// Without it the comparator takes this front to be cut off after a while; what became of it shows in the stream.
+async fn say_that_it_hears(client: Client, comparator: String, token: Secret, me: FrontBoot) {
+    let url = format!("{}/internal/rollout/hears", comparator.trim_end_matches('/'));
+    if let Err(error) = client.post(&url, Some(token.reveal()), &me, SAYING).await {
+        tracing::debug!(%error, "the comparator could not be told that this front hears it");
     }
 }
 

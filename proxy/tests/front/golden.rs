@@ -6,6 +6,20 @@ use wire::rollout::Rollout;
 use wire::stored::{Stored, decode, encode};
 use wire::words::System;
 
+/// Bytes of version 1, which knew of one unfinished move at most.
+#[test]
+fn golden_last_known_rollout_of_before() {
+    let golden = std::fs::read(golden(1)).unwrap();
+    let state = decode::<LastKnown>(&golden).unwrap();
+    assert_eq!((state.next, state.rollout.version), (12, 7));
+    assert_eq!(state.unfinished, [(7, Rollout::genesis("ledger"))]);
+}
+
+fn golden(version: u16) -> PathBuf {
+    let name = format!("last-known-{:04x}-v{version}.bin", LastKnown::TYPE);
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
 #[test]
 fn golden_last_known_rollout() {
     let mut rollout = Rollout::genesis("ledger");
@@ -13,9 +27,9 @@ fn golden_last_known_rollout() {
     rollout.last_version = 8;
     rollout.pins.insert("alice".into(), System::Engine);
     let from = Rollout::genesis("ledger");
-    let state = LastKnown { ledger: "ledger".into(), next: 12, rollout, unfinished: Some((7, from)) };
-    let name = format!("last-known-{:04x}-v{}.bin", LastKnown::TYPE, LastKnown::VERSION);
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let state =
+        LastKnown { ledger: "ledger".into(), next: 12, rollout, unfinished: vec![(7, from.clone()), (8, from)] };
+    let path = golden(LastKnown::VERSION);
     if std::env::var_os("CROSSFADE_WRITE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, encode(&state)).unwrap();

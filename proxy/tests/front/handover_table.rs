@@ -27,7 +27,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let handover = Handover::new(me(), PATIENCE, Rollout::genesis(LEDGER), false, None, ms(0));
+        let handover = Handover::new(me(), PATIENCE, Rollout::genesis(LEDGER), false, Vec::new(), ms(0));
         Self { chain: Chain::new(LEDGER), handover }
     }
 
@@ -276,7 +276,7 @@ fn a_pin_moves_nobody_before_the_handover_to_the_same_setting() {
         let mut bench = Bench::standing_at(10);
         assert_eq!(bench.hear(pin(2, name, system), 0), [], "nothing ends, nothing is shipped for it");
         assert_eq!(bench.admit(name), go(from));
-        assert!(bench.handover.awaited().is_none(), "nobody waits for a mark");
+        assert!(bench.handover.awaited().next().is_none(), "nobody waits for a mark");
         assert_eq!(bench.hear(prepare(3, at(10), &[me()]), 10), [Effect::Answer { version: 3, to: at(10) }]);
         assert_eq!((bench.admit(name), bench.admit(&moving)), (Admission::Hold, go(System::Legacy)));
         bench.handover.answered(3);
@@ -339,7 +339,7 @@ fn between_capture_and_shadow_pinned_accounts_go_up_by_a_handover_and_down_at_on
     let effects = bench.hear(moved(4, capture), 0);
     let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
     assert_eq!(bench.admit(&late), Admission::Hold);
-    assert_eq!(bench.handover.awaited().map(|(version, _)| version), Some(4));
+    assert_eq!(bench.handover.awaited().map(|(version, _)| version).collect::<Vec<_>>(), [4]);
     bench.handover.settled(id);
     bench.hear(RolloutBody::Drained { version: 4 }, 10);
     assert_eq!(bench.admit(&late), go(System::Legacy));
@@ -368,11 +368,11 @@ fn the_override_outranks_every_version_until_it_is_taken_back() {
     assert_eq!(bench.admit(&early), overtaken(System::Legacy));
     // The comparator goes on without it: this front neither answers nor holds.
     assert_eq!(bench.hear(prepare(2, at(25), &[me()]), 100), []);
-    assert_eq!(bench.admit(&moving), go(System::Legacy));
+    assert_eq!(bench.admit(&moving), silent(System::Legacy));
     bench.hear(commit(2, &[]), 200);
     // Everybody else sends it to the engine by now: whatever moves, and however often it starts anew, that is counted.
     assert_eq!(bench.admit(&moving), overtaken(System::Legacy));
-    let again = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), true, None, ms(0));
+    let again = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), true, Vec::new(), ms(0));
     assert_eq!(again.view().admit(&moving), overtaken(System::Legacy));
     assert_eq!(bench.handover.view().rollout.setting, at(0));
     assert_eq!(bench.handover.set_override(true, ms(300)), [], "it is in force already");
@@ -393,7 +393,7 @@ fn the_override_also_overrules_pins_to_the_engine() {
     // One that is to go to the legacy, and whose handover was late.
     rollout.pins.insert(early.clone(), System::Legacy);
     rollout.held_back.insert(early.clone(), System::Engine);
-    let mut handover = Handover::new(me(), PATIENCE, rollout, true, None, ms(0));
+    let mut handover = Handover::new(me(), PATIENCE, rollout, true, Vec::new(), ms(0));
     for name in [&early, &late] {
         assert_eq!(handover.view().admit(name), overtaken(System::Legacy));
     }
@@ -401,7 +401,7 @@ fn the_override_also_overrules_pins_to_the_engine() {
     for name in [&early, &late] {
         assert_eq!(handover.view().admit(name), Admission::Hold, "back to the engine");
     }
-    let overridden = Handover::new(me(), PATIENCE, genesis, true, None, ms(0));
+    let overridden = Handover::new(me(), PATIENCE, genesis, true, Vec::new(), ms(0));
     assert_eq!(overridden.view().rollout.setting.stage, Stage::Capture, "it never goes up");
 }
 
@@ -410,14 +410,14 @@ fn a_restarted_front_takes_up_what_was_under_way() {
     let [_, moving, late] = three();
     let mut bench = Bench::standing_at(10);
     bench.hear(prepare(2, at(25), &[me()]), 0);
-    let pending = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, None, ms(0));
+    let pending = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, Vec::new(), ms(0));
     assert_eq!((pending.view().admit(&moving), pending.resume()), (Admission::Hold, vec![]));
     assert_eq!(pending.view().admit(&late), go(System::Legacy));
     assert_eq!(pending.wake_at(), Some(ms(500)));
 
     bench.hear(moved(3, at(0)), 10);
-    let awaited = bench.handover.awaited().map(|(version, from)| (version, from.clone()));
-    assert_eq!(awaited.as_ref().map(|(version, from)| (*version, from.setting)), Some((3, at(10))));
+    let awaited: Vec<_> = bench.handover.awaited().map(|(version, from)| (version, from.clone())).collect();
+    assert_eq!(awaited.iter().map(|(version, from)| (*version, from.setting)).collect::<Vec<_>>(), [(3, at(10))]);
     let drained = RolloutBody::Drained { version: 3 };
     let mut handover = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, awaited, ms(0));
     let early = account(0, 10);
@@ -426,5 +426,70 @@ fn a_restarted_front_takes_up_what_was_under_way() {
     handover.settled(id);
     handover.fold(&bench.chain.next(drained), &Exposed::default(), ms(10)).unwrap();
     assert_eq!(handover.view().admit(&early), go(System::Legacy));
-    assert!(handover.awaited().is_none());
+    assert!(handover.awaited().next().is_none());
+}
+
+#[test]
+fn a_restarted_front_takes_up_every_move_down_that_is_not_drained() {
+    let [early, moving, _] = three();
+    let mut bench = Bench::standing_at(25);
+    bench.hear(moved(2, at(10)), 0);
+    bench.hear(moved(3, at(0)), 10);
+    let awaited: Vec<_> = bench.handover.awaited().map(|(version, from)| (version, from.clone())).collect();
+    let mut handover = Handover::new(me(), PATIENCE, bench.handover.rollout().clone(), false, awaited, ms(0));
+    for effect in handover.resume() {
+        let Effect::Settle { id } = effect else { panic!("{effect:?}") };
+        handover.settled(id);
+    }
+    handover.fold(&bench.chain.next(RolloutBody::Drained { version: 3 }), &Exposed::default(), ms(10)).unwrap();
+    assert_eq!(handover.view().admit(&moving), Admission::Hold, "the move before it is not drained");
+    handover.fold(&bench.chain.next(RolloutBody::Drained { version: 2 }), &Exposed::default(), ms(20)).unwrap();
+    for account in [&early, &moving] {
+        assert_eq!(handover.view().admit(account), go(System::Legacy));
+    }
+}
+
+#[test]
+fn a_rollback_under_an_override_is_counted_until_it_is_drained() {
+    let [early, _, late] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.handover.set_override(true, ms(0));
+    let effects = bench.hear(moved(2, at(0)), 10);
+    assert_eq!(bench.admit(&early), overtaken(System::Legacy), "others have decided on it at the engine");
+    assert_eq!(bench.admit(&late), go(System::Legacy));
+    for effect in effects {
+        let Effect::Settle { id } = effect else { panic!("{effect:?}") };
+        bench.handover.settled(id);
+    }
+    // The override is no longer needed, and still nobody knows where what was decided is.
+    assert_eq!(bench.handover.set_override(false, ms(20)), []);
+    assert_eq!(bench.admit(&early), Admission::Hold);
+    bench.hear(RolloutBody::Drained { version: 2 }, 30);
+    assert_eq!(bench.admit(&early), go(System::Legacy));
+}
+
+#[test]
+fn what_an_override_sends_past_a_move_that_this_front_has_answered_for_is_counted() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.handover.answered(2);
+    bench.handover.set_override(true, ms(10));
+    assert_eq!(bench.admit(&moving), silent(System::Legacy));
+    let silent = BTreeSet::from([moving.clone()]);
+    let exposed = Exposed { silent, requests: 3, ..Exposed::default() };
+    assert_eq!(bench.hear_exposed(commit(2, &[]), &exposed, 20), [Effect::Overtook { requests: 3 }]);
+    assert_eq!(bench.admit(&moving), overtaken(System::Legacy));
+}
+
+#[test]
+fn while_a_commit_is_taken_up_nobody_goes_on_in_silence() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.handover.tick(ms(500));
+    assert_eq!(bench.admit(&moving), silent(System::Legacy));
+    assert_eq!(bench.handover.view().holding_the_silent().admit(&moving), Admission::Hold);
+    bench.handover.set_override(true, ms(510));
+    assert_eq!(bench.handover.view().holding_the_silent().admit(&moving), silent(System::Legacy), "an emergency");
 }

@@ -1,12 +1,13 @@
 //! What the log itself says of how exchanges ran, without the comparator's index: what is called a matter of order has to be
 //! one, and no system may decide on an account before the other's decisions have been applied to it.
 //!
-//! A verdict `order` is explained when the shadow leg was offered again and fitted then, or when another exchange on one of
-//! its accounts was under way at the same time: from the intent to the last record of either leg (DESIGN 5, FORMATS "Order,
-//! overlap, lanes"). So is every leg that was booked `forced`.
+//! A verdict `order` is explained when the shadow leg was offered again and fitted then, or when another exchange that moved
+//! one of its accounts ran beside it in either system, or before it in one and behind it in the other (DESIGN 5, FORMATS
+//! "Order, overlap, lanes"). So is every leg that was booked `forced`.
 
 use crate::system::System as Parts;
 use anyhow::ensure;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::ids::ExchangeNumber;
@@ -21,8 +22,14 @@ struct Traced {
     decided_on: Option<(String, System)>,
     /// Whether it was sent although a handover was not finished.
     overtaken: bool,
-    /// When the front began it, by its clock; in microseconds since 1970, as all times here.
+    /// When the front began it and had its result, by its clock; in microseconds since 1970, as all times here.
     begun: i64,
+    ended: i64,
+    /// Whether its authority applied it.
+    has_effect: bool,
+    /// When the log took the first announcement of its shadow leg, and the last result.
+    sent: Option<i64>,
+    last: Option<i64>,
     /// The limited accounts that it names.
     accounts: Vec<String>,
     /// When the log took the last record of it.
@@ -34,8 +41,32 @@ struct Traced {
 }
 
 impl Traced {
-    fn meets(&self, other: &Self) -> bool {
-        self.begun <= other.until && other.begun <= self.until
+    /// When it ran in a system, if it did; as long as the last of it is not known, until the end of time.
+    fn ran_at(&self, system: System) -> Option<(i64, i64)> {
+        let (_, authority) = self.decided_on.as_ref()?;
+        if *authority == system {
+            Some((self.begun, self.ended))
+        } else {
+            Some((self.sent?, self.last.unwrap_or(i64::MAX)))
+        }
+    }
+
+    /// Whether the two ran beside each other in either system, or in another order in the one than in the other.
+    fn is_beside(&self, other: &Self) -> bool {
+        let order = |system| {
+            let (one, another) = (self.ran_at(system)?, other.ran_at(system)?);
+            Some(if one.1 < another.0 {
+                Ordering::Less
+            } else if another.1 < one.0 {
+                Ordering::Greater
+            } else {
+                Ordering::Equal
+            })
+        };
+        match [System::Legacy, System::Engine].map(order) {
+            [Some(legacy), Some(engine)] => legacy == Ordering::Equal || legacy != engine || engine == Ordering::Equal,
+            [one, other] => one.or(other) == Some(Ordering::Equal),
+        }
     }
 }
 
@@ -62,7 +93,7 @@ pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
     }
     let beside_another = |number: &ExchangeNumber, exchange: &Traced| {
         let mut others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
-        others.any(|other| *other != number && traced[*other].meets(exchange))
+        others.any(|other| *other != number && traced[*other].has_effect && traced[*other].is_beside(exchange))
     };
     let mut explained = Explained { orders: 0, offered_again: 0, forced: 0 };
     let mut exchanges = system.exchanges().await?;
@@ -123,19 +154,27 @@ pub async fn nobody_decides_too_early(system: &Parts) -> anyhow::Result<usize> {
     Ok(sides_changed)
 }
 
+fn is_decided_by(exchange: &Traced, system: System) -> bool {
+    exchange.decided_on.as_ref().is_some_and(|(_, authority)| *authority == system)
+}
+
 async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Traced>> {
     let mut traced = BTreeMap::new();
     for (at, bytes) in system.log(wire::exchange::TOPIC).await? {
         let record: ExchangeRecord = decode(&bytes)?;
         let Some(number) = record.exchange() else { continue };
-        if let ExchangeBody::Intent(intent) = record.body {
-            let mut accounts = intent.accounts;
+        if let ExchangeBody::Intent(intent) = &record.body {
+            let mut accounts = intent.accounts.clone();
             accounts.retain(|account| !account.starts_with("w-external-"));
             let exchange = Traced {
-                decided_on: intent.account.map(|account| (account, intent.authority)),
+                decided_on: intent.account.clone().map(|account| (account, intent.authority)),
                 overtaken: intent.overtaken,
                 accounts,
                 begun: record.at.0,
+                ended: i64::MAX,
+                has_effect: false,
+                sent: None,
+                last: None,
                 until: at.0,
                 was_refused: false,
                 applied: None,
@@ -143,6 +182,11 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             traced.insert(number, exchange);
         } else if let Some(exchange) = traced.get_mut(&number) {
             exchange.until = exchange.until.max(at.0);
+            if let ExchangeBody::Result(result) = &record.body
+                && result.class != Class::Unknown
+            {
+                (exchange.ended, exchange.has_effect) = (record.at.0, result.class == Class::Applied);
+            }
         }
     }
     for (at, bytes) in system.log(wire::shadow::TOPIC).await? {
@@ -157,7 +201,15 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
         };
         let Some(exchange) = traced.get_mut(number) else { continue };
         exchange.until = exchange.until.max(at.0);
+        match &record.body {
+            ShadowBody::Sending { .. } => exchange.sent = exchange.sent.or(Some(at.0)),
+            ShadowBody::Resolved(resolution) if is_decided_by(exchange, resolution.system) => {
+                (exchange.ended, exchange.has_effect) = (at.0, resolution.class == Class::Applied);
+            }
+            _ => {}
+        }
         if let ShadowBody::Result(result) = &record.body {
+            exchange.last = Some(at.0);
             match result.class {
                 Class::Applied => exchange.applied = Some(result.mode),
                 class => exchange.was_refused |= class == Class::Refused,

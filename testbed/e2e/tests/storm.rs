@@ -75,6 +75,7 @@ async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
         fronts.rollback_if_up().await?;
     }
     println!("{moves} moves up, {refused} refused or called off; {} requests", runner.counters().read().sent);
+    ensure!(moves > 0, "the dial did not move");
     cut_off(&fronts).await?;
     for part in ["engine", "legacy", "relay"] {
         println!("{part} is down");

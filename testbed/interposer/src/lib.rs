@@ -26,7 +26,8 @@ const ON_THEIR_WAY: usize = 1024;
 pub enum Passing {
     /// It passes.
     Open,
-    /// It waits, in both directions: as if packets were lost until further notice. Connections stay.
+    /// It waits, in both directions, as if packets were lost until further notice: also that a side has hung up, and new
+    /// connections. Those there are stay.
     Silent,
     /// Every connection is broken, and new ones are closed at once.
     Broken,
@@ -125,7 +126,13 @@ async fn broken(mut state: watch::Receiver<State>) {
     let _ = state.wait_for(|now| now.generation != generation || now.passing == Passing::Broken).await;
 }
 
-async fn connect(stream: TcpStream, state: watch::Receiver<State>, mut random: Rng, delay: Duration) -> io::Result<()> {
+async fn connect(
+    stream: TcpStream,
+    mut state: watch::Receiver<State>,
+    mut random: Rng,
+    delay: Duration,
+) -> io::Result<()> {
+    opened(&mut state).await?;
     let target = state.borrow().target.clone();
     let other = net::connect(&target).await?;
     stream.set_nodelay(true)?;
@@ -135,6 +142,11 @@ async fn connect(stream: TcpStream, state: watch::Receiver<State>, mut random: R
     let back = pass(from_target, to_client, state, random, delay);
     let (there, back) = tokio::join!(there, back);
     there.and(back)
+}
+
+/// Waits until the line passes.
+async fn opened(state: &mut watch::Receiver<State>) -> io::Result<()> {
+    state.wait_for(|state| state.passing == Passing::Open).await.map(drop).map_err(io::Error::other)
 }
 
 /// One direction, to its end.
@@ -163,11 +175,10 @@ async fn pass(
     let giving = async move {
         while let Some((due, piece)) = on_their_way.recv().await {
             clock::sleep_until(due).await;
-            if state.wait_for(|state| state.passing == Passing::Open).await.is_err() {
-                return io::Result::Ok(());
-            }
+            opened(&mut state).await?;
             to.write_all(&piece).await?;
         }
+        opened(&mut state).await?;
         to.shutdown().await
     };
     let (taken, given) = tokio::join!(taking, giving);

@@ -57,6 +57,23 @@ async fn a_silent_line_says_nothing_until_it_is_open_again() {
 }
 
 #[tokio::test]
+async fn a_silent_line_does_not_say_that_somebody_hung_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let line = Line::to(listener.local_addr().unwrap().to_string(), Duration::ZERO, 7).await.unwrap();
+    let stream = TcpStream::connect(line.address()).await.unwrap();
+    let (mut other, _) = listener.accept().await.unwrap();
+    line.set(Passing::Silent);
+    drop(stream);
+    let mut end = [0];
+    assert!(tokio::time::timeout(Duration::from_millis(50), other.read(&mut end)).await.is_err(), "it was heard of");
+    let _waits = TcpStream::connect(line.address()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_err(), "nobody can call");
+    line.set(Passing::Open);
+    assert_eq!(other.read(&mut end).await.unwrap(), 0);
+    listener.accept().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_broken_line_takes_its_connections_with_it() {
     let line = Line::to(echo(b'a').await, Duration::ZERO, 7).await.unwrap();
     let mut stream = TcpStream::connect(line.address()).await.unwrap();

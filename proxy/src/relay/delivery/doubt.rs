@@ -27,7 +27,7 @@ const SENT_WITHIN_MICROS: i64 = 5_000_000;
 /// What is known of a leg that may have been executed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Doubt {
-    /// When its target had nothing for the first time.
+    /// When its target had nothing for the first time, or a person said so.
     absent_since: Option<Timestamp>,
     /// How often in a row the target had nothing, at a time when that counts.
     absent: u32,
@@ -153,19 +153,23 @@ impl Delivery {
         self.report(id, Answer::Whole { status, headers, body, replayed, duration_micros }, class, true);
     }
 
-    /// A system that is not sent anything twice has nothing of a leg.
-    fn found_nothing(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
-        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return };
+    /// Its target has nothing of a leg in doubt, or a person says so: whether nobody can be sending or executing it any more.
+    pub(super) fn is_over_if_absent(&mut self, id: ExchangeId, now: Timestamp) -> bool {
+        let Some(leg) = self.exchanges.get(id).and_then(Exchange::leg) else { return false };
         // Once more for the connection, which may have to be opened first.
         let longest = (2 * SENT_WITHIN_MICROS).saturating_add(*self.longest_request().of(leg.target));
+        let doubt = self.exchanges.get_mut(id).and_then(Exchange::leg_mut).and_then(|leg| leg.doubt.as_mut());
+        doubt.is_some_and(|doubt| now.since_micros(*doubt.absent_since.get_or_insert(now)) > longest)
+    }
+
+    /// A system that is not sent anything twice has nothing of a leg.
+    fn found_nothing(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
+        let counts = self.is_over_if_absent(id, now);
         let Some(doubt) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut).and_then(|leg| leg.doubt.as_mut())
         else {
             return;
         };
-        let since = *doubt.absent_since.get_or_insert(now);
-        if now.since_micros(since) > longest {
-            doubt.absent += 1;
-        }
+        doubt.absent += u32::from(counts);
         if doubt.absent < ABSENT_TIMES {
             self.ask_later(id, tries, now);
         } else {

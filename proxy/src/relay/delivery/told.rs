@@ -1,12 +1,13 @@
 //! What persons say of exchanges whose effect nobody could find out.
 //!
 //! It stands in `cutover.decisions`, written by the comparator. It counts for an exchange only while its effect is unknown,
-//! and that it had none only when its authority can no longer be working on it; what was found out by asking goes before it. The record that follows from it, in `cutover.shadows`, is what counts
-//! from then on.
+//! and that it had none only when nobody can be working on it any more, and no question is on its way: what was found out by
+//! asking goes before it. The record that follows from it, in `cutover.shadows`, is what counts from then on.
 
 use super::Action;
 use super::Delivery;
 use super::exchanges::{Exchange, Phase, Step};
+use super::resolve::question;
 use wire::decision::{DecisionBody, DecisionRecord};
 use wire::ids::ExchangeNumber;
 use wire::scalar::{Body, Timestamp};
@@ -59,9 +60,10 @@ impl Delivery {
         }
     }
 
-    fn use_of(&self, number: &ExchangeNumber, word: &Word, now: Timestamp) -> Use {
+    fn use_of(&mut self, number: &ExchangeNumber, word: &Word, now: Timestamp) -> Use {
         let Word { system, applied, .. } = *word;
-        let Some(exchange) = self.exchanges.find(number).and_then(|id| self.exchanges.get(id)) else {
+        let Some((id, exchange)) = self.exchanges.find(number).and_then(|id| Some((id, self.exchanges.get(id)?)))
+        else {
             let read = self.fronts.reached(&number.front, number.boot, number.sequence);
             return if read { Use::Never } else { Use::Later };
         };
@@ -73,8 +75,14 @@ impl Delivery {
             }
             // One that is sent again is found out by that: what is on its way may still be executed.
             Phase::Leg(leg) => {
-                let waits = matches!(leg.step, Step::Due(_) | Step::Sent(_) | Step::Pausing(_));
-                system == leg.target && !self.rules.deduplicates(system) && leg.unanswered && waits
+                let asked = question(id, &exchange.intent, system, &self.aliases).is_some();
+                let waits = match leg.step {
+                    Step::Due(_) | Step::Pausing(_) => true,
+                    Step::Sent(_) => applied || !asked,
+                    _ => false,
+                };
+                let in_doubt = system == leg.target && !self.rules.deduplicates(system) && leg.unanswered && waits;
+                in_doubt && (applied || self.is_over_if_absent(id, now))
             }
             Phase::Open | Phase::Repeated | Phase::Skipping { .. } => false,
         };

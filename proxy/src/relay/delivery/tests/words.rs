@@ -98,6 +98,15 @@ fn a_leg_that_cannot_be_found_out_ends_as_a_person_says() {
         story.wait(1_000_000);
         story.look(Finding::NotYet);
         say(&mut story, leg, Legacy, applied);
+        assert_eq!(said(&story).is_empty(), !applied, "the legacy may still be executing it");
+        while said(&story).is_empty() {
+            assert_eq!(story.under_way(), [0; 0], "the account waits");
+            story.wait(1_000_000);
+            if !story.looking.is_empty() {
+                assert_eq!(said(&story), [], "not while a question is on its way");
+                story.look(Finding::NotYet);
+            }
+        }
         assert_eq!(said(&story), [(class, Legacy, anna())]);
         assert_eq!(story.under_way(), [behind], "its account goes on");
         assert!(story.delivery.exchanges.iter().all(|(_, exchange)| exchange.number.sequence != leg), "concluded");
