@@ -22,6 +22,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// A front that has not said for so long that it hears is cut off. It says so every second.
 const HEARS_WITHIN: Duration = Duration::from_secs(5);
+/// What was said while this process stood still is read within so long once it goes on.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The fronts that listen to the dial. Clones share the list.
 #[derive(Clone, Default)]
@@ -46,6 +48,13 @@ struct Listening {
     marks: mpsc::UnboundedSender<String>,
     /// When it last said that it hears.
     hears: watch::Sender<Instant>,
+}
+
+impl Listening {
+    /// Whether it has said of late that it hears: a stream whose other side is gone may stand for long, if it is full.
+    fn is_hearing(&self) -> bool {
+        self.hears.borrow().elapsed() <= HEARS_WITHIN + GRACE
+    }
 }
 
 /// Those of `serving` that do not listen: nobody knows what they are doing. A front that has just restarted listens
@@ -75,7 +84,8 @@ impl Fronts {
     /// Those who listen now, in order of their names.
     pub fn connected(&self) -> Vec<FrontBoot> {
         let list = self.lock();
-        list.listening.iter().map(|(front, on)| FrontBoot { front: front.clone(), boot: on.boot }).collect()
+        let hearing = list.listening.iter().filter(|(_, on)| on.is_hearing());
+        hearing.map(|(front, on)| FrontBoot { front: front.clone(), boot: on.boot }).collect()
     }
 
     /// Is told whenever somebody begins or ceases to listen.
@@ -86,7 +96,7 @@ impl Fronts {
     /// Asks everybody who listens for a mark; answers whom.
     pub fn ask_for_mark(&self, id: &str) -> Vec<FrontBoot> {
         let list = self.lock();
-        let asked = list.listening.iter().filter(|(_, on)| on.marks.send(id.to_owned()).is_ok());
+        let asked = list.listening.iter().filter(|(_, on)| on.is_hearing() && on.marks.send(id.to_owned()).is_ok());
         asked.map(|(front, on)| FrontBoot { front: front.clone(), boot: on.boot }).collect()
     }
 
@@ -142,12 +152,19 @@ pub struct Seat {
 }
 
 /// Waits until a front has not said for so long that it hears.
-async fn silence(hears: &mut watch::Receiver<Instant>, for_long: Duration) {
+async fn silence(hears: &mut watch::Receiver<Instant>, for_long: Duration, grace: Duration) {
     loop {
-        let until = *hears.borrow_and_update() + for_long;
+        let said = *hears.borrow_and_update();
         tokio::select! {
-            () = clock::sleep_until(until) => return,
-            said = hears.changed() => if said.is_err() { return },
+            () = clock::sleep_until(said + for_long) => {}
+            again = hears.changed() => match again {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        }
+        // Not at once: this process may have stood still, and have more to read than it knows.
+        if !clock::timeout(grace, hears.changed()).await.is_ok_and(|again| again.is_ok()) {
+            return;
         }
     }
 }
@@ -214,7 +231,7 @@ impl Feed {
                     tracing::error!(topic = TOPIC, %error, "cannot follow the topic for a front");
                     return None;
                 },
-                () = silence(&mut self.seat.hears, HEARS_WITHIN) => return None,
+                () = silence(&mut self.seat.hears, HEARS_WITHIN, GRACE) => return None,
                 mark = self.seat.asked.recv() => return mark.map(|id| StreamEvent::Mark { id }),
                 () = self.shutdown.stopped() => return None,
             }
@@ -268,7 +285,7 @@ mod tests {
         for _ in 0..3 {
             let said = clock::now();
             assert!(fronts.hears(&front(1)));
-            silence(&mut seat.hears, for_long).await;
+            silence(&mut seat.hears, for_long, for_long / 2).await;
             assert!(said.elapsed() >= for_long);
         }
         drop(seat);

@@ -82,7 +82,7 @@ async fn every_front_holds_the_relay_drains_and_the_move_is_committed() {
 
 #[tokio::test]
 async fn a_front_that_stays_silent_is_named_and_nothing_moves() {
-    let world = in_shadow(200).await;
+    let world = in_shadow(600).await;
     let _polite = Front::polite(&world, "a").await;
     let silent = Front::connect(&world, "b", 7, Manners { no_prepared: true, ..Manners::default() }).await;
     let _relay = relay(&world);

@@ -177,12 +177,14 @@ impl Dial {
                 shard.insert(account.to_owned(), running);
             }
         }
-        drop(shard);
         if silent {
+            // Before the shard is free: whoever looks at what runs, and then here, misses neither.
             let mut noted = self.noted();
             noted.silent.insert(account.to_owned());
-            noted.requests += 1;
+            // What is overtaken already is counted with its intent.
+            noted.requests += u64::from(!overtaken);
         }
+        drop(shard);
         let rollout = stand.view.rollout.clone();
         Some(Lease { dial: self.clone(), account: Some(account.to_owned()), authority, overtaken, rollout })
     }

@@ -97,6 +97,7 @@ impl Follower {
         shutdown: Shutdown,
     ) {
         let mut effects = self.handover.resume();
+        self.front.dial.note(self.handover.is_preparing());
         loop {
             // In this order: whoever waits for requests to end must not miss one that the old view let in.
             self.publish();
@@ -162,6 +163,10 @@ impl Follower {
             self.keep();
             // A front that restarts without the comparator must not go back to an authority that has lost the
             // account: what takes accounts to the engine is on disk before anybody goes by it.
+            if self.front.overrule().is_some() {
+                // Nothing goes to the engine, and from now on the dial's word tells what was overtaken.
+                self.publish();
+            }
             if commits && self.handover.rollout().version != version {
                 self.keeper.kept(self.next, self.front.journal_wait).await;
             }

@@ -56,6 +56,8 @@ struct Unfinished {
     from: Arc<Rollout>,
     /// Only these accounts; `None`: all that moved.
     only: Option<Arc<BTreeSet<String>>>,
+    /// Whether an override made it: what runs here at the old authority holds back its accounts, and nothing else does.
+    by_override: bool,
     since: Duration,
     /// Whether the accounts are held.
     held: bool,
@@ -212,7 +214,7 @@ impl Handover {
             }
             RolloutBody::Moved { version, .. } => {
                 self.preparing = None;
-                self.forget_untold();
+                self.forget_untold_by_the_dial();
                 if stood.may_differ(&self.rollout) {
                     self.undrained.push((version, stood.clone()));
                     if self.undrained.len() > MAX_UNFINISHED {
@@ -225,7 +227,7 @@ impl Handover {
             }
             RolloutBody::Commit { version, .. } if entered => {
                 let preparing = self.preparing.take();
-                self.forget_untold();
+                self.forget_untold_by_the_dial();
                 effects.extend(self.commit(version, before, preparing, exposed, now));
             }
             // Nobody moves by it; what was prepared without it is called off.
@@ -279,11 +281,18 @@ impl Handover {
         let before = self.in_force.clone();
         self.overridden = on;
         self.in_force = in_force(&self.rollout, on);
+        if !on {
+            self.forget_untold();
+        }
         if !before.may_differ(&self.in_force) {
             return Vec::new();
         }
         self.forget_untold();
-        self.begin_move(self.rollout.version, before, None, Drained::Untold, now).into_iter().collect()
+        let begun = self.begin_move(self.rollout.version, before, None, Drained::Untold, now);
+        if let Some(one) = self.unfinished.last_mut().filter(|_| begun.is_some()) {
+            one.by_override = on;
+        }
+        begun.into_iter().collect()
     }
 
     /// The comparator has this front's answer.
@@ -353,11 +362,20 @@ impl Handover {
         self.moves += 1;
         let id = self.moves;
         let only = only.map(Arc::new);
-        self.unfinished.push(Unfinished { id, version, from, only, since: now, held: true, settled: false, drained });
+        let (by_override, held, settled) = (false, true, false);
+        self.unfinished.push(Unfinished { id, version, from, only, by_override, since: now, held, settled, drained });
         if self.unfinished.len() > MAX_UNFINISHED {
             self.unfinished.remove(0);
         }
         Some(Effect::Settle { id })
+    }
+
+    /// The dial has moved: from now on it tells what is overtaken. What an override still holds it does not let go.
+    fn forget_untold_by_the_dial(&mut self) {
+        for one in self.unfinished.iter_mut().filter(|one| one.by_override && one.held) {
+            one.drained = Drained::Seen;
+        }
+        self.forget_untold();
     }
 
     fn forget_untold(&mut self) {
@@ -420,7 +438,7 @@ impl View {
         let mut overtaken = self.overruled.as_ref().is_some_and(|rollout| rollout.authority(account) != authority);
         for one in self.unfinished.iter().filter(|one| one.concerns(&self.rollout, account)) {
             // What the dial does meanwhile holds nobody whom an override has let go.
-            if one.held && !(self.overruled.is_some() && one.drained == Drained::Awaited) {
+            if one.held && (one.by_override || self.overruled.is_none()) {
                 return Admission::Hold;
             }
             overtaken = true;

@@ -59,12 +59,12 @@ impl Answer {
         tracing::warn!(version = self.version, "the comparator could not be told that this front is prepared");
     }
 
-    /// Waits for what runs, for half of the handover's time: the other half is for shipping, delivering and
-    /// deciding. What runs longer makes its account unknown, and does not hold up the others.
+    /// Waits for what runs, for half of the time that the comparator has (three quarters of the handover's): the other half
+    /// is for shipping, delivering and deciding. What runs longer makes its account unknown, and does not hold up the others.
     async fn unknown_accounts(&self) -> BTreeSet<String> {
         let moves = |account: &str| self.rollout.moves(self.to, account);
         let dial: &Dial = &self.front.dial;
-        let mut unknown = dial.quiet(|account, _| moves(account), self.begun + self.front.handover / 2).await;
+        let mut unknown = dial.quiet(|account, _| moves(account), self.begun + self.front.handover * 3 / 8).await;
         unknown.extend(dial.unknown().into_iter().filter(|account| moves(account)));
         unknown
     }

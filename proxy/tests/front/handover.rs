@@ -162,6 +162,29 @@ async fn silence_releases_to_the_old_authority_and_a_late_commit_counts_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_on_in_silence_after_a_restart_is_not_forgotten() {
+    let (world, front) = standing_at(10, 300).await;
+    let moving = account(10, 25);
+    world.comparator.append(prepare(2, at(25), &[me()]));
+    eventually("the front answers", || !world.comparator.prepared().is_empty()).await;
+    Arc::into_inner(front).unwrap().stop().await;
+    world.comparator.up(false);
+    let config = Config { handover_ms: 300, start_wait_ms: 50, ..world.config() };
+    let front = Arc::new(Front::start(config).await);
+    assert_eq!(begin(&front, &moving, "held").await.unwrap(), "legacy");
+    world.comparator.append(RolloutBody::Drained { version: 2 });
+    world.comparator.append(commit(2, &[]));
+    world.comparator.up(true);
+    front.hears_version(2).await;
+    assert_eq!(begin(&front, &moving, "late").await.unwrap(), "engine");
+    eventually("it is recorded as overtaken", || {
+        let intents = world.ingest.records();
+        intents.iter().filter_map(intent).any(|intent| intent.authority == System::Engine && intent.overtaken)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_takes_nothing_keeps_the_front_from_answering() {
     let (world, front) = standing_at(10, 200).await;
     world.ingest.is(Mood::Down);

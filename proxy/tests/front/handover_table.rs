@@ -453,8 +453,10 @@ fn a_restarted_front_takes_up_every_move_down_that_is_not_drained() {
 fn a_rollback_under_an_override_is_counted_until_it_is_drained() {
     let [early, _, late] = three();
     let mut bench = Bench::standing_at(10);
-    bench.handover.set_override(true, ms(0));
+    let [Effect::Settle { id }] = bench.handover.set_override(true, ms(0))[..] else { panic!("nothing to settle") };
     let effects = bench.hear(moved(2, at(0)), 10);
+    assert_eq!(bench.admit(&early), Admission::Hold, "the override waits for what runs here, whatever the dial says");
+    bench.handover.settled(id);
     assert_eq!(bench.admit(&early), overtaken(System::Legacy), "others have decided on it at the engine");
     assert_eq!(bench.admit(&late), go(System::Legacy));
     for effect in effects {

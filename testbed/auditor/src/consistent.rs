@@ -95,7 +95,11 @@ impl Observer {
         if let Some((source, destination)) = self.parties_of(&asked.original) {
             let (debited, credited) = (&outcome.source.account, &outcome.destination.account);
             found.must((debited, credited) == (&destination, &source), || {
-                format!("a refund of {source} → {destination} goes {debited} → {credited}")
+                let (status, code) = (&outcome.status, &outcome.error_code);
+                let original = &asked.original;
+                format!(
+                    "a refund of {original}, {source} → {destination}, goes {debited} → {credited}: {status} {code:?}"
+                )
             });
         }
     }

@@ -379,7 +379,7 @@ fn seed() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_dies_nothing_acknowledged_is_lost_or_done_twice() -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test cluster whoever_dies");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test cluster whoever_dies");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut engines = Engines::start_with_database(Path::new(BINARY), 2).await?;
     let auditor = checks::auditor(false);

@@ -91,7 +91,7 @@ impl Traffic {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moving_dial_loses_nothing() -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts moving");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test fronts moving");
     let fronts = TwoFronts::start(Path::new(BINARY), &Changes::default(), SHIPPING, seed).await?;
     fronts.system.dial("shadow", false).await?;
     let traffic = Traffic::begin(&fronts, seed).await?;
@@ -119,7 +119,7 @@ const HANDOVER_MS: u64 = 1_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_holds_nobody_for_longer_than_a_handover() -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts handover");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test fronts handover");
     let handover_ms = number("CROSSFADE_HANDOVER_MS").unwrap_or(HANDOVER_MS);
     let changes = Changes { handover_ms: Some(handover_ms), ..Changes::default() };
     let fronts = TwoFronts::start(Path::new(BINARY), &changes, Duration::ZERO, seed).await?;
@@ -202,7 +202,7 @@ async fn a_move_waits_for_what_another_front_has_not_shipped() -> anyhow::Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_percent_that_is_read_twice_is_found() -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test fronts percent");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test fronts percent");
     let mut fronts = TwoFronts::start(Path::new(BINARY), &Changes::default(), SHIPPING, seed).await?;
     for process in FRONTS {
         fronts.restart_with(process, &[("CROSSFADE_PLANTED", "PercentReadTwice".to_owned())]).await?;

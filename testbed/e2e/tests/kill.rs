@@ -32,7 +32,7 @@ fn seed() -> u64 {
 /// Kills `victim` again and again under load, and checks everything at the end.
 async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test kill {victim}");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test kill {victim}");
     let mut random = fastrand::Rng::with_seed(seed);
     let changes = Changes {
         front: "authority_timeout_ms = 5000\n".to_owned(),

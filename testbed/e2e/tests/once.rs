@@ -85,7 +85,7 @@ async fn repeated(system: &System) -> anyhow::Result<Vec<Value>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_twice() -> anyhow::Result<()> {
     let seed = number("CROSSFADE_SEED").unwrap_or_else(host::random::u64);
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test once twice");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test once twice");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut system = System::prepare(Path::new(BINARY), Layout::Four, &changes()).await?;
     let armed = system.site.folder.join("relay-dies");
@@ -126,7 +126,14 @@ async fn nothing_is_sent_twice() -> anyhow::Result<()> {
     ensure!(repeated(&system).await? == Vec::<Value>::new(), "sent twice: {:?}", repeated(&system).await?);
     ensure!(summary.exchanges >= requests, "only {} exchanges", summary.exchanges);
     ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
-    checks::every_effect_once_in(&system, &auditor, &[("engine", system.site.engine())]).await?;
+    if let Err(found) = checks::every_effect_once_in(&system, &auditor, &[("engine", system.site.engine())]).await {
+        let said = found.to_string();
+        let keys = said.split(", key ").skip(1).filter_map(|rest| rest.split(':').next());
+        for key in keys.collect::<BTreeSet<_>>() {
+            print_exchanges(&system, key).await?;
+        }
+        return Err(found);
+    }
     checks::money_is_conserved(&system).await?;
     only_lost_legs_are_on_the_list(&system).await?;
     system.stop().await
@@ -217,6 +224,21 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
             matches!(whole.verdict.verdict, VerdictKind::Match | VerdictKind::Order | VerdictKind::Carried),
             "booked and found, but {whole:#?}"
         );
+    }
+    Ok(())
+}
+
+/// Everything that is known of a key.
+async fn print_exchanges(system: &System, key: &str) -> anyhow::Result<()> {
+    for exchange in system.exchanges().await?.iter().filter(|exchange| exchange.key.as_deref() == Some(key)) {
+        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+        println!("{whole:#?}");
+    }
+    for base in [system.site.legacy(), system.site.engine()] {
+        let url = format!("{base}/transactions/status/{key}");
+        let client = host::http::Client::new(Duration::from_secs(2), 1 << 20);
+        let answer = client.get(&url, None, Duration::from_secs(5)).await?;
+        println!("{url}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
     }
     Ok(())
 }

@@ -91,7 +91,7 @@ async fn judged(system: &mut System, auditor: &Auditor, mistake: &str) -> anyhow
 /// The relay makes a mistake while the dial of two fronts moves.
 async fn found_while_the_dial_moves(mistake: &str) -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test planted {mistake}");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test planted {mistake}");
     let changes = Changes { handover_ms: Some(HANDOVER_MS), ..Changes::default() };
     let mut fronts = TwoFronts::start(Path::new(BINARY), &changes, SHIPPING, seed).await?;
     fronts.restart_with("relay", &[("CROSSFADE_PLANTED", mistake.to_owned())]).await?;
@@ -136,7 +136,7 @@ async fn alias_of_the_other_system() -> anyhow::Result<()> {
 /// The legacy books requests and never answers them, and nobody can ask it what it has done, until later.
 async fn found_while_nobody_can_be_asked(mistake: &str) -> anyhow::Result<()> {
     let seed = seed();
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test planted {mistake}");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test planted {mistake}");
     let changes = Changes { front: "authority_timeout_ms = 1000\n".to_owned(), ..Changes::default() };
     let mut system = System::prepare(Path::new(BINARY), Layout::Four, &changes).await?;
     let line = Line::to(format!("127.0.0.1:{}", system.site.ports.legacy), Duration::ZERO, seed).await?;

@@ -56,7 +56,7 @@ fn clients(fronts: &TwoFronts, seed: u64) -> (Arc<Runner>, Auditor) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
     let seed = number("CROSSFADE_SEED", host::random::u64());
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test storm nothing_is_lost");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test storm nothing_is_lost");
     let pause = seconds("CROSSFADE_STORM_PAUSE", 3);
     let Storm { mut fronts, runner, auditor, traffic, sending } = Storm::begin(seed, pause).await?;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -77,6 +77,8 @@ async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
     println!("{moves} moves up, {refused} refused or called off; {} requests", runner.counters().read().sent);
     ensure!(moves > 0, "the dial did not move");
     cut_off(&fronts).await?;
+    // Both systems decide, and both follow, while one of them is away.
+    fronts.up("50").await?;
     for part in ["engine", "legacy", "relay"] {
         println!("{part} is down");
         fronts.system.kill(part)?;
@@ -95,7 +97,7 @@ async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_goes_down_without_everybody_is_told_what_differs() -> anyhow::Result<()> {
     let seed = number("CROSSFADE_SEED", host::random::u64());
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test storm told_what");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test storm told_what");
     let pause = seconds("CROSSFADE_STORM_PAUSE", 3);
     let Storm { mut fronts, traffic, sending, .. } = Storm::begin(seed, pause).await?;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -125,9 +127,10 @@ async fn whoever_goes_down_without_everybody_is_told_what_differs() -> anyhow::R
 #[tokio::test(flavor = "multi_thread")]
 async fn a_front_that_is_cut_off_when_the_dial_goes_down_is_named_and_counted() -> anyhow::Result<()> {
     let seed = number("CROSSFADE_SEED", host::random::u64());
-    println!("replay: CROSSFADE_SEED={seed} cargo test -p testbed-e2e --test storm cut_off");
+    println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test storm cut_off");
     let Storm { mut fronts, traffic, sending, .. } = Storm::begin(seed, Duration::ZERO).await?;
     fronts.up("100").await?;
+    fronts.until_heard(fronts.system.control::<RolloutView>("/api/rollout").await?.version).await?;
     fronts.front(FRONTS[1])?.dial.set(Passing::Silent);
     fronts.until_lost(FRONTS[1]).await?;
     let version = fronts.rollback().await?;
@@ -137,7 +140,10 @@ async fn a_front_that_is_cut_off_when_the_dial_goes_down_is_named_and_counted() 
     let view: RolloutView = fronts.system.control("/api/rollout").await?;
     println!("set {}, effective {:?}", view.setting.percent, view.effective);
     let behind = |front: &FrontView| !front.connected && front.version.is_some_and(|at| at < version);
-    ensure!(view.effective.engine > 0, "it still sends requests to the engine, and the effective percentage hides it");
+    ensure!(
+        view.effective.engine * 4 > view.effective.exchanges,
+        "it still sends requests to the engine, and the effective percentage hides it"
+    );
     ensure!(view.fronts.iter().filter(|front| behind(front)).count() == 1, "nobody is behind: {:?}", view.fronts);
     let (status, said) = fronts.system.set_dial("100", false).await?;
     let gates = said["errors"].to_string();

@@ -398,6 +398,10 @@ impl Delivery {
         if result.system == System::Engine {
             self.note_levels(&reading);
         }
+        if result.class != decided.class {
+            // What the one has applied and the other has refused is no transaction of both: it cannot be referred to there.
+            return;
+        }
         let (Some(own), Some(other)) = (decided.transaction_by(authority), reading.transaction) else { return };
         if let Some(alias) = self.aliases.link(own, &other)
             && authority == System::Engine

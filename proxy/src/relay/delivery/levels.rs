@@ -14,6 +14,8 @@ use wire::scalar::Money;
 /// Versions kept of an account: more than exchanges on it are under way at the same time, mostly. A forgotten one makes
 /// a leg wait, not go astray.
 const KEPT: usize = 16;
+/// Levels kept of all accounts together, beside the newest of each.
+const RECENT: usize = 65_536;
 
 /// What an answer of the engine shows of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +35,33 @@ pub(crate) struct Level {
 pub(crate) struct Levels {
     /// Versions with the levels they left, in order.
     known: BTreeMap<Arc<str>, VecDeque<(u64, Money)>>,
+    /// The account of each level taken note of, oldest first: of one that has been quiet for long only the newest is kept.
+    recent: VecDeque<Arc<str>>,
 }
 
 impl Levels {
     /// Takes note of a level.
     pub fn note(&mut self, account: Arc<str>, version: u64, after: Money) {
-        let known = self.known.entry(account).or_default();
+        let known = self.known.entry(Arc::clone(&account)).or_default();
         let place = known.partition_point(|(other, _)| *other < version);
-        if known.get(place).is_none_or(|(other, _)| *other != version) {
-            known.insert(place, (version, after));
-            if known.len() > KEPT {
-                known.pop_front();
-            }
+        if known.get(place).is_some_and(|(other, _)| *other == version) {
+            return;
+        }
+        known.insert(place, (version, after));
+        if known.len() > KEPT {
+            known.pop_front();
+        }
+        self.recent.push_back(account);
+        if self.recent.len() > RECENT {
+            self.forget_one();
+        }
+    }
+
+    /// The level noted longest ago, unless it is the only one of its account.
+    fn forget_one(&mut self) {
+        let known = self.recent.pop_front().and_then(|account| self.known.get_mut(&account));
+        if let Some(known) = known.filter(|known| known.len() > 1) {
+            known.pop_front();
         }
     }
 
@@ -87,6 +104,20 @@ mod tests {
         assert!(follows(&[(3, "2"), (2, "5")], &level(3, "5.0", "2")), "it may be known itself");
         assert!(!follows(&[(4, "7")], &level(3, "5", "2")), "nothing before is known");
         assert!(follows(&[(1, "5"), (6, "5")], &level(9, "5", "2")), "what comes to nothing is not seen");
+    }
+
+    #[test]
+    fn of_an_account_that_is_quiet_only_the_newest_is_kept() {
+        let mut levels = Levels::default();
+        for version in 1..=10 {
+            levels.note("a".into(), version, money("5"));
+        }
+        for version in 1..=RECENT as u64 {
+            levels.note(format!("b-{}", version % 100_000).into(), version, money("1"));
+        }
+        assert_eq!(levels.known["a"].len(), 1);
+        assert!(levels.follows(&level(11, "5", "6")));
+        assert_eq!(levels.recent.len(), RECENT);
     }
 
     #[test]

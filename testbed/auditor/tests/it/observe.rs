@@ -269,7 +269,7 @@ fn refunds_are_held_against_their_original() {
     let who = ["refund", "x", "r"];
     let answer = applied(&result(who, 6, side("bob", -6, Some((10, 3))), side("bank", 6, None)));
     elsewhere.observe(&refund("r", "id-k", Some("6")), &answer);
-    expect_wrong(&elsewhere, "a refund of bank → alice goes bob → bank");
+    expect_wrong(&elsewhere, "a refund of id-k, bank → alice, goes bob → bank");
 
     let mut unknown = crate::observe::observer();
     let request = refund("r", "nothing", Some("6"));

@@ -76,6 +76,8 @@ pub struct Unfinished {
     pub version: u8,
     /// The authority before.
     pub from: System,
+    /// Whether an override made it.
+    pub by_override: bool,
     /// Whether the account is held.
     pub held: bool,
     /// Whether what this front had begun has ended and was shipped.
@@ -189,7 +191,7 @@ impl Front {
         let mut overtaken = self.overridden && counted && rollout.authority() != authority;
         for unfinished in self.moves.iter().flatten().filter(|unfinished| unfinished.from != authority) {
             // What the dial does meanwhile holds nobody whom an override has let go.
-            if unfinished.held && !(self.overridden && unfinished.drained == Drained::Awaited) {
+            if unfinished.held && (unfinished.by_override || !self.overridden) {
                 return Admission::Hold;
             }
             overtaken = true;
@@ -212,7 +214,7 @@ impl Front {
             }
             Record::Moved { version, differs, .. } => {
                 self.preparing = None;
-                self.forget_untold();
+                self.forget_untold_by_the_dial();
                 let differs = differs || share != (rollout.setting, rollout.held_back);
                 let counted = !(self.overridden && model.has(Bug::OverrideNotCounted));
                 if differs && counted && !model.has(Bug::NoHoldOnTheWayDown) {
@@ -221,7 +223,7 @@ impl Front {
             }
             Record::Commit { version, .. } if rollout.version != stood => {
                 let preparing = self.preparing.take();
-                self.forget_untold();
+                self.forget_untold_by_the_dial();
                 counts = self.commit(model, version, (before, now), preparing, running);
             }
             Record::Abort { version } => {
@@ -274,6 +276,9 @@ impl Front {
         let now = self.in_force(rollout);
         self.forget_untold();
         self.begin_move(rollout.version, before, now, Drained::Untold);
+        for one in self.moves.iter_mut().flatten().filter(|one| one.drained == Drained::Untold) {
+            one.by_override = on;
+        }
     }
 
     fn begin_move(&mut self, version: u8, from: System, now: System, drained: Drained) {
@@ -283,7 +288,7 @@ impl Front {
         }
         let free = self.moves.iter_mut().find(|place| place.is_none());
         *free.expect("a scenario has fewer moves than there are places") =
-            Some(Unfinished { version, from, held: true, settled: false, drained });
+            Some(Unfinished { version, from, by_override: false, held: true, settled: false, drained });
     }
 
     /// What this front had begun at the old authority of a move has ended and was shipped, if nothing of it `runs` there.
@@ -293,6 +298,14 @@ impl Front {
             one.held &= one.drained != Drained::Untold;
         }
         self.drop_finished();
+    }
+
+    /// What an override still holds the dial does not let go.
+    fn forget_untold_by_the_dial(&mut self) {
+        for one in self.moves.iter_mut().flatten().filter(|one| one.by_override && one.held) {
+            one.drained = Drained::Seen;
+        }
+        self.forget_untold();
     }
 
     fn forget_untold(&mut self) {

@@ -470,6 +470,19 @@ fn ids_are_learnt_from_both_answers_and_told_to_the_engine_when_it_decided() {
 }
 
 #[test]
+fn what_the_shadow_has_refused_is_no_transaction_of_both() {
+    let mut story = story();
+    let exchange = story.intent("k1", given::withdraw(Engine, "alice"));
+    story.result(exchange, Class::Applied, 200, &given::applied(ENGINE_ID, "alice", "bank", None));
+    story.settle();
+    // The legacy has made a transaction of it, which failed: nothing can be refunded by its id.
+    story.answer_with(exchange, 422, &given::failed_result("L-1", "alice", "bank", "InsufficientBalance"));
+    let known = story.delivery.known_transaction(ENGINE_ID).expect("it was made");
+    assert_eq!((known.engine.as_deref(), known.legacy), (Some(ENGINE_ID), None));
+    assert!(story.posted.is_empty());
+}
+
+#[test]
 fn aliases_are_told_until_they_are_taken_and_the_cursor_waits_for_that() {
     let mut story = story();
     let exchange = story.intent("k1", given::topup(Engine, "alice"));
