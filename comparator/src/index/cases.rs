@@ -98,13 +98,14 @@ impl History {
     }
 
     fn leg(&mut self, exchange: &ExchangeNumber, system: System, mode: Mode, status: u16, body: &Value) {
+        let class = if status < 300 { Class::Applied } else { Class::Refused };
         self.relay(ShadowBody::Sending { exchange: exchange.clone(), system, mode, attempt: 1 });
         self.relay(ShadowBody::Result(LegResult {
             exchange: exchange.clone(),
             system,
             mode,
             attempt: 1,
-            class: Class::Applied,
+            class,
             status,
             headers: Vec::new(),
             body: Body(body.to_string().into_bytes()),
@@ -169,6 +170,44 @@ fn a_topup_from_an_account_that_was_there_long_before_is_not() {
     let topup = history.begin(Operation::Topup, System::Legacy, &["alice", "bank"]);
     let verdict = history.topup_not_found(&topup);
     assert_eq!(verdict.verdict, VerdictKind::Open, "the histories are asked: {verdict:?}");
+    assert_eq!(history.index.take_inquiries().len(), 1);
+}
+
+/// Two transfers with one key that the legacy refuses, the second one because of the key. The engine, asked dry, refuses both
+/// for the balance. Answers the second.
+fn one_key_twice(beside: bool) -> (History, ExchangeNumber) {
+    let mut history = History::new();
+    let poor = json!({"code": "InsufficientBalance"});
+    let intent = history.intent(Operation::Transfer, System::Legacy, &["alice", "bank"]);
+    let begin = |history: &mut History| history.front(ExchangeBody::Intent(intent.clone()));
+    let refused_first = |history: &mut History, first: &ExchangeNumber| {
+        history.answer(first, Class::Refused, 422, &poor);
+        history.leg(first, System::Engine, Mode::ShadowRefused, 422, &poor);
+    };
+    let first = begin(&mut history);
+    if !beside {
+        refused_first(&mut history, &first);
+    }
+    let second = begin(&mut history);
+    history.answer(&second, Class::Refused, 422, &json!({"code": "DuplicateKey"}));
+    history.leg(&second, System::Engine, Mode::ShadowRefused, 422, &poor);
+    if beside {
+        refused_first(&mut history, &first);
+    }
+    assert_eq!(history.verdict(&first).verdict, VerdictKind::Match);
+    (history, second)
+}
+
+#[test]
+fn a_key_that_another_request_used_beside_it_is_a_matter_of_order() {
+    let (history, second) = one_key_twice(true);
+    assert_eq!(history.verdict(&second).verdict, VerdictKind::Order);
+}
+
+#[test]
+fn a_key_that_was_used_long_before_is_not() {
+    let (mut history, second) = one_key_twice(false);
+    assert_eq!(history.verdict(&second).verdict, VerdictKind::Open, "the histories are asked");
     assert_eq!(history.index.take_inquiries().len(), 1);
 }
 

@@ -6,11 +6,14 @@
 use super::Index;
 use super::exchange::{Exchange, Inquired};
 use crate::judge::normalize::{self, Answer, Leg};
-use crate::judge::overlap::View;
+use crate::judge::overlap::{Overlap, View, overlap};
 use crate::judge::verdict::{Case, Opinion, Standing, judge};
 use wire::control::Verdict;
 use wire::scalar::{Money, Timestamp};
 use wire::words::{Mode, VerdictKind};
+
+/// Other uses of a key are looked for among what began no longer than this before. An exchange takes seconds.
+const KEYS_BESIDE_MICROS: i64 = 60_000_000;
 
 impl Index {
     /// Both legs of an exchange have ended, or by rule there is only one.
@@ -129,6 +132,7 @@ impl Index {
             family: exchange.original.map(|original| self.family(original)).unwrap_or_default(),
             found_by_key: result.resolved,
             levels_current: !result.replayed && !repeated && repeat_of.is_none(),
+            key_used_beside: self.key_used_beside(exchange, id, [&legacy, &engine], view),
             repeat_of,
             requested: exchange.requested.clone(),
             originals_differ,
@@ -138,6 +142,25 @@ impl Index {
             legacy,
             engine,
         })
+    }
+
+    /// With what other use of its key an exchange overlapped, if one of its legs alone was refused for that.
+    fn key_used_beside(
+        &self,
+        exchange: &Exchange,
+        id: u64,
+        legs: [&std::result::Result<Leg, String>; 2],
+        view: View,
+    ) -> Overlap {
+        let is_for_it = |leg: &&std::result::Result<Leg, String>| leg.as_ref().is_ok_and(Leg::is_for_a_used_key);
+        let (Some(scope), 1) = (exchange.scope, legs.iter().filter(|leg| is_for_it(leg)).count()) else {
+            return Overlap::default();
+        };
+        let span = exchange.span();
+        let near =
+            self.exchanges.iter().rev().take_while(|(_, other)| span.intent - other.intent <= KEYS_BESIDE_MICROS);
+        let others = near.filter(|(other_id, other)| **other_id != id && other.scope == Some(scope));
+        others.fold(Overlap::default(), |found, (_, other)| found.and(overlap(&span, &other.span(), view)))
     }
 
     /// The earlier exchange with the same key that had the effect.

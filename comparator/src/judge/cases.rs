@@ -74,6 +74,7 @@ fn case() -> Case<'static> {
         accounts: vec![standing("a"), standing("b")],
         settled: Vec::new(),
         family: Vec::new(),
+        key_used_beside: Overlap::default(),
         repeat_of: None,
         found_by_key: false,
         levels_current: true,
@@ -346,6 +347,12 @@ fn refused_here_and_decided_dry_there() {
     let other = dry("InsufficientBalance", refused("AccountFrozen"));
     check_asks("another code", other.clone(), Ruling::Mismatch(Cause::ErrorCode));
     check("another code beside others", overlapped(other), ORDER);
+    let used = Case {
+        key_used_beside: Overlap { same_cohort: true, cross_cohort: false },
+        ..dry("DuplicateKey", would_apply())
+    };
+    check("the key was used beside it", used.clone(), ORDER);
+    check_asks("for another reason", Case { legacy: refused("SameAccount"), ..used }, Ruling::Mismatch(Cause::Status));
     let would = dry("InsufficientBalance", would_apply());
     let judgement = check_asks("it would apply it", would.clone(), Ruling::Mismatch(Cause::Status));
     assert_eq!(judgement.offsets, [], "nothing moved");

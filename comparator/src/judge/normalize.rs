@@ -21,6 +21,13 @@ pub struct Leg {
     pub replayed: bool,
 }
 
+impl Leg {
+    /// Whether it was refused because its key had been used for something else.
+    pub fn is_for_a_used_key(&self) -> bool {
+        self.code.as_deref() == Some("DuplicateKey")
+    }
+}
+
 /// What an applied leg did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

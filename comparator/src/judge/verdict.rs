@@ -34,6 +34,9 @@ pub struct Case<'a> {
     pub settled: Vec<String>,
     /// Discrepancies that touch the transaction it refers to, or other refunds of it.
     pub family: Vec<String>,
+    /// With what other use of its key it overlapped, whether that had an effect or not: where one leg says that the key is
+    /// used, the systems may have come to the two in another order.
+    pub key_used_beside: Overlap,
     /// An earlier exchange with the same key had the effect; the discrepancies that one belongs to.
     pub repeat_of: Option<Vec<String>>,
     /// Whether the authority's answer was found out afterwards, by the key.
@@ -193,7 +196,7 @@ fn is_about_the_account(code: Option<&str>) -> bool {
 
 /// The authority applied it, the shadow did not.
 fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion {
-    if case.found_by_key && case.repeat_of.is_some() && shadow.code.as_deref() == Some("DuplicateKey") {
+    if case.found_by_key && case.repeat_of.is_some() && shadow.is_for_a_used_key() {
         // A key used again for something else: asked for the key, the authority showed what the first one did. Neither
         // system did anything for this one.
         return Opinion::Judged(Judgement::of(Ruling::Match));
@@ -452,9 +455,12 @@ impl Case<'_> {
     }
 
     /// With what it overlapped that may be behind these refusals: those that are about an account itself may also come of
-    /// a change of a shared one.
+    /// a change of a shared one, those for a used key of another use of it.
     fn overlap_behind(&self, legs: [&Leg; 2]) -> Overlap {
-        let overlap = self.overlap();
+        let overlap = match legs.into_iter().any(Leg::is_for_a_used_key) {
+            true => self.overlap().and(self.key_used_beside),
+            false => self.overlap(),
+        };
         if !legs.into_iter().any(|leg| is_about_the_account(leg.code.as_deref())) {
             return overlap;
         }

@@ -2,7 +2,7 @@
 //! one, and no system may decide on an account before the other's decisions have been applied to it.
 //!
 //! A verdict `order` is explained when the shadow leg was offered again and fitted then, or when another exchange that moved
-//! one of its accounts ran beside it in either system, or before it in one and behind it in the other (DESIGN 5, FORMATS
+//! one of its accounts, or used its key, ran beside it in either system, or before it in one and behind it in the other (DESIGN 5, FORMATS
 //! "Order, overlap, lanes"). So is every leg that was booked `forced`.
 
 use crate::system::System as Parts;
@@ -27,6 +27,8 @@ struct Traced {
     ended: i64,
     /// Whether its authority applied it.
     has_effect: bool,
+    /// The tenant and the key.
+    key: (String, Option<String>),
     /// When the log took the first announcement of its shadow leg, and the last result.
     sent: Option<i64>,
     last: Option<i64>,
@@ -93,7 +95,12 @@ pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
     }
     let beside_another = |number: &ExchangeNumber, exchange: &Traced| {
         let mut others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
-        others.any(|other| *other != number && traced[*other].has_effect && traced[*other].is_beside(exchange))
+        others.any(|number_of_other| {
+            let other = &traced[*number_of_other];
+            // One that was refused has used the key all the same.
+            let matters = other.has_effect || other.key == exchange.key;
+            *number_of_other != number && matters && other.is_beside(exchange)
+        })
     };
     let mut explained = Explained { orders: 0, offered_again: 0, forced: 0 };
     let mut exchanges = system.exchanges().await?;
@@ -173,6 +180,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
                 begun: record.at.0,
                 ended: i64::MAX,
                 has_effect: false,
+                key: (intent.tenant.clone(), intent.key.clone()),
                 sent: None,
                 last: None,
                 until: at.0,
