@@ -64,7 +64,7 @@ async fn follow(
     Ok(stream::events(parts.log.clone(), listen.from, seat, parts.shutdown.clone()).into_response())
 }
 
-/// A front hears its stream. It is cut off if it does not say so for five seconds.
+/// A front hears its stream. It is cut off if it does not say so for five to six seconds.
 #[utoipa::path(post, path = "/internal/rollout/hears", tag = "internal", security(("token" = [])),
     request_body = FrontBoot, responses(
         (status = 204, description = "Noted"),

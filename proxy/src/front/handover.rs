@@ -261,7 +261,7 @@ impl Handover {
         now: Duration,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let silent = preparing.as_ref().is_some_and(|preparing| preparing.silent) || exposed.requests > 0;
+        let silent = preparing.as_ref().is_some_and(|preparing| preparing.silent) || !exposed.silent.is_empty();
         if preparing.is_some_and(|preparing| preparing.answered) && !silent {
             return effects;
         }

@@ -485,6 +485,17 @@ fn what_an_override_sends_past_a_move_that_this_front_has_answered_for_is_counte
 }
 
 #[test]
+fn an_account_that_went_on_is_overtaken_also_if_its_requests_are_counted_already() {
+    let [_, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    bench.handover.answered(2);
+    let exposed = Exposed { silent: BTreeSet::from([moving.clone()]), ..Exposed::default() };
+    let [Effect::Settle { .. }] = bench.hear_exposed(commit(2, &[]), &exposed, 20)[..] else { panic!("not held") };
+    assert_eq!(bench.admit(&moving), Admission::Hold);
+}
+
+#[test]
 fn while_a_commit_is_taken_up_nobody_goes_on_in_silence() {
     let [_, moving, _] = three();
     let mut bench = Bench::standing_at(10);

@@ -7,7 +7,7 @@ use crossfade::demo::site::Changes;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-use testbed_e2e::checks;
+use testbed_e2e::checks::{self, Auditor};
 use testbed_e2e::system::{FRONTS, Layout, System};
 use wire::control::{OverrideView, RolloutHistory, RolloutView};
 use wire::words::System as Side;
@@ -37,10 +37,10 @@ async fn dies_of(system: &mut System, verb: &[&str], process: &'static str, next
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pin_that_was_recorded_is_handed_over_later() -> anyhow::Result<()> {
+/// All parts, with the engine as everybody's authority after some traffic, and one that dies at a moment.
+async fn at_100_percent(process: &'static str, moment: &str) -> anyhow::Result<(System, Auditor)> {
     let mut system = System::prepare(Path::new(BINARY), Layout::Four, &Changes::default()).await?;
-    system.dies_at("relay", Some("pin-recorded"));
+    system.dies_at(process, Some(moment));
     for process in Layout::Four.processes() {
         system.start_process(process).await?;
     }
@@ -48,6 +48,12 @@ async fn a_pin_that_was_recorded_is_handed_over_later() -> anyhow::Result<()> {
     system.dial("shadow", false).await?;
     system.exchange(&auditor, "w", 200).await?;
     system.dial("100", false).await?;
+    Ok((system, auditor))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_that_was_recorded_is_handed_over_later() -> anyhow::Result<()> {
+    let (mut system, auditor) = at_100_percent("relay", "pin-recorded").await?;
     let pin = ["rollout", "pin", "w-user-00010", "legacy", "--reason", "a customer of the bank's own"];
     dies_of(&mut system, &pin, "relay", None).await?;
 
@@ -67,15 +73,7 @@ async fn a_pin_that_was_recorded_is_handed_over_later() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_is_in_force_after_a_death_if_it_was_kept() -> anyhow::Result<()> {
     let front = FRONTS[0];
-    let mut system = System::prepare(Path::new(BINARY), Layout::Four, &Changes::default()).await?;
-    system.dies_at(front, Some("override-in-force"));
-    for process in Layout::Four.processes() {
-        system.start_process(process).await?;
-    }
-    let auditor = checks::auditor(true);
-    system.dial("shadow", false).await?;
-    system.exchange(&auditor, "w", 200).await?;
-    system.dial("100", false).await?;
+    let (mut system, auditor) = at_100_percent(front, "override-in-force").await?;
     let overrule = ["override", "0", "--reason", "the engine burns"];
     dies_of(&mut system, &overrule, front, Some("override-kept")).await?;
     let shown: OverrideView = serde_json::from_slice(&crossfade(&system, &["override", "show"]).await?.stdout)?;
