@@ -193,18 +193,12 @@ impl TwoFronts {
     ///
     /// # Errors
     /// When a front does not say.
-    pub async fn held(&self, seconds: f64) -> anyhow::Result<(u64, u64)> {
-        let client = host::http::Client::new(Duration::from_secs(1), 4 << 20);
-        let (mut all, mut within) = (0, 0);
+    pub async fn held(&self, seconds: f64) -> anyhow::Result<(f64, f64)> {
+        let (mut all, mut within) = (0.0, 0.0);
         for front in &self.fronts {
-            let answer = client.get(&format!("{}/metrics", front.admin), None, Duration::from_secs(5)).await?;
-            let text = String::from_utf8(answer.body.to_vec())?;
-            let value = |series: &str| -> anyhow::Result<u64> {
-                let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-                Ok(line.with_context(|| format!("{} exports no {series}", front.process))?.parse()?)
-            };
-            all += value("crossfade_front_held_seconds_count")?;
-            within += value(&format!("crossfade_front_held_seconds_bucket{{le=\"{seconds}\"}}"))?;
+            let measured = self.system.scrape(&front.admin).await?;
+            all += measured.value("crossfade_front_held_seconds_count")?;
+            within += measured.value(&format!("crossfade_front_held_seconds_bucket{{le=\"{seconds}\"}}"))?;
         }
         Ok((all, within))
     }

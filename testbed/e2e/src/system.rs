@@ -104,6 +104,23 @@ pub struct System {
     folder: tempfile::TempDir,
 }
 
+/// What a process measured at one moment.
+pub struct Measured {
+    url: String,
+    text: String,
+}
+
+impl Measured {
+    /// The sample of one series, named with its labels as it is exported.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn value(&self, series: &str) -> anyhow::Result<f64> {
+        let line = self.text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("{} exports no {series}", self.url))?.parse()?)
+    }
+}
+
 /// Where a process is to die.
 const DIES_AT: &str = "CROSSFADE_DIES_AT";
 /// An answer of the control API takes no longer; a reconciliation may.
@@ -408,11 +425,16 @@ impl System {
         Ok(answer.json()?)
     }
 
+    /// What a process measures; `url` is where it answers operators.
+    pub async fn scrape(&self, url: &str) -> anyhow::Result<Measured> {
+        let answer = self.client.get(&format!("{url}/metrics"), None, CONTROL_TIMEOUT).await?;
+        ensure!(answer.status.is_success(), "{url}/metrics: {}", answer.status);
+        Ok(Measured { url: url.to_owned(), text: String::from_utf8(answer.body.to_vec())? })
+    }
+
     /// What the process with the engine measures: the samples of each metric, by name.
     pub async fn metrics(&self) -> anyhow::Result<BTreeMap<String, Vec<f64>>> {
-        let url = format!("{}/metrics", self.site.engine());
-        let answer = self.client.get(&url, None, CONTROL_TIMEOUT).await?;
-        let text = String::from_utf8(answer.body.to_vec())?;
+        let text = self.scrape(&self.site.engine()).await?.text;
         let mut metrics: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for line in text.lines() {
             if let Some(declared) = line.strip_prefix("# TYPE ") {

@@ -6,7 +6,7 @@
 //! "Order, overlap, lanes"). So is every leg that was booked `forced`.
 
 use crate::system::System as Parts;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::exchange::{ExchangeBody, ExchangeRecord};
@@ -159,6 +159,34 @@ pub async fn nobody_decides_too_early(system: &Parts) -> anyhow::Result<usize> {
         }
     }
     Ok(sides_changed)
+}
+
+/// Every open discrepancy began at an exchange that ran beside, or after, an overtaken one of the same account. Says how many
+/// there are.
+///
+/// # Errors
+/// The first that has another reason.
+pub async fn only_overtaken_ones_left_discrepancies(system: &Parts) -> anyhow::Result<usize> {
+    let traced = traced(system).await?;
+    // When the first of an account was overtaken.
+    let mut overtaken: BTreeMap<&str, i64> = BTreeMap::new();
+    for exchange in traced.values().filter(|exchange| exchange.overtaken) {
+        for account in &exchange.accounts {
+            let first = overtaken.entry(account).or_insert(i64::MAX);
+            *first = exchange.begun.min(*first);
+        }
+    }
+    let open = system.discrepancies().await?;
+    for discrepancy in &open {
+        let root = traced.iter().find(|(number, _)| number.to_string() == discrepancy.id);
+        let (_, root) = root.with_context(|| format!("no exchange is the root of {discrepancy:?}"))?;
+        let overtaken = |account: &String| overtaken.get(&**account).is_some_and(|first| *first <= root.until);
+        ensure!(
+            root.accounts.iter().any(overtaken),
+            "nothing was overtaken where this began: {discrepancy:?}, {root:?}"
+        );
+    }
+    Ok(open.len())
 }
 
 fn is_decided_by(exchange: &Traced, system: System) -> bool {

@@ -144,7 +144,7 @@ async fn a_move_holds_nobody_for_longer_than_a_handover() -> anyhow::Result<()> 
     println!("{held} requests were held, {within} of them for {handover_ms} ms at most; {:?}", sent.latency);
     ensure!(sent.counted.errors == 0, "{} client errors", sent.counted.errors);
     ensure!(slowest <= Duration::from_secs(1), "a rollback took {slowest:?}");
-    ensure!(held > 0 && within * 100 >= held * 99, "{within} of {held} were held for {handover_ms} ms at most");
+    ensure!(held > 0.0 && within * 100.0 >= held * 99.0, "{within} of {held} were held for {handover_ms} ms at most");
     all_is_well(fronts, &auditor).await
 }
 

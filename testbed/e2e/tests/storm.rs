@@ -46,6 +46,8 @@ fn clients(fronts: &TwoFronts, seed: u64) -> (Arc<Runner>, Auditor) {
         max_in_flight: 64,
         timeout: Duration::from_secs(20),
         give_up_after: Duration::from_secs(180),
+        // While a system is away for a minute, thousands try again: they have to leave room for what gets through.
+        longest_backoff: Duration::from_secs(10),
         ..Options::default()
     };
     let workload = Workload::new(Config { seed, users: 120, mix: [14, 36, 38, 12], ..Config::default() });
@@ -116,7 +118,7 @@ async fn whoever_goes_down_without_everybody_is_told_what_differs() -> anyhow::R
     println!("{:?}, overtaken {}", summary.verdicts, summary.overtaken);
     println!("{} accounts differ", reconciliation.different);
     ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
-    ensure!(summary.overtaken > 0 || summary.discrepancies_open == 0, "{summary:?}");
+    println!("{} discrepancies, all of overtaken ones", traces::only_overtaken_ones_left_discrepancies(system).await?);
     checks::nothing_twice(system).await?;
     checks::money_is_conserved(system).await?;
     system.stop().await
@@ -162,6 +164,7 @@ async fn a_front_that_is_cut_off_when_the_dial_goes_down_is_named_and_counted() 
         "both fronts decided on the same accounts at two systems, and nobody has counted it"
     );
     ensure!(reconciliation.different == reconciliation.explained, "{reconciliation:?}");
+    println!("{} discrepancies, all of overtaken ones", traces::only_overtaken_ones_left_discrepancies(system).await?);
     checks::nothing_twice(system).await?;
     checks::money_is_conserved(system).await?;
     system.stop().await
@@ -231,7 +234,16 @@ async fn cut_off(fronts: &TwoFronts) -> anyhow::Result<()> {
         ensure!(Instant::now() < deadline, "it is not named: {status} {said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    host::clock::sleep(seconds("CROSSFADE_STORM_DOWN", 5) / 2).await;
+    let cut_off_until = Instant::now() + seconds("CROSSFADE_STORM_DOWN", 5) / 2;
+    while Instant::now() < cut_off_until {
+        // What the alert CrossfadeFrontCutOff reads (dashboards/rules), all the time.
+        let gate = fronts.system.scrape(&fronts.system.site.comparator()).await?;
+        ensure!(
+            gate.value("crossfade_gate_ok{gate=\"fronts\"}")? == 0.0,
+            "the alert sees nothing of the front that is cut off"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     fronts.front(FRONTS[1])?.dial.set(Passing::Open);
     fronts.until_connected().await
 }

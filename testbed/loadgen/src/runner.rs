@@ -15,8 +15,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// The first wait before a lost call is sent again; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// The longest wait between two attempts.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 /// Accounts made at once.
 const ACCOUNTS_AT_ONCE: usize = 32;
 
@@ -52,6 +50,8 @@ pub struct Options {
     pub retry_unknown: bool,
     /// How long, from its first loss, a lost call is sent again.
     pub give_up_after: Duration,
+    /// The longest wait between two attempts.
+    pub longest_backoff: Duration,
     /// With an open pace: no more than so many requests at once. What has to wait for that is late, and counted so.
     pub max_in_flight: usize,
 }
@@ -65,6 +65,7 @@ impl Default for Options {
             timeout: Duration::from_secs(30),
             retry_unknown: true,
             give_up_after: Duration::from_secs(60),
+            longest_backoff: Duration::from_secs(2),
             max_in_flight: 4096,
         }
     }
@@ -145,7 +146,7 @@ impl Runner {
                 return Err(format!("{sent:?}"));
             }
             clock::sleep(backoff).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff = (backoff * 2).min(self.options.longest_backoff);
         }
     }
 
@@ -272,7 +273,7 @@ impl Runner {
                 () = clock::sleep(backoff) => {}
                 () = stop.stopped() => clock::sleep(FIRST_BACKOFF).await,
             }
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff = (backoff * 2).min(self.options.longest_backoff);
             let sent = self.target.send(&call).await;
             if !self.take(&call, &sent) {
                 return;
