@@ -120,8 +120,9 @@ async fn fold(log: &Arc<dyn Log>, ledger: &str, rules: Rules) -> Result<Start, E
         start.delivery.take_rollout(record.offset, &record.value).map_err(unreadable)?;
         start.rollout = record.offset + 1;
     }
-    let mut exchanges = Pages::to_the_end(&**log, exchange::TOPIC).await?;
+    // Whatever a record of a shadow follows from is there when that is: asked for in this order, it is before the end.
     let mut shadows = Pages::to_the_end(&**log, shadow::TOPIC).await?;
+    let mut exchanges = Pages::to_the_end(&**log, exchange::TOPIC).await?;
     loop {
         match (exchanges.peek(&**log).await?, shadows.peek(&**log).await?) {
             (None, None) => return Ok(start),

@@ -234,18 +234,23 @@ async fn cut_off(fronts: &TwoFronts) -> anyhow::Result<()> {
         ensure!(Instant::now() < deadline, "it is not named: {status} {said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    // What the alert CrossfadeFrontCutOff reads (dashboards/rules): soon, and as long as it lasts.
+    while !is_alarmed(fronts).await? {
+        ensure!(Instant::now() < deadline, "the alert sees nothing of it");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let cut_off_until = Instant::now() + seconds("CROSSFADE_STORM_DOWN", 5) / 2;
     while Instant::now() < cut_off_until {
-        // What the alert CrossfadeFrontCutOff reads (dashboards/rules), all the time.
-        let gate = fronts.system.scrape(&fronts.system.site.comparator()).await?;
-        ensure!(
-            gate.value("crossfade_gate_ok{gate=\"fronts\"}")? == 0.0,
-            "the alert sees nothing of the front that is cut off"
-        );
+        ensure!(is_alarmed(fronts).await?, "the alert sees nothing of it any more");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     fronts.front(FRONTS[1])?.dial.set(Passing::Open);
     fronts.until_connected().await
+}
+
+async fn is_alarmed(fronts: &TwoFronts) -> anyhow::Result<bool> {
+    let measured = fronts.system.scrape(&fronts.system.site.comparator()).await?;
+    Ok(measured.value("crossfade_gate_ok{gate=\"fronts\"}")? == 0.0)
 }
 
 /// After everything was judged: no account differs, and every effect is there once.

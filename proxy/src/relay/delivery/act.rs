@@ -112,7 +112,7 @@ impl Delivery {
                         Before::Ask(question) => self.outbox.push(Action::Look { attempt: leg.attempt, question }),
                         Before::Wait => {}
                         Before::Nothing => {
-                            let sent_by = self.sent_by(leg);
+                            let sent_by = self.sent_by(exchange.intent.operation, leg);
                             let request = leg_request(id, exchange, leg, &self.aliases, pointers, sent_by);
                             self.outbox.push(Action::Send(Box::new(request)));
                         }
@@ -239,8 +239,8 @@ impl Delivery {
     fn misses_something(&self, exchange: &Exchange, decided: &Decided) -> bool {
         let levels = &decided.reading.levels;
         let follows = match exchange.intent.operation {
-            // Its document shows the account as it is, and nothing came before it.
-            Operation::CreateAccount | Operation::ChangeAccount => true,
+            // Nothing came before it.
+            Operation::CreateAccount => true,
             _ => levels.iter().all(|level| self.levels.follows(level)),
         };
         let original = exchange.intent.original.as_deref().filter(|id| maker(id) == System::Engine);

@@ -5,6 +5,9 @@
 //! counts only when whoever may have sent the leg has certainly done so, and the system has certainly let go of it, and
 //! not the first time. Then the leg was not executed, which is a discrepancy for a person. What cannot be found out at
 //! all waits for a person's word, and its accounts with it; other legs pass by.
+//!
+//! No system recognises a change of an account that it has made: it is asked likewise, and the change is sent again when
+//! it was certainly not made. One that came late would undo what was decided after it.
 
 use super::Action;
 use super::Delivery;
@@ -61,10 +64,11 @@ impl Delivery {
         }
     }
 
-    /// By when a leg has to be sent, if it must not be sent twice.
-    pub(super) fn sent_by(&self, leg: &Leg) -> Option<Timestamp> {
+    /// By when a leg has to be sent, if its target does not recognise what it has done.
+    pub(super) fn sent_by(&self, operation: Operation, leg: &Leg) -> Option<Timestamp> {
         let by = leg.announced.0.saturating_add(SENT_WITHIN_MICROS);
-        (!self.rules.deduplicates(leg.target)).then_some(Timestamp(by))
+        let recognised = self.rules.deduplicates(leg.target) && operation != Operation::ChangeAccount;
+        (!recognised).then_some(Timestamp(by))
     }
 
     /// Nothing was sent for so long that another relay may have taken over: the leg is announced once more, and sent if
@@ -139,12 +143,7 @@ impl Delivery {
                 }
                 self.ask_later(id, tries, now);
             }
-            Finding::Absent | Finding::Decided(..) if once => self.found_nothing(id, tries, now),
-            // It was not: nothing is in doubt any more.
-            Finding::Absent | Finding::Decided(..) => {
-                (leg.doubt, leg.step) = (None, Step::Due(tries));
-                self.todo.insert(id);
-            }
+            Finding::Absent | Finding::Decided(..) => self.found_nothing(id, tries, now),
         }
     }
 
@@ -162,16 +161,18 @@ impl Delivery {
         doubt.is_some_and(|doubt| now.since_micros(*doubt.absent_since.get_or_insert(now)) > longest)
     }
 
-    /// A system that is not sent anything twice has nothing of a leg.
+    /// The target of a leg in doubt has nothing of it.
     fn found_nothing(&mut self, id: ExchangeId, tries: u32, now: Timestamp) {
         let counts = self.is_over_if_absent(id, now);
-        let Some(doubt) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut).and_then(|leg| leg.doubt.as_mut())
-        else {
-            return;
-        };
+        let Some(leg) = self.exchanges.get_mut(id).and_then(Exchange::leg_mut) else { return };
+        let Some(doubt) = &mut leg.doubt else { return };
         doubt.absent += u32::from(counts);
         if doubt.absent < ABSENT_TIMES {
             self.ask_later(id, tries, now);
+        } else if self.rules.deduplicates(leg.target) {
+            // Nothing is in doubt any more.
+            (leg.doubt, leg.step) = (None, Step::Due(tries));
+            self.todo.insert(id);
         } else {
             self.report(id, Answer::nothing(0), Class::NotExecuted, true);
         }

@@ -1,8 +1,9 @@
 //! Idempotency keys: which exchange of a key has a leg, and which are its repeats.
 //!
 //! An exchange is a repeat when its authority said that it repeated an earlier answer and that earlier exchange is
-//! known here, or when it turns out to be the same transaction as one that has a leg already. The answers of
-//! parallel duplicates arrive in any order: a repeated answer waits until one of the others is decided.
+//! known here, or when it turns out to be the same transaction as one that has a leg already. That counts whatever the
+//! bytes are: an amount may be written in two ways, and fields in any order. The answers of parallel duplicates arrive in
+//! any order: a repeated answer waits until one of the others is decided.
 
 use super::exchanges::ExchangeId;
 use std::collections::BTreeMap;
@@ -107,8 +108,8 @@ impl Keys {
         (ruling, std::mem::take(&mut entry.waiting))
     }
 
-    /// An exchange stands for its key, whatever was ruled. Answers the others with the same content that stood for
-    /// it, which are its repeats now, and the exchanges to be ruled on again.
+    /// An exchange stands for its key, whatever was ruled. Answers those of the same effect that stood for it, which are
+    /// its repeats now, and the exchanges to be ruled on again.
     pub fn stands(
         &mut self,
         key: KeyId,
@@ -120,7 +121,7 @@ impl Keys {
         let entry = self.entries.entry(key).or_default();
         entry.undecided.retain(|(other, _)| *other != id);
         entry.waiting.retain(|other| *other != id);
-        let replaced = |standing: &Standing| standing.content == content && standing.made == made;
+        let replaced = |standing: &Standing| standing.is_the_same(content, made, applied);
         let others = entry.standing.iter().filter(|standing| replaced(standing)).map(|standing| standing.id).collect();
         entry.standing.retain(|standing| !replaced(standing));
         entry.standing.push(Standing { id, content, made, applied });
@@ -128,24 +129,37 @@ impl Keys {
     }
 }
 
+impl Standing {
+    /// Whether an exchange is the same one, with the same effect. Of refusals the content has to be the same too: what they
+    /// show may be the transaction that had the key before.
+    fn is_the_same(&self, content: Fingerprint, made: Option<Fingerprint>, applied: bool) -> bool {
+        let both_applied = made.is_some() && self.applied && applied;
+        self.made == made && (self.content == content || both_applied)
+    }
+}
+
 impl Entry {
     fn rule(&self, content: Fingerprint, decision: Decision) -> Ruling {
-        let same = |standing: &&Standing| standing.content == content;
-        if decision.replayed || decision.resolved {
-            // What was applied repeats no refusal: the key was free again, or free for the other system.
-            let like_it = |standing: &&Standing| standing.applied || !decision.applied;
-            if let Some(first) = self.standing.iter().filter(same).find(like_it) {
-                return Ruling::Repeats(first.id);
-            }
-            if decision.replayed && self.undecided.iter().any(|(_, other)| *other == content) {
-                return Ruling::Waits;
+        let Decision { replayed, resolved, applied, made } = decision;
+        let standing = |found: &dyn Fn(&Standing) -> bool| self.standing.iter().find(|standing| found(standing));
+        let same = |standing: &Standing| made.is_some() && standing.is_the_same(content, made, applied);
+        // What was applied repeats no refusal: the key was free again, or free for the other system.
+        let like_it = |standing: &Standing| standing.content == content && (standing.applied || !applied);
+        if let Some(first) = standing(&same).or_else(|| standing(&like_it).filter(|_| replayed || resolved)) {
+            return Ruling::Repeats(first.id);
+        }
+        if replayed && self.undecided.iter().any(|(_, other)| *other == content) {
+            return Ruling::Waits;
+        }
+        // Its authority knows what means the same in other bytes.
+        if replayed && applied {
+            match standing(&|standing| standing.applied) {
+                Some(first) => return Ruling::Repeats(first.id),
+                None if !self.undecided.is_empty() => return Ruling::Waits,
+                None => {}
             }
         }
-        let same_effect = |standing: &&Standing| decision.made.is_some() && standing.made == decision.made;
-        match self.standing.iter().filter(same).find(same_effect) {
-            Some(first) => Ruling::Repeats(first.id),
-            None => Ruling::Stands,
-        }
+        Ruling::Stands
     }
 }
 
@@ -259,13 +273,50 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_free_again_or_has_other_content_is_no_repeat() {
+    fn a_key_that_was_free_again_is_no_repeat() {
         let mut keys = begun(1..=2);
         assert_eq!(rule(&mut keys, 1, decision(false, false, 8)).0, Ruling::Stands);
         assert_eq!(rule(&mut keys, 2, decision(false, false, 9)).0, Ruling::Stands);
-        keys.begin(KEY, ExchangeId(3), 2);
-        let (ruling, _) = keys.rule(KEY, ExchangeId(3), 2, decision(true, false, 9));
-        assert_eq!(ruling, Ruling::Stands);
+    }
+
+    /// Rules on an exchange of which the body is other bytes than those of the rest.
+    fn rule_in_other_bytes(keys: &mut Keys, id: u64, decision: Decision) -> Ruling {
+        keys.rule(KEY, ExchangeId(id), CONTENT + id, decision).0
+    }
+
+    #[test]
+    fn what_means_the_same_in_other_bytes_is_a_repeat_by_the_word_of_its_authority() {
+        for made in [9, 8] {
+            // Also when the other system made it, with an id of its own.
+            let mut keys = begun(1..=1);
+            keys.begin(KEY, ExchangeId(2), CONTENT + 2);
+            assert_eq!(
+                rule_in_other_bytes(&mut keys, 2, decision(true, false, made)),
+                Ruling::Waits,
+                "1 may be the first"
+            );
+            assert_eq!(rule(&mut keys, 1, decision(false, false, 9)), (Ruling::Stands, vec![2]));
+            assert_eq!(rule_in_other_bytes(&mut keys, 2, decision(true, false, made)), Ruling::Repeats(ExchangeId(1)));
+        }
+        // Nobody knew what became of it, and its retry is decided before that is found out.
+        let mut keys = begun(1..=1);
+        keys.begin(KEY, ExchangeId(2), CONTENT + 2);
+        assert_eq!(rule_in_other_bytes(&mut keys, 2, decision(false, false, 9)), Ruling::Stands);
+        assert_eq!(rule(&mut keys, 1, decision(false, true, 9)).0, Ruling::Repeats(ExchangeId(2)));
+    }
+
+    #[test]
+    fn a_refusal_in_other_bytes_is_no_repeat() {
+        let refused = Decision { applied: false, ..decision(false, false, 9) };
+        let mut keys = begun(1..=1);
+        assert_eq!(rule(&mut keys, 1, decision(false, false, 9)).0, Ruling::Stands);
+        for (id, replayed) in [(2, false), (3, true)] {
+            assert_eq!(
+                rule_in_other_bytes(&mut keys, id, Decision { replayed, ..refused }),
+                Ruling::Stands,
+                "DuplicateKey"
+            );
+        }
     }
 
     #[test]

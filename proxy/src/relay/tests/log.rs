@@ -25,6 +25,8 @@ struct Inner {
     topics: BTreeMap<String, Vec<Record>>,
     faults: BTreeMap<String, VecDeque<Fault>>,
     late: BTreeMap<String, Vec<NewRecord>>,
+    /// What is appended right after the end of a topic was told.
+    behind_the_end: BTreeMap<String, Vec<(&'static str, Vec<NewRecord>)>>,
     clock: i64,
 }
 
@@ -59,6 +61,11 @@ impl MemoryLog {
     /// Appends wait, or go on.
     pub fn close(&self, closed: bool) {
         self.closed.send_replace(closed);
+    }
+
+    /// Right after the end of `topic` was told, others append to these topics.
+    pub fn put_behind_the_end(&self, topic: &str, batches: Vec<(&'static str, Vec<NewRecord>)>) {
+        self.lock().behind_the_end.insert(topic.to_owned(), batches);
     }
 
     pub fn records(&self, topic: &str) -> Vec<Record> {
@@ -154,7 +161,14 @@ impl Log for MemoryLog {
     }
 
     fn end<'a>(&'a self, topic: &'a str, _partition: u32) -> BoxFuture<'a, Result<u64, ReadError>> {
-        Box::pin(async move { Ok(self.records(topic).len() as u64) })
+        Box::pin(async move {
+            let end = self.records(topic).len() as u64;
+            let behind = self.lock().behind_the_end.remove(topic);
+            for (topic, batch) in behind.unwrap_or_default() {
+                self.put(topic, batch);
+            }
+            Ok(end)
+        })
     }
 
     fn delete_before<'a>(

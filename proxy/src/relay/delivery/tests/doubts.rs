@@ -5,7 +5,7 @@ use super::super::resolve::Finding;
 use super::super::{Facts, Rules};
 use super::given;
 use super::story::{Story, whole};
-use wire::exchange::Intent;
+use wire::exchange::{AuthorityResult, ExchangeBody, Intent};
 use wire::scalar::{Body, Timestamp};
 use wire::shadow::ShadowBody;
 use wire::words::System::{Engine, Legacy};
@@ -224,4 +224,32 @@ fn the_engine_is_sent_everything_again() {
     story.wait(100_000);
     assert_eq!(story.under_way(), [exchange]);
     assert!(story.looking.is_empty());
+}
+
+/// A body that means the same as that of a withdrawal, in other bytes.
+fn in_other_bytes(intent: Intent) -> Intent {
+    Intent { body: Body(br#"{ "amount": "10.00" }"#.to_vec()), ..intent }
+}
+
+#[test]
+fn a_retry_in_other_bytes_is_sent_nothing() {
+    for retry_is_read_first in [false, true] {
+        let mut story = story(|rules| rules);
+        let intent = at_the_engine(given::topup(Engine, "alice"));
+        let body = given::applied("cf-1", "bank", "alice", Some("3:9"));
+        let first = story.write(ExchangeBody::Intent(intent.clone()));
+        let retry = story.write(ExchangeBody::Intent(in_other_bytes(intent)));
+        let replayed = AuthorityResult { replayed: true, ..given::result(retry, Class::Applied, 200, &body) };
+        let applied = given::result(first, Class::Applied, 200, &body);
+        let results = if retry_is_read_first { [replayed, applied] } else { [applied, replayed] };
+        for result in results {
+            story.write(ExchangeBody::Result(result));
+        }
+        story.settle();
+        assert_eq!(story.under_way(), [first]);
+        story.ok(first);
+        story.settle();
+        assert!(story.sent.is_empty(), "the legacy would book it a second time");
+        assert!(story.written().contains(&format!("skipped {retry} repeat")), "{:?}", story.written());
+    }
 }

@@ -6,7 +6,7 @@ use super::story::Story;
 use wire::exchange::{ExchangeBody, Intent};
 use wire::scalar::Timestamp;
 use wire::words::System::Engine;
-use wire::words::{Class, Stage};
+use wire::words::{Class, Operation, Stage};
 
 const OTHER: &str = "front-b";
 
@@ -118,6 +118,22 @@ fn what_is_missing_for_ever_is_waited_for_until_every_front_has_shipped_past_it(
     story.delivery.heartbeat(OTHER, Timestamp(until + 100_000), story.exchanges.len() as u64);
     story.wait(20_000);
     assert_eq!(story.under_way(), [debit], "something bypassed the fronts: the legacy will say so");
+}
+
+#[test]
+fn an_account_is_closed_after_what_emptied_it() {
+    let mut story = with_ten();
+    let intent = given::intent(Operation::ChangeAccount, Engine, &["alice"], r#"{"status":"CLOSED"}"#);
+    let close = story.write(at_the_engine("k2", intent));
+    story.write(result(close, r#"{"accountId":"alice","accountType":"USER","version":4,"balance":"0"}"#));
+    story.settle();
+    assert!(story.sent.is_empty(), "the legacy knows of 10 on it");
+    let debit = story.write_as(OTHER, at_the_engine("k3", given::withdraw(Engine, "alice")));
+    story.write_as(OTHER, result(debit, &levels("t2", 3, 10, 0)));
+    story.wait(100_000);
+    assert_eq!(story.sent.iter().map(|leg| leg.number.front.as_str()).collect::<Vec<_>>(), [OTHER]);
+    story.ok(debit);
+    assert_eq!(story.under_way(), [close]);
 }
 
 #[test]
