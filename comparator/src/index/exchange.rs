@@ -239,6 +239,13 @@ impl Exchange {
         matches!(self.operation, Operation::CreateAccount | Operation::ChangeAccount)
     }
 
+    /// Whether it takes money from this account, or gives it some: the deciding account pays, but for a topup. `None` where
+    /// that is not known, or neither.
+    pub(super) fn takes_from(&self, account: &str) -> Option<bool> {
+        let is_deciding = self.account.as_deref()? == account;
+        (!self.changes_account()).then_some(is_deciding != (self.operation == Operation::Topup))
+    }
+
     /// Whether the authority's effect is unknown.
     pub(super) fn authority_unknown(&self) -> bool {
         !self.concluded && self.result.as_ref().map_or(self.abandoned, |result| result.class == Class::Unknown)

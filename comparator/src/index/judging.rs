@@ -180,13 +180,15 @@ impl Index {
 
     fn standing(&self, exchange: &Exchange, id: u64, name: &str, view: View) -> Standing {
         let shared = !exchange.queued.iter().any(|queued| queued == name);
+        let debited = exchange.takes_from(name);
         let Some(account) = self.accounts.get(name) else {
-            return Standing { account: name.to_owned(), shared, ..Standing::default() };
+            return Standing { account: name.to_owned(), shared, debited, ..Standing::default() };
         };
         let forced = account.forced.and_then(|forced| self.exchanges.get(&forced));
         Standing {
             account: name.to_owned(),
             shared,
+            debited,
             overlap: if shared {
                 account.overlap_with_changes(id, &self.exchanges, view)
             } else {

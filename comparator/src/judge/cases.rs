@@ -63,7 +63,8 @@ fn shifted(side: usize, by: &str) -> Result<Leg, String> {
 }
 
 fn case() -> Case<'static> {
-    let standing = |account: &str| Standing { account: account.into(), ..Standing::default() };
+    let standing =
+        |account: &str, pays| Standing { account: account.into(), debited: Some(pays), ..Standing::default() };
     Case {
         operation: Operation::Transfer,
         authority: System::Legacy,
@@ -71,7 +72,7 @@ fn case() -> Case<'static> {
         legacy: applied(transfer()),
         engine: applied(transfer()),
         state_refusals: Vec::new(),
-        accounts: vec![standing("a"), standing("b")],
+        accounts: vec![standing("a", true), standing("b", false)],
         settled: Vec::new(),
         family: Vec::new(),
         key_used_beside: Overlap::default(),
@@ -86,18 +87,29 @@ fn case() -> Case<'static> {
     }
 }
 
-/// The case with one root of this offset (legacy less engine) on account `a`.
+/// The case with one root of this offset (legacy less engine) on account `a`, which pays.
 fn with_offset(amount: &str, case: Case<'static>) -> Case<'static> {
+    with_offset_of(0, amount, case)
+}
+
+/// The same on `b`, which is paid.
+fn with_offset_of_payee(amount: &str, case: Case<'static>) -> Case<'static> {
+    with_offset_of(1, amount, case)
+}
+
+fn with_offset_of(account: usize, amount: &str, case: Case<'static>) -> Case<'static> {
     let mut case = case;
-    case.accounts[0].totals = vec![("EUR".into(), money(amount))];
-    case.accounts[0].roots = vec!["root".into()];
+    case.accounts[account].totals = vec![("EUR".into(), money(amount))];
+    case.accounts[account].roots = vec!["root".into()];
     case
 }
 
-/// The case with known limits of account `a`.
+/// The case with known limits of both accounts.
 fn with_limits(min: Option<&str>, max: Option<&str>, case: Case<'static>) -> Case<'static> {
     let mut case = case;
-    case.accounts[0].limits = Some([min.map(money), max.map(money)]);
+    for standing in &mut case.accounts {
+        standing.limits = Some([min.map(money), max.map(money)]);
+    }
     case
 }
 
@@ -222,7 +234,11 @@ fn offered_again() {
     check("fitted", fitted.clone(), ORDER);
     let forced = Case { mode: Mode::Forced, ..fitted };
     check_asks("forced alone", forced.clone(), Ruling::Mismatch(Cause::Forced));
-    check("forced beside others", overlapped(forced.clone()), Ruling::Order { cross_cohort: false, forced: true });
+    let forced_order = Ruling::Order { cross_cohort: false, forced: true };
+    check("forced beside others", overlapped(forced.clone()), forced_order.clone());
+    let mut frozen = overlapped(Case { state_refusals: again(&["AccountFrozen"]), ..forced.clone() });
+    frozen.accounts.iter_mut().for_each(|standing| standing.shared = true);
+    check("forced beside a change of a shared account", frozen, forced_order);
     let explained = with_offset("5", Case { legacy: shifted(0, "5"), ..forced.clone() });
     check("the engine has less", explained, carried());
     let other_way = with_offset("-5", Case { legacy: shifted(0, "-5"), ..forced });
@@ -268,9 +284,10 @@ fn an_offset_explains_a_refusal_only_if_it_reaches_the_limit() {
             check("levels say nothing beside others", overlapped(case), carried());
         }
     }
+    // 10 are there at the legacy.
     let case = Case { engine: refused("BalanceLimitExceeded"), ..self::case() };
-    for (offset, max, explains) in [("-1", Some("91"), false), ("-1.01", Some("91"), true), ("-5", None, false)] {
-        let case = with_limits(None, max, with_offset(offset, case.clone()));
+    for (offset, max, explains) in [("-1", Some("11"), false), ("-1.01", Some("11"), true), ("-5", None, false)] {
+        let case = with_limits(None, max, with_offset_of_payee(offset, case.clone()));
         if explains {
             check(offset, case, carried());
         } else {
@@ -316,8 +333,9 @@ fn a_shadow_that_never_decided_it_is_no_matter_of_order() {
 #[test]
 fn limits_are_reached_first_by_whoever_has_more() {
     let case = Case { engine: refused("BalanceLimitExceeded"), ..case() };
-    check("the engine has more", with_offset("-5", case.clone()), carried());
-    check_asks("the engine has less", with_offset("5", case), Ruling::Mismatch(Cause::Status));
+    check("the engine has more", with_offset_of_payee("-5", case.clone()), carried());
+    check_asks("the engine has less", with_offset_of_payee("5", case.clone()), Ruling::Mismatch(Cause::Status));
+    check_asks("of the payer", with_offset("-5", case), Ruling::Mismatch(Cause::Status));
 }
 
 #[test]
@@ -363,8 +381,22 @@ fn refused_here_and_decided_dry_there() {
     let mut shared = overlapped(would.clone());
     shared.accounts.iter_mut().for_each(|standing| standing.shared = true);
     check_asks("beside a change of a shared account", shared.clone(), Ruling::Mismatch(Cause::Status));
-    let missing = Case { legacy: refused("AccountNotFound"), ..shared };
-    check("beside the making of a shared account", missing, ORDER);
+    for code in ["AccountNotFound", "AccountExists"] {
+        check("beside the making of a shared account", Case { legacy: refused(code), ..shared.clone() }, ORDER);
+    }
+    let mut payee = would.clone();
+    payee.accounts[1].overlap.same_cohort = true;
+    check_asks("the payee was paid beside it", payee.clone(), Ruling::Mismatch(Cause::Status));
+    let payee_has_less = with_offset_of_payee("-5", payee.clone());
+    check_asks("the payee has less", payee_has_less, Ruling::Mismatch(Cause::Status));
+    let full = Case { legacy: refused("BalanceLimitExceeded"), ..payee };
+    check("the payee is full", full.clone(), ORDER);
+    let both = Case { legacy: refused("InsufficientBalance"), engine: refused("BalanceLimitExceeded"), ..full };
+    check_asks("who could not pay did not come to the payee", both, Ruling::Mismatch(Cause::ErrorCode));
+    let stateless = overlapped(Case { legacy: refused("SameAccount"), ..would.clone() });
+    check_asks("what can never be done, beside others", stateless, Ruling::Mismatch(Cause::Status));
+    let key = overlapped(Case { legacy: refused("DuplicateKey"), ..would.clone() });
+    check_asks("a used key beside others of other keys", key, Ruling::Mismatch(Cause::Status));
     check("the legacy has less", with_offset("-1", would.clone()), carried());
     check_asks("the legacy has more", with_offset("1", would), Ruling::Mismatch(Cause::Status));
 }
@@ -429,7 +461,9 @@ fn accounts_whose_state_differs_carry_what_follows() {
     assert!(check_asks("first", frozen.clone(), Ruling::Mismatch(Cause::Status)).state_differs);
     let mut later = frozen;
     later.accounts[0].state_roots = vec!["root".into()];
-    check("later", later, carried());
+    check("later", later.clone(), carried());
+    later.accounts[0].shared = true;
+    check("an account that all use", later, carried());
 }
 
 #[test]

@@ -24,9 +24,12 @@ pub struct Leg {
 impl Leg {
     /// Whether it was refused because its key had been used for something else.
     pub fn is_for_a_used_key(&self) -> bool {
-        self.code.as_deref() == Some("DuplicateKey")
+        self.code.as_deref() == Some(USED_KEY)
     }
 }
+
+/// The code of a refusal because the key had been used for something else.
+pub(super) const USED_KEY: &str = "DuplicateKey";
 
 /// What an applied leg did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use super::diff::{Difference, diff, difference, gravest, moved_apart};
 use super::levels::{Levels, Unfit};
-use super::normalize::{Answer, Leg};
+use super::normalize::{Answer, Leg, USED_KEY};
 use super::overlap::Overlap;
 use super::rules::{self, Rule, SHARED_ACCOUNT};
 use super::{less, plus};
@@ -62,6 +62,8 @@ pub struct Standing {
     pub account: String,
     /// Whether it is EXTERNAL or SYSTEM without limits.
     pub shared: bool,
+    /// Whether the exchange takes money from it, or gives it some; `None` where that is not known, or neither.
+    pub debited: Option<bool>,
     /// What else ran on it; of a shared account, what made or changed it.
     pub overlap: Overlap,
     /// Its least and its greatest balance; `None` where they are not known.
@@ -170,8 +172,9 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
     let mut roots = Vec::new();
     // A shadow that never decided it (it could not read it, say) is not explained by what it would have decided on.
     if shadow.class != Class::NotExecuted {
-        extend(&mut roots, explained(case, System::Legacy, legacy.code.as_deref()));
-        extend(&mut roots, explained(case, System::Engine, engine.code.as_deref()));
+        let [by_legacy, by_engine] = earliest_codes([legacy, engine]);
+        extend(&mut roots, explained(case, System::Legacy, by_legacy));
+        extend(&mut roots, explained(case, System::Engine, by_engine));
     }
     let overlap = case.overlap_behind([legacy, engine]);
     let ruling = if !roots.is_empty() {
@@ -222,7 +225,8 @@ fn one_sided(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opini
 
 /// Both applied it.
 fn applied(case: &Case<'_>, legs: [&Leg; 2], answers: [&Answer; 2]) -> Opinion {
-    let beside = case.overlap().any().then_some(case.requested.as_slice());
+    let overlaps = case.accounts.iter().any(|standing| standing.overlap.any());
+    let beside = overlaps.then_some(case.requested.as_slice());
     let mut differences = diff(answers[0], answers[1], beside);
     if case.originals_differ {
         let field = "/originalTransactionId";
@@ -298,7 +302,8 @@ fn forced(case: &Case<'_>) -> Option<Ruling> {
     for code in &case.state_refusals {
         extend(&mut roots, explained(case, case.authority.other(), Some(code)));
     }
-    let overlap = case.overlap();
+    let overlap =
+        case.state_refusals.iter().fold(Overlap::default(), |overlap, code| overlap.and(case.overlap_behind_one(code)));
     if !roots.is_empty() {
         Some(Ruling::Carried(roots))
     } else if overlap.any() {
@@ -356,7 +361,7 @@ fn explained(case: &Case<'_>, system: System, code: Option<&str>) -> Vec<String>
     if matches!(code, "OriginalNotFound" | "NotRefundable" | "RefundExceedsOriginal") {
         extend(&mut roots, case.family.clone());
     }
-    for standing in case.accounts.iter().filter(|standing| !standing.shared) {
+    for standing in case.accounts.iter().filter(|standing| standing.may_be_behind(code)) {
         // Legacy less engine: the system that has less runs out first, the one that has more reaches its limit first.
         let fits = |total: Money| match (code, system) {
             ("InsufficientBalance", System::Legacy) => total < Money::ZERO,
@@ -366,7 +371,7 @@ fn explained(case: &Case<'_>, system: System, code: Option<&str>) -> Vec<String>
             ("AccountNotEmpty", _) => true,
             _ => false,
         };
-        if standing.totals.iter().any(|(_, total)| fits(*total)) {
+        if !standing.shared && standing.totals.iter().any(|(_, total)| fits(*total)) {
             extend(&mut roots, standing.roots.clone());
         }
         if is_about_state(code) {
@@ -447,23 +452,53 @@ impl Judgement {
     }
 }
 
+impl Standing {
+    /// Whether a refusal with this code can have to do with this account: whoever pays runs out of money, whoever is paid
+    /// reaches a limit.
+    fn may_be_behind(&self, code: &str) -> bool {
+        match code {
+            "InsufficientBalance" => self.debited != Some(false),
+            "BalanceLimitExceeded" | "BalanceOverflow" => self.debited != Some(true),
+            _ => true,
+        }
+    }
+}
+
 impl Case<'_> {
-    /// With what it overlapped on any account that is not shared.
-    fn overlap(&self) -> Overlap {
-        let standings = self.accounts.iter().filter(|standing| !standing.shared);
-        standings.fold(Overlap::default(), |overlap, standing| overlap.and(standing.overlap))
+    /// With what it overlapped that may be behind these refusals.
+    fn overlap_behind(&self, legs: [&Leg; 2]) -> Overlap {
+        let codes = earliest_codes(legs).into_iter().flatten();
+        codes.fold(Overlap::default(), |overlap, code| overlap.and(self.overlap_behind_one(code)))
     }
 
-    /// With what it overlapped that may be behind these refusals: those that are about an account itself may also come of
-    /// a change of a shared one, those for a used key of another use of it.
-    fn overlap_behind(&self, legs: [&Leg; 2]) -> Overlap {
-        let overlap = match legs.into_iter().any(Leg::is_for_a_used_key) {
-            true => self.overlap().and(self.key_used_beside),
-            false => self.overlap(),
-        };
-        if !legs.into_iter().any(|leg| is_about_the_account(leg.code.as_deref())) {
-            return overlap;
+    /// A balance depends on whatever ran beside; whether an account is there, and open, on what made or changed it, also
+    /// where its balance has no order; a used key on the other use of it; what cannot be done at all on nothing.
+    fn overlap_behind_one(&self, code: &str) -> Overlap {
+        if code == USED_KEY {
+            return self.key_used_beside;
+        } else if matches!(code, "InvalidAmount" | "SameAccount") {
+            return Overlap::default();
         }
-        self.accounts.iter().fold(overlap, |overlap, standing| overlap.and(standing.overlap))
+        let of_shared = is_about_the_account(Some(code)) || code == "AccountExists";
+        let standings = self.accounts.iter().filter(|standing| of_shared || !standing.shared);
+        let behind = standings.filter(|standing| standing.may_be_behind(code));
+        behind.fold(Overlap::default(), |overlap, standing| overlap.and(standing.overlap))
+    }
+}
+
+/// The codes of two refusals, but for one that came at a later step than the other: whoever was refused earlier did not come
+/// to what the other was refused for.
+fn earliest_codes(legs: [&Leg; 2]) -> [Option<&str>; 2] {
+    let codes = legs.map(|leg| leg.code.as_deref());
+    let earliest = codes.into_iter().flatten().map(step).min();
+    codes.map(|code| code.filter(|code| Some(step(code)) == earliest))
+}
+
+/// At which step a request is refused so: by itself, where money is taken, or where it is given (DESIGN 3.2).
+fn step(code: &str) -> u8 {
+    match code {
+        USED_KEY | "InvalidAmount" | "SameAccount" => 0,
+        "BalanceLimitExceeded" | "BalanceOverflow" => 2,
+        _ => 1,
     }
 }
