@@ -115,6 +115,18 @@ impl History {
         }));
     }
 
+    /// A transfer of this amount turns out to have been applied by the legacy.
+    fn turns_out_applied(&mut self, exchange: &ExchangeNumber, amount: &str) {
+        self.relay(ShadowBody::Resolved(wire::shadow::Resolution {
+            exchange: exchange.clone(),
+            system: System::Legacy,
+            class: Class::Applied,
+            status: 200,
+            body: Body(transfer(amount).to_string().into_bytes()),
+            by: wire::shadow::ResolvedBy::Key,
+        }));
+    }
+
     /// The legacy does not know an account that a top-up names; the engine, asked dry, would have booked it. The verdict as
     /// long as the histories were not asked.
     fn topup_not_found(&mut self, begun: &ExchangeNumber) -> Verdict {
@@ -278,15 +290,7 @@ fn what_was_decided_is_counted_once_its_result_is_known() {
     let effective = history.index.effective();
     assert_eq!((effective.exchanges, effective.engine, effective.engine_percent), (2, 1, Percent::whole(50)));
     assert_eq!(history.index.cross_cohort().exchanges, 1);
-    // It turns out to have been applied.
-    history.relay(ShadowBody::Resolved(wire::shadow::Resolution {
-        exchange: unknown.clone(),
-        system: System::Legacy,
-        class: Class::Applied,
-        status: 200,
-        body: Body(transfer("10").to_string().into_bytes()),
-        by: wire::shadow::ResolvedBy::Key,
-    }));
+    history.turns_out_applied(&unknown, "10");
     let effective = history.index.effective();
     let money: Vec<_> = effective.money.iter().map(|one| (one.total.to_string(), one.engine.to_string())).collect();
     assert_eq!((effective.exchanges, money), (3, vec![("40".to_owned(), "30".to_owned())]));
@@ -295,4 +299,26 @@ fn what_was_decided_is_counted_once_its_result_is_known() {
     assert_eq!((cross.money[0].amount.to_string(), cross.money[0].percent), ("10".to_owned(), Percent::whole(25)));
     assert_eq!(history.index.front_version(&FrontBoot { front: "a".into(), boot: 1 }), Some(1));
     assert_eq!(history.index.front_version(&FrontBoot { front: "a".into(), boot: 2 }), None);
+}
+
+#[test]
+fn a_result_whose_record_is_lost_is_unknown_until_the_relay_finds_it_out() {
+    let mut history = History::new();
+    let lost = history.begin(Operation::Transfer, System::Legacy, &["alice", "bob"]);
+    let next = history.begin(Operation::Transfer, System::Legacy, &["alice", "bob"]);
+    history.answer(&next, Class::Applied, 200, &transfer("30"));
+    assert_eq!(history.verdict(&lost).verdict, VerdictKind::Open);
+    history.relay(ShadowBody::Asking { exchange: lost.clone() });
+    assert_eq!(history.verdict(&lost).verdict, VerdictKind::Unknown);
+    assert_eq!(history.index.gates_inputs().unknown_authority, 1, "it holds the dial back");
+    history.turns_out_applied(&lost, "10");
+    history.leg(&lost, System::Engine, Mode::Shadow, 200, &transfer("10"));
+    history.leg(&next, System::Engine, Mode::Shadow, 200, &transfer("30"));
+    for exchange in [&lost, &next] {
+        assert_eq!(history.verdict(exchange).verdict, VerdictKind::Match);
+    }
+    // The record comes after all, too late to matter.
+    history.answer(&lost, Class::Applied, 200, &transfer("10"));
+    let inputs = history.index.gates_inputs();
+    assert_eq!((inputs.unknown_authority, inputs.oldest_undelivered, inputs.oldest_captured), (0, None, None));
 }

@@ -197,6 +197,10 @@ impl Index {
     fn result(&mut self, id: u64, offset: u64, at: Timestamp, result: AuthorityResult) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.recorded = Some(offset);
+        if exchange.concluded {
+            // The relay had found out what became of it, and the leg went by that.
+            return;
+        }
         let leg = normalize::read(exchange.operation, result.class, result.status, &result.body.0, result.replayed);
         self.authority_did(
             id,
@@ -223,6 +227,7 @@ impl Index {
             }
             _ => Vec::new(),
         };
+        self.no_longer_undelivered(id);
         if result.class != Class::Unknown {
             let captured = self.exchanges.get(&id).is_some_and(|exchange| exchange.stage == Stage::Capture);
             self.undelivered[usize::from(captured)].insert((result.log, id));
@@ -235,6 +240,15 @@ impl Index {
             exchange.accounts.extend(more.iter().cloned());
         });
         self.begin(id, &more);
+    }
+
+    /// An exchange has no leg to wait for, or its result is another one.
+    pub(super) fn no_longer_undelivered(&mut self, id: u64) {
+        if let Some(result) = self.exchanges.get(&id).and_then(|exchange| exchange.result.as_ref()) {
+            for undelivered in &mut self.undelivered {
+                undelivered.remove(&(result.log, id));
+            }
+        }
     }
 
     /// Learns the types of accounts from an applied answer; gives the accounts that it names. A deciding account has
@@ -275,10 +289,16 @@ impl Index {
             ShadowBody::Sending { exchange, mode, attempt, .. } => self.sending(&exchange, mode, attempt),
             ShadowBody::Result(result) => self.leg_result(result),
             ShadowBody::Skipped { exchange, reason } => self.skipped(&exchange, reason),
-            // Its intent without result, or its unknown result, has said so already.
-            ShadowBody::Asking { .. } => {}
+            ShadowBody::Asking { exchange } => self.asking(&exchange),
             ShadowBody::Resolved(resolution) => self.resolved(at, resolution),
             ShadowBody::Cursor { offset } => self.passed(offset),
+        }
+    }
+
+    /// The relay asks what became of an exchange. Its unknown result has said so already, unless the record of that is lost.
+    fn asking(&mut self, number: &ExchangeNumber) {
+        if let Some(id) = self.running(number) {
+            self.update(id, |exchange| exchange.abandoned = true);
         }
     }
 

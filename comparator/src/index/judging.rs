@@ -19,12 +19,8 @@ impl Index {
     /// Both legs of an exchange have ended, or by rule there is only one.
     pub(super) fn conclude(&mut self, id: u64) {
         self.unconcluded.remove(&id);
+        self.no_longer_undelivered(id);
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        if let Some(result) = &exchange.result {
-            for undelivered in &mut self.undelivered {
-                undelivered.remove(&(result.log, id));
-            }
-        }
         let leg = shadow_leg(exchange);
         let original = exchange.original.or_else(|| self.transactions.get(exchange.refers_to.as_ref()?).copied());
         if let Some(Ok(leg)) = &leg {
