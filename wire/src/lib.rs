@@ -5,6 +5,7 @@
 //! | [`avro`] | the schemas of the public events |
 //! | [`words`] | the closed vocabularies: system, stage, mode, class, verdict, cause |
 //! | [`ids`] | account hash, bucket, exchange number, the form of engine ids |
+//! | [`numbers`] | the numbers of a boot's records as a reader sees them: news, repeats, holes |
 //! | [`scalar`] | time, money, digests, bodies as they stand in bytes and in JSON |
 //! | [`stored`] | the tag in front of every stored record; decoding any topic to JSON |
 //! | [`chain`] | records that name their parent's hash, and how a reader verifies them |
@@ -35,6 +36,7 @@ pub mod ids;
 pub mod ingest;
 pub mod journal;
 pub mod leg;
+pub mod numbers;
 pub mod order;
 pub mod projection;
 pub mod rollout;

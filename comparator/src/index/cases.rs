@@ -8,7 +8,7 @@ use wire::chain::genesis;
 use wire::control::Verdict;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
 use wire::ids::ExchangeNumber;
-use wire::rollout::FrontBoot;
+use wire::rollout::{FrontBoot, RolloutBody, RolloutRecord, Setting};
 use wire::scalar::{Body, Digest, Percent, Timestamp};
 use wire::shadow::{LegResult, ShadowBody, ShadowRecord};
 use wire::stored::encode;
@@ -19,16 +19,17 @@ struct History {
     index: Index,
     now: i64,
     sequence: u64,
-    offsets: [u64; 2],
+    offsets: [u64; 3],
     head: Digest,
+    rollout: Digest,
 }
 
 const STEP_MICROS: i64 = 10_000_000;
 
 impl History {
     fn new() -> Self {
-        let head = genesis("ledger", wire::shadow::TOPIC);
-        Self { index: Index::new("ledger"), now: STEP_MICROS, sequence: 0, offsets: [0, 0], head }
+        let [head, rollout] = [wire::shadow::TOPIC, wire::rollout::TOPIC].map(|topic| genesis("ledger", topic));
+        Self { index: Index::new("ledger"), now: STEP_MICROS, sequence: 0, offsets: [0; 3], head, rollout }
     }
 
     fn front(&mut self, body: ExchangeBody) -> ExchangeNumber {
@@ -43,6 +44,13 @@ impl History {
         let bytes = encode(&ShadowRecord { parent: self.head, at: Timestamp(self.now), body });
         self.head = Digest::of(&bytes);
         self.fold(1, wire::shadow::TOPIC, &bytes);
+    }
+
+    fn dial(&mut self, body: RolloutBody) {
+        let (actor, reason) = ("a".to_owned(), "r".to_owned());
+        let bytes = encode(&RolloutRecord { parent: self.rollout, at: Timestamp(self.now), actor, reason, body });
+        self.rollout = Digest::of(&bytes);
+        self.fold(2, wire::rollout::TOPIC, &bytes);
     }
 
     fn fold(&mut self, log: usize, topic: &str, bytes: &[u8]) {
@@ -321,4 +329,27 @@ fn a_result_whose_record_is_lost_is_unknown_until_the_relay_finds_it_out() {
     history.answer(&lost, Class::Applied, 200, &transfer("10"));
     let inputs = history.index.gates_inputs();
     assert_eq!((inputs.unknown_authority, inputs.oldest_undelivered, inputs.oldest_captured), (0, None, None));
+}
+
+#[test]
+fn a_front_that_has_not_heard_of_a_move_up_is_overtaken_whether_it_knows_or_not() {
+    let mut history = History::new();
+    let to = |percent| Setting { stage: Stage::Ramp, percent: Percent::whole(percent) };
+    history.dial(RolloutBody::Moved { version: 1, to: to(0), forced: false, evidence: Vec::new() });
+    let fronts = Vec::new();
+    history.dial(RolloutBody::Prepare { version: 2, to: to(100), forced: true, evidence: Vec::new(), fronts });
+    let by_legacy = |history: &mut History| history.begin(Operation::Transfer, System::Legacy, &["alice", "bob"]);
+    by_legacy(&mut history);
+    history.dial(RolloutBody::Drained { version: 2 });
+    history.dial(RolloutBody::Commit { version: 2, held_back: Vec::new() });
+    assert_eq!(history.index.counters().overtaken, 0, "it was in time");
+    by_legacy(&mut history);
+    assert_eq!(history.index.counters().overtaken, 1);
+    let heard = history.intent(Operation::Transfer, System::Engine, &["alice", "bob"]);
+    history.front(ExchangeBody::Intent(Intent { version: 2, ..heard }));
+    assert_eq!(history.index.counters().overtaken, 1);
+    // Down it is not held either: whoever goes by the new version says what is overtaken.
+    history.dial(RolloutBody::Moved { version: 3, to: to(0), forced: false, evidence: Vec::new() });
+    history.begin(Operation::Transfer, System::Engine, &["alice", "bob"]);
+    assert_eq!(history.index.counters().overtaken, 1);
 }

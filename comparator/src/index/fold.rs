@@ -2,14 +2,16 @@
 
 use super::account::Kind;
 use super::exchange::{Exchange, Result, ShadowResult};
-use super::fronts::{Follows, Mark};
+use super::fronts::Mark;
 use super::{Index, rollout};
 use crate::judge::normalize::{self, Answer, Leg};
+use crate::judge::overlap::CLOCK_ERROR_MICROS;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use wire::control::FrontOverride;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
 use wire::ids::ExchangeNumber;
+use wire::numbers::Follows;
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, ShadowBody};
@@ -94,8 +96,9 @@ impl Index {
     /// Takes the number of a record, and counts what is missing before it; `false` when it is a repeat.
     fn follows(&mut self, front: &str, boot: u64, sequence: u64, at: Timestamp) -> bool {
         match self.fronts.take(front, boot, sequence, at, self.from_start) {
-            Follows::Seen => return false,
-            Follows::Next => {}
+            Follows::Repeat => return false,
+            // A hole that is filled stays a gap until somebody has settled it.
+            Follows::Next | Follows::Filled => {}
             Follows::After(hole) => {
                 let id = format!("gap:{front}.{boot}.{}", sequence - hole);
                 self.gap(id, hole, format!("{hole} records of boot {boot} of {front} are missing"));
@@ -139,7 +142,8 @@ impl Index {
         }
     }
 
-    fn intent(&mut self, offset: u64, number: ExchangeNumber, at: Timestamp, intent: Intent) {
+    fn intent(&mut self, offset: u64, number: ExchangeNumber, at: Timestamp, mut intent: Intent) {
+        intent.overtaken |= self.is_of_the_past(&intent, at);
         let route = self.route(&intent.route);
         let front = self.fronts.number(&number.front);
         if let Some(boot) = self.fronts.boot(&number.front, number.boot) {
@@ -165,6 +169,15 @@ impl Index {
         self.tally.count(&exchange, true);
         self.exchanges.insert(offset, exchange);
         self.begin(offset, &accounts);
+    }
+
+    /// Whether a front sent it by an older version to an authority that was none any more: it had not heard of the move, and
+    /// does not know itself that the account was overtaken.
+    fn is_of_the_past(&self, intent: &Intent, at: Timestamp) -> bool {
+        let late = |since| at.since_micros(since) > CLOCK_ERROR_MICROS;
+        self.committed.is_some_and(late)
+            && intent.version < self.rollout.version
+            && intent.account.as_ref().is_some_and(|account| self.rollout.authority(account) != intent.authority)
     }
 
     /// An exchange runs on accounts, and its key is known on them.

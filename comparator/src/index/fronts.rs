@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::control::FrontOverride;
+use wire::numbers::{Follows, Numbers};
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 
@@ -25,8 +26,7 @@ pub(super) struct Fronts {
 /// A boot of a front.
 #[derive(Debug, Default)]
 pub(super) struct Boot {
-    /// The last number seen.
-    last: u64,
+    numbers: Numbers,
     /// The latest time of a record.
     at: Timestamp,
     pub(super) ended: bool,
@@ -65,32 +65,17 @@ impl Gap {
     }
 }
 
-/// How a number follows the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follows {
-    /// As it should.
-    Next,
-    /// After a hole of so many.
-    After(u64),
-    /// It, or a later one, was seen before.
-    Seen,
-}
-
 impl Fronts {
     /// Takes a number. A hole before the first number of a boot counts only when the topic is read from its beginning
     /// (`from_start`): otherwise retention has taken what was there.
     pub(super) fn take(&mut self, front: &str, boot: u64, sequence: u64, at: Timestamp, from_start: bool) -> Follows {
         let next = self.numbers.len() as u32;
         self.numbers.entry(front.to_owned()).or_insert(next);
-        let known = self.boots.entry((front.to_owned(), boot)).or_default();
-        let first = known.last == 0;
-        if !first && sequence <= known.last {
-            return Follows::Seen;
-        }
-        let hole = sequence.saturating_sub(known.last).saturating_sub(1);
-        known.last = sequence;
+        let first = if from_start { 1 } else { sequence };
+        let begin = || Boot { numbers: Numbers::from(first), ..Boot::default() };
+        let known = self.boots.entry((front.to_owned(), boot)).or_insert_with(begin);
         known.at = known.at.max(at);
-        if hole == 0 || (first && !from_start) { Follows::Next } else { Follows::After(hole) }
+        known.numbers.take(sequence)
     }
 
     /// A front as a number of the index's own.
@@ -111,7 +96,7 @@ impl Fronts {
     /// Earlier boots of a front that have not ended: when a later one writes, they never will.
     pub(super) fn left_behind(&self, front: &str, boot: u64) -> Vec<(u64, u64)> {
         let earlier = self.boots.range((front.to_owned(), 0)..(front.to_owned(), boot));
-        earlier.filter(|(_, boot)| !boot.ended).map(|((_, number), boot)| (*number, boot.last)).collect()
+        earlier.filter(|(_, boot)| !boot.ended).map(|((_, number), boot)| (*number, boot.numbers.last())).collect()
     }
 
     /// The earliest time, by their clocks, that fronts may still write; `None` when no front is running.

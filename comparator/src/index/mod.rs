@@ -52,7 +52,8 @@ use wire::chain::Head;
 use wire::control::{RolloutChange, Settlement};
 use wire::decision::{DecisionRecord, Reconciliation};
 use wire::ids::ExchangeNumber;
-use wire::rollout::Rollout;
+use wire::rollout::{Rollout, RolloutBody};
+use wire::scalar::Timestamp;
 use wire::shadow::{ShadowBody, ShadowRecord};
 use wire::stored::DecodeError;
 use wire::words::System;
@@ -102,6 +103,8 @@ pub struct Index {
     shadows: Head,
     decisions: Head,
     rollout: Rollout,
+    /// When the rollout came to where it stands, if every front that could be asked had to hold what moved.
+    committed: Option<Timestamp>,
     rollout_history: Vec<RolloutChange>,
     /// What fronts said of their overrides, in the history's form, oldest first.
     overrides: Vec<RolloutChange>,
@@ -151,6 +154,7 @@ impl Index {
             shadows: Head::genesis(ledger, wire::shadow::TOPIC),
             decisions: Head::genesis(ledger, wire::decision::TOPIC),
             rollout: Rollout::genesis(ledger),
+            committed: None,
             rollout_history: Vec::new(),
             overrides: Vec::new(),
             fronts: Fronts::default(),
@@ -223,8 +227,11 @@ impl Index {
                 }
             }
             wire::rollout::TOPIC => {
-                let stood = self.rollout.setting;
+                let (stood, version) = (self.rollout.setting, self.rollout.version);
                 if let Some(record) = self.rollout.take(bytes).map_err(unreadable)? {
+                    if self.rollout.version != version {
+                        self.committed = matches!(record.body, RolloutBody::Commit { .. }).then_some(record.at);
+                    }
                     if self.rollout.setting != stood {
                         self.step.begin(self.rollout.version, record.at);
                     }

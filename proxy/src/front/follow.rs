@@ -263,7 +263,10 @@ impl Follower {
 
     fn publish_view(&self, view: View) {
         let waited = self.now() >= self.front.start_wait;
-        let serving = !self.must_catch_up && (self.caught_up || waited);
+        // An override needs nobody: it says itself where everything goes.
+        let overruled = self.front.overrule().is_some();
+        let serving = overruled || !self.must_catch_up && (self.caught_up || waited);
+        let view = if self.must_catch_up { view.of_an_unknown_dial() } else { view };
         gauges(&view.rollout);
         self.front.dial.publish(view, serving);
     }

@@ -42,6 +42,8 @@ struct Preparing {
     version: u64,
     to: Setting,
     since: Duration,
+    /// Whether this front has to answer: without that the move is not made.
+    asked: bool,
     /// Whether this front's answer arrived.
     answered: bool,
     /// Whether it took too long, and everybody goes on.
@@ -117,6 +119,8 @@ pub struct View {
     pub rollout: Arc<Rollout>,
     /// The rollout as the log has it, where an operator of this front has overruled it.
     overruled: Option<Arc<Rollout>>,
+    /// Nobody knows where the dial stands: whatever goes on may be overtaken.
+    unknown: bool,
     /// Accounts that move by this are held, or noted when nobody was heard in time or an override outranks the move.
     preparing: Option<(Setting, bool)>,
     unfinished: Vec<Unfinished>,
@@ -160,6 +164,7 @@ impl Handover {
             version: pending.version,
             to: pending.to,
             since: now,
+            asked: pending.fronts.contains(&me),
             answered: false,
             silent: false,
         });
@@ -189,7 +194,8 @@ impl Handover {
     pub fn view(&self) -> View {
         let preparing = self.preparing.as_ref().map(|one| (one.to, one.silent || self.overridden));
         let overruled = self.overridden.then(|| self.rollout.clone());
-        View { rollout: self.in_force.clone(), overruled, preparing, unfinished: self.unfinished.clone() }
+        let unfinished = self.unfinished.clone();
+        View { rollout: self.in_force.clone(), overruled, unknown: false, preparing, unfinished }
     }
 
     /// Folds the next stored record of the rollout; one that extends another chain changes nothing.
@@ -206,9 +212,10 @@ impl Handover {
         let mut effects = Vec::new();
         match record.body {
             RolloutBody::Prepare { version, to, fronts, .. } => {
-                self.preparing = Some(Preparing { version, to, since: now, answered: false, silent: false });
+                let asked = fronts.contains(&self.me);
+                self.preparing = Some(Preparing { version, to, since: now, asked, answered: false, silent: false });
                 // An override outranks the move: without this front's answer it is called off.
-                if fronts.contains(&self.me) && !self.overridden {
+                if asked && !self.overridden {
                     effects.push(Effect::Answer { version, to });
                 }
             }
@@ -262,11 +269,17 @@ impl Handover {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let silent = preparing.as_ref().is_some_and(|preparing| preparing.silent) || !exposed.silent.is_empty();
+        let asked = preparing.as_ref().is_some_and(|preparing| preparing.asked);
         if preparing.is_some_and(|preparing| preparing.answered) && !silent {
             return effects;
         }
         if exposed.requests > 0 {
             effects.push(Effect::Overtook { requests: exposed.requests });
+        }
+        if !asked && before.may_differ(&self.in_force) {
+            // The move was made without this front, which has decided on the accounts until now: nobody goes on before
+            // that is shipped.
+            effects.extend(self.begin_move(version, before.clone(), None, Drained::Seen, now));
         }
         let mut only = exposed.running.clone();
         if silent {
@@ -370,9 +383,9 @@ impl Handover {
         Some(Effect::Settle { id })
     }
 
-    /// The dial has moved: from now on it tells what is overtaken. What an override still holds it does not let go.
+    /// The dial has moved: from now on it tells what is overtaken, but for what still runs here, or is not shipped.
     fn forget_untold_by_the_dial(&mut self) {
-        for one in self.unfinished.iter_mut().filter(|one| one.by_override && one.held) {
+        for one in self.unfinished.iter_mut().filter(|one| one.drained == Drained::Untold && !one.settled) {
             one.drained = Drained::Seen;
         }
         self.forget_untold();
@@ -414,7 +427,14 @@ impl View {
 
     /// A view in which nothing is under way.
     pub fn steady(rollout: Rollout) -> Self {
-        Self { rollout: Arc::new(rollout), overruled: None, preparing: None, unfinished: Vec::new() }
+        let rollout = Arc::new(rollout);
+        Self { rollout, overruled: None, unknown: false, preparing: None, unfinished: Vec::new() }
+    }
+
+    /// The same, where nobody knows where the dial stands.
+    #[must_use]
+    pub fn of_an_unknown_dial(self) -> Self {
+        Self { unknown: true, ..self }
     }
 
     /// The move that is prepared, and neither made nor called off.
@@ -435,7 +455,8 @@ impl View {
             silent = true;
         }
         // Whoever else hears of the dial sends the account elsewhere, and nobody hands it over.
-        let mut overtaken = self.overruled.as_ref().is_some_and(|rollout| rollout.authority(account) != authority);
+        let elsewhere = |rollout: &Arc<Rollout>| rollout.authority(account) != authority;
+        let mut overtaken = self.unknown || self.overruled.as_ref().is_some_and(elsewhere);
         for one in self.unfinished.iter().filter(|one| one.concerns(&self.rollout, account)) {
             // What the dial does meanwhile holds nobody whom an override has let go.
             if one.held && (one.by_override || self.overruled.is_none()) {

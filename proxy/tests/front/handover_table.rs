@@ -169,10 +169,45 @@ fn a_commit_before_the_answer_holds_what_still_runs_at_the_old_authority() {
     assert_eq!(bench.hear(prepare(2, at(25), &[]), 0), []);
     assert_eq!(bench.admit(&moving), Admission::Hold, "held all the same");
     let effects = bench.hear_exposed(commit(2, &[]), &running(&[&moving, &early]), 10);
-    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
-    assert_eq!((bench.admit(&moving), bench.admit(&other)), (Admission::Hold, go(System::Engine)));
+    let [Effect::Settle { id: all }, Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((bench.admit(&moving), bench.admit(&other)), (Admission::Hold, Admission::Hold));
     bench.handover.settled(id);
-    assert_eq!(bench.admit(&moving), overtaken(System::Engine));
+    assert_eq!(bench.admit(&moving), Admission::Hold, "what it has decided until now is not shipped");
+    bench.handover.settled(all);
+    assert_eq!((bench.admit(&moving), bench.admit(&other)), (overtaken(System::Engine), go(System::Engine)));
+}
+
+#[test]
+fn a_boot_that_was_not_asked_ships_what_was_decided_before_anybody_goes_on() {
+    let [early, moving, _] = three();
+    let mut bench = Bench::standing_at(10);
+    bench.hear(prepare(2, at(25), &[me()]), 0);
+    // Restarted before the commit: the boot before has decided until then.
+    let next = FrontBoot { boot: me().boot + 1, ..me() };
+    let mut handover = Handover::new(next, PATIENCE, bench.handover.rollout().clone(), false, Vec::new(), ms(0));
+    let effects = handover.fold(&bench.chain.next(commit(2, &[])), &Exposed::default(), ms(10)).unwrap();
+    let [Effect::Settle { id }] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!(handover.view().admit(&moving), Admission::Hold);
+    assert_eq!(handover.view().admit(&early), go(System::Engine));
+    handover.tick(ms(260));
+    assert_eq!(handover.view().admit(&moving), overtaken(System::Engine), "it took too long");
+    handover.settled(id);
+    assert_eq!(handover.view().admit(&moving), go(System::Engine));
+}
+
+#[test]
+fn what_a_lifted_override_holds_is_held_whatever_the_dial_does() {
+    let [early, _, _] = three();
+    let mut bench = Bench::standing_at(100);
+    let [Effect::Settle { id }] = bench.handover.set_override(true, ms(0))[..] else { panic!("nothing to settle") };
+    bench.handover.settled(id);
+    let [Effect::Settle { id }] = bench.handover.set_override(false, ms(10))[..] else { panic!("nothing to settle") };
+    bench.hear(moved(2, at(37)), 20);
+    assert_eq!(bench.admit(&early), Admission::Hold, "it still runs at the legacy");
+    bench.handover.tick(ms(260));
+    assert_eq!(bench.admit(&early), overtaken(System::Engine));
+    bench.handover.settled(id);
+    assert_eq!(bench.admit(&early), go(System::Engine), "from now on the dial's word tells what was overtaken");
 }
 
 #[test]
@@ -381,7 +416,7 @@ fn the_override_outranks_every_version_until_it_is_taken_back() {
     bench.handover.tick(ms(650));
     assert_eq!(bench.admit(&moving), overtaken(System::Engine));
     bench.hear(moved(3, at(25)), 700);
-    assert_eq!(bench.admit(&moving), go(System::Engine));
+    assert_eq!(bench.admit(&moving), overtaken(System::Engine), "what ran at the legacy is not shipped");
 }
 
 #[test]

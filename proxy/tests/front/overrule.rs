@@ -49,6 +49,27 @@ async fn it_sends_everything_to_the_legacy_until_it_is_taken_back() {
     assert_eq!(topup_system(&front, &engine, "and after another restart").await, "engine");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_needs_neither_the_comparator_nor_what_was_last_heard() {
+    let world = World::new().await;
+    world.comparator.up(false);
+    let config = Config { start_wait_ms: 50, ..world.config() };
+    std::fs::create_dir_all(&config.data_dir).unwrap();
+    std::fs::write(config.data_dir.join("rollout.state"), "damaged").unwrap();
+    let front = Front::start(config.clone()).await;
+    let burns = r#"{"reason":"the engine burns"}"#;
+    assert_eq!(front.admin(Method::POST, "/override", Some(TOKEN), burns).await.status, StatusCode::OK);
+    let account = account(0, 50);
+    assert_eq!(topup_system(&front, &account, "during").await, "legacy");
+    front.stop().await;
+    let front = Front::start(config).await;
+    assert_eq!(topup_system(&front, &account, "after a restart").await, "legacy");
+    eventually("both are recorded", || world.ingest.records().iter().filter_map(intent).count() == 2).await;
+    let unknown = |intent: &wire::exchange::Intent| intent.overtaken;
+    assert!(world.ingest.records().iter().filter_map(intent).all(unknown), "nobody knows where the dial stands");
+    front.stop().await;
+}
+
 /// What the front's records say of overrides, with the boot and the number of each.
 fn recorded(world: &World) -> Vec<(u64, u64, bool, String)> {
     let said = |record: &ExchangeRecord| match &record.body {

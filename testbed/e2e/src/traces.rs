@@ -6,9 +6,10 @@
 //! "Order, overlap, lanes"). So is every leg that was booked `forced`.
 
 use crate::system::System as Parts;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use wire::control::ExchangeView;
 use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::ids::ExchangeNumber;
 use wire::shadow::{ShadowBody, ShadowRecord};
@@ -51,6 +52,12 @@ impl Traced {
         } else {
             Some((self.sent?, self.last.unwrap_or(i64::MAX)))
         }
+    }
+
+    /// Whether one was still seen when the other began, or shortly before.
+    fn is_near(&self, other: &Self) -> bool {
+        const NEAR_MICROS: i64 = 5_000_000;
+        self.begun <= other.until + NEAR_MICROS && other.begun <= self.until + NEAR_MICROS
     }
 
     /// Whether the two ran beside each other in either system, or in another order in the one than in the other.
@@ -113,10 +120,15 @@ pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
         if is_order && exchange.was_refused && exchange.applied == Some(Mode::Shadow) {
             explained.offered_again += 1;
         } else if is_order || forced {
-            ensure!(
-                beside_another(number, exchange),
-                "{number} is a matter of order, but nothing ran beside: {exchange:?}"
-            );
+            if !beside_another(number, exchange) {
+                let shown: ExchangeView = system.control(&format!("/api/exchanges/{number}")).await?;
+                let others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
+                let near = others.map(|number| (number, &traced[*number])).filter(|(_, other)| other.is_near(exchange));
+                bail!(
+                    "{number} is a matter of order, but nothing ran beside: {exchange:#?}, {shown:#?}, near it: {:#?}",
+                    near.collect::<Vec<_>>()
+                );
+            }
         }
     }
     ensure!(explained.orders == ordered.len(), "{} verdicts `order`, but {explained:?} in the log", ordered.len());

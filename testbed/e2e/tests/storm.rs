@@ -258,12 +258,14 @@ async fn all_is_well(mut fronts: TwoFronts, auditor: &Auditor) -> anyhow::Result
     let system = &mut fronts.system;
     let (summary, reconciliation) = system.until_judged(Duration::from_secs(600)).await?;
     println!("{:?}, overtaken {}, cross-cohort {}", summary.verdicts, summary.overtaken, summary.cross_cohort);
-    for exchange in &system.exchanges().await? {
-        let kind = exchange.verdict.verdict;
-        if !matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single) {
-            let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
-            bail!("judged otherwise than the same: {whole:#?}");
-        }
+    let fits = |kind| matches!(kind, VerdictKind::Match | VerdictKind::Order | VerdictKind::Single);
+    let mut others = system.exchanges().await?;
+    others.retain(|exchange| !fits(exchange.verdict.verdict));
+    // A root says more than what it carries.
+    others.sort_by_key(|exchange| exchange.verdict.verdict == VerdictKind::Carried);
+    if let Some(exchange) = others.first() {
+        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+        bail!("{} judged otherwise than the same: {whole:#?}", others.len());
     }
     ensure!(reconciliation.different == 0, "{reconciliation:?}");
     ensure!(summary.overtaken == 0, "{} exchanges were overtaken although nobody went down", summary.overtaken);

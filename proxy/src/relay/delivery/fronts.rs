@@ -4,6 +4,7 @@
 //! what the log held when the heartbeat arrived, so that "shipped past" means "seen here".
 
 use std::collections::{BTreeMap, VecDeque};
+use wire::numbers::{Follows, Numbers};
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 
@@ -17,8 +18,8 @@ pub(crate) struct Fronts {
 struct Front {
     /// The boot of its newest record.
     boot: u64,
-    /// The last sequence of that boot that was folded.
-    sequence: u64,
+    /// The sequences of that boot that were folded.
+    numbers: Numbers,
     /// Whether that boot has said that nothing of it follows.
     ended: bool,
     /// The newest boot in which it has connected.
@@ -54,17 +55,16 @@ enum Link {
 }
 
 impl Fronts {
-    /// Whether a record is the next one, or a later one, of its front; anything else is a repeat.
+    /// Whether a record is the next one of its front, a later one, or one that was missing; anything else is a repeat.
     pub fn take(&mut self, front: &str, boot: u64, sequence: u64) -> bool {
         let seen = self.entry(front);
-        if (boot, sequence) <= (seen.boot, seen.sequence) {
+        if boot < seen.boot {
             return false;
         }
         if boot > seen.boot {
-            seen.ended = false;
+            (seen.boot, seen.numbers, seen.ended) = (boot, Numbers::from(sequence), false);
         }
-        (seen.boot, seen.sequence) = (boot, sequence);
-        true
+        seen.numbers.take(sequence) != Follows::Repeat
     }
 
     /// The boot of a front's newest record; 0 when there is none.
@@ -182,7 +182,7 @@ impl Front {
     }
 
     fn reached(&self, boot: u64, sequence: u64) -> bool {
-        (self.boot, self.sequence) >= (boot, sequence)
+        (self.boot, self.numbers.last()) >= (boot, sequence)
     }
 
     fn settle(&mut self, folded: u64) {
@@ -212,6 +212,7 @@ mod tests {
         assert!(fronts.take("a", 1, 1));
         assert!(!fronts.take("a", 1, 1));
         assert!(fronts.take("a", 1, 3), "a hole is news, too");
+        assert!(fronts.take("a", 1, 2), "it was missing");
         assert!(!fronts.take("a", 1, 2));
         assert!(fronts.take("a", 2, 1));
         assert!(!fronts.take("a", 1, 9));

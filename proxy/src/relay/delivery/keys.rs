@@ -108,6 +108,13 @@ impl Keys {
         (ruling, std::mem::take(&mut entry.waiting))
     }
 
+    /// The others of the same content that stand for a key and were applied.
+    pub fn others(&self, key: KeyId, id: ExchangeId, content: Fingerprint) -> Vec<ExchangeId> {
+        let standing = self.entries.get(&key).map(|entry| entry.standing.as_slice()).unwrap_or_default();
+        let others = standing.iter().filter(|one| one.applied && one.content == content && one.id != id);
+        others.map(|one| one.id).collect()
+    }
+
     /// An exchange stands for its key, whatever was ruled. Answers those of the same effect that stood for it, which are
     /// its repeats now, and the exchanges to be ruled on again.
     pub fn stands(

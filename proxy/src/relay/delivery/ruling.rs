@@ -34,7 +34,10 @@ impl Delivery {
             }
         };
         match ruling {
-            Some(Ruling::Stands) => self.stands(id, decided.class),
+            Some(Ruling::Stands) => {
+                self.stands(id, decided.class);
+                self.withdraw_what_was_retried(id, decided.class);
+            }
             Some(Ruling::Repeats(first)) => match self.leg_before_its_result(first, &decided) {
                 Some(mode) => self.overrule(id, mode),
                 None => self.skip_behind(id, first),
@@ -65,6 +68,22 @@ impl Delivery {
             (System::Legacy, Class::Refused) if planted(Mistake::RefusedLegExecuted) => self.plan_leg(id, Mode::Shadow),
             (System::Legacy, Class::Refused) => self.plan_leg(id, Mode::ShadowRefused),
             _ => self.plan_leg(id, Mode::Shadow),
+        }
+    }
+
+    /// A client has sent its request again, and by then the other system was its authority: one that does not deduplicate
+    /// has booked it, and is not sent the leg of the first one as well.
+    fn withdraw_what_was_retried(&mut self, id: ExchangeId, class: Class) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let authority = exchange.intent.authority;
+        let Some(key) = exchange.key.filter(|_| class == Class::Applied && !self.rules.deduplicates(authority)) else {
+            return;
+        };
+        for other in self.keys.others(key, id, exchange.content) {
+            let leg = self.exchanges.get(other).and_then(Exchange::leg);
+            if leg.is_some_and(|leg| leg.target == authority) {
+                self.withdraw_leg(other, id);
+            }
         }
     }
 

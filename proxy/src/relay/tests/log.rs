@@ -16,6 +16,8 @@ pub(super) enum Fault {
     NotAppended,
     /// So many records are appended, and nobody knows.
     Unknown(usize),
+    /// All but the first so many records are appended, and nobody knows.
+    Hole(usize),
     /// Nothing is appended now, but all of it before the next append, and nobody knows.
     Late,
 }
@@ -130,6 +132,10 @@ impl Log for MemoryLog {
                 Some(Fault::NotAppended) => Err(AppendError::NotAppended("as the test wants it".to_owned())),
                 Some(Fault::Unknown(records)) => {
                     inner.put(topic, batch.into_iter().take(records).collect());
+                    unknown
+                }
+                Some(Fault::Hole(records)) => {
+                    inner.put(topic, batch.into_iter().skip(records).collect());
                     unknown
                 }
                 Some(Fault::Late) => {

@@ -253,3 +253,29 @@ fn a_retry_in_other_bytes_is_sent_nothing() {
         assert!(story.written().contains(&format!("skipped {retry} repeat")), "{:?}", story.written());
     }
 }
+
+#[test]
+fn what_a_client_sent_again_to_the_legacy_is_not_sent_there_once_more() {
+    let mut story = story(|rules| rules);
+    let busy = under_way(&mut story, "k1", "alice");
+    let intent = Intent { key: Some("k2".to_owned()), ..at_the_engine(given::topup(Engine, "alice")) };
+    let first = story.write(ExchangeBody::Intent(intent.clone()));
+    let body = given::applied("cf-1", "bank", "alice", Some("3:9"));
+    story.write(ExchangeBody::Result(given::result(first, Class::Applied, 200, &body)));
+    story.settle();
+    // Its leg waits in the lane of the account. The dial goes down, and the client tries again.
+    let again = Intent { authority: Legacy, stage: Stage::Ramp, overtaken: true, ..intent };
+    let again = story.write(ExchangeBody::Intent(again));
+    let body = given::applied("L-7", "bank", "alice", None);
+    story.write(ExchangeBody::Result(given::result(again, Class::Applied, 200, &body)));
+    story.settle();
+    story.ok(busy);
+    story.settle();
+    let to_the_legacy = story.sent.iter().filter(|leg| leg.target == Legacy).count();
+    assert_eq!(to_the_legacy, 0, "the legacy would book it a second time");
+    assert_eq!(story.under_way(), [again], "the engine knows the key");
+    story.ok(again);
+    story.settle();
+    assert!(story.written().contains(&format!("skipped {first} repeat")), "{:?}", story.written());
+    assert_eq!(story.delivery.exchanges.len(), 0);
+}
