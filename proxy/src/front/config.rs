@@ -26,6 +26,9 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The journal, the last known rollout and the override; used by one process at a time.
     pub data_dir: PathBuf,
+    /// The last boot of a front of this name whose data directory was lost: this one comes after it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_boot: u64,
     /// Base URL of the legacy.
     pub legacy: String,
     /// Base URL of the engine's billing API.
@@ -132,6 +135,10 @@ fn default_journal_wait_ms() -> u64 {
 }
 
 /// About an hour at 500 exchanges a second.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn default_journal_max_bytes() -> u64 {
     4 * 1024 * 1024 * 1024
 }
@@ -192,6 +199,7 @@ impl Config {
             listen: anywhere,
             admin_listen: anywhere,
             data_dir,
+            lost_boot: 0,
             legacy: String::new(),
             engine: String::new(),
             comparator: String::new(),

@@ -151,6 +151,7 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
     let options = Options {
         dir: config.data_dir.clone(),
         front: config.name.clone(),
+        lost_boot: config.lost_boot,
         wait: Duration::from_millis(config.journal_wait_ms),
         max_bytes: config.journal_max_bytes,
         fsync: config.fsync(),

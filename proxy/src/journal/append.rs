@@ -131,7 +131,7 @@ impl Journal {
     pub fn open(options: Options) -> Result<Opened, Error> {
         let lock = disk::lock_dir(&options.dir)?;
         let old = recover::all(&options.dir, Timestamp(clock::unix_micros()))?;
-        let (boot, dir) = boot::begin(&options.dir, &options.front, host::random::u64())?;
+        let (boot, dir) = boot::begin(&options.dir, &options.front, host::random::u64(), options.lost_boot)?;
         let (queue, entries) = mpsc::channel();
         let shared = Arc::new(Shared {
             boot,

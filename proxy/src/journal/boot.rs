@@ -41,15 +41,15 @@ impl Boot {
     }
 }
 
-/// Counts one up and makes the new boot's directory.
+/// Counts one up, from `lost` at least, and makes the new boot's directory.
 ///
 /// # Errors
 /// When the directory cannot be written, or the counter makes no sense.
-pub(super) fn begin(dir: &Path, front: &str, instance: u64) -> Result<(Boot, PathBuf), Error> {
+pub(super) fn begin(dir: &Path, front: &str, instance: u64, lost: u64) -> Result<(Boot, PathBuf), Error> {
     let counted = Boot::read(dir)?.map_or(0, |last| last.boot);
     // A counter that was lost alone (restored from a backup, say) is made good by the directories.
     let seen = directories(dir)?.last().map_or(0, |(boot, _)| *boot);
-    let boot = Boot { front: front.to_owned(), boot: counted.max(seen) + 1, instance };
+    let boot = Boot { front: front.to_owned(), boot: counted.max(seen).max(lost) + 1, instance };
     boot.write(dir)?;
     let own = dir.join(format!("boot-{}", boot.boot));
     disk::create_dir(&own)?;
@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn boots_count_up_and_a_half_written_counter_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, _) = begin(dir.path(), "front-a", 7).unwrap();
+        let (first, _) = begin(dir.path(), "front-a", 7, 0).unwrap();
         assert_eq!(first, Boot { front: "front-a".into(), boot: 1, instance: 7 });
         std::fs::write(dir.path().join("boot.draft"), b"{\"front\":\"fro").unwrap();
-        let (second, own) = begin(dir.path(), "front-a", 8).unwrap();
+        let (second, own) = begin(dir.path(), "front-a", 8, 0).unwrap();
         assert_eq!((second.boot, second.instance), (2, 8));
         assert_eq!(Boot::read(&own).unwrap(), Some(second));
     }
@@ -110,17 +110,25 @@ mod tests {
     fn a_lost_counter_is_made_good_by_the_directories() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..11 {
-            begin(dir.path(), "a", 1).unwrap();
+            begin(dir.path(), "a", 1, 0).unwrap();
         }
         std::fs::remove_file(dir.path().join("boot")).unwrap();
-        assert_eq!(begin(dir.path(), "a", 1).unwrap().0.boot, 12);
+        assert_eq!(begin(dir.path(), "a", 1, 0).unwrap().0.boot, 12);
+    }
+
+    #[test]
+    fn a_lost_directory_is_made_good_by_whoever_knows_its_last_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        for (lost, boot) in [(41, 42), (41, 43), (0, 44), (7, 45), (50, 51)] {
+            assert_eq!(begin(dir.path(), "a", 1, lost).unwrap().0.boot, boot);
+        }
     }
 
     #[test]
     fn a_damaged_counter_stops_the_front() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("boot"), b"").unwrap();
-        let error = begin(dir.path(), "a", 1).unwrap_err();
+        let error = begin(dir.path(), "a", 1, 0).unwrap_err();
         assert!(matches!(error, Error::BootFile { .. }), "{error}");
     }
 }

@@ -54,6 +54,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// The name of the front.
     pub front: String,
+    /// The last boot in a directory that was lost; 0 when none was. This one comes after it.
+    pub lost_boot: u64,
     /// How long a caller waits for a record to be written.
     pub wait: Duration,
     /// From this size on no further exchange is recorded until something was shipped.

@@ -146,7 +146,7 @@ mod tests {
 
     /// A boot that wrote these numbers, `per_file` to a file, and then died.
     fn died(dir: &Path, numbers: std::ops::RangeInclusive<u64>, per_file: u64) -> PathBuf {
-        let (_, own) = boot::begin(dir, "a", 5).unwrap();
+        let (_, own) = boot::begin(dir, "a", 5, 0).unwrap();
         let mut path = PathBuf::new();
         for (index, sequence) in numbers.enumerate() {
             if (index as u64).is_multiple_of(per_file) {
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_boot_without_records_ends_with_number_one_and_an_empty_new_file_counts_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        boot::begin(dir.path(), "a", 5).unwrap();
+        boot::begin(dir.path(), "a", 5, 0).unwrap();
         let own = died(dir.path(), 1..=4, 100);
         disk::append_to(&boot::segment(&own, 5)).unwrap();
         let old = all(dir.path(), AT).unwrap();

@@ -15,6 +15,7 @@ pub fn options(dir: &Path) -> Options {
     Options {
         dir: dir.to_owned(),
         front: "front-a".into(),
+        lost_boot: 0,
         wait: Duration::from_secs(10),
         max_bytes: 1 << 30,
         fsync: Fsync::Interval(Duration::from_millis(1)),

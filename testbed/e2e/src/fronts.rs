@@ -235,7 +235,10 @@ impl TwoFronts {
     }
 
     /// Waits until the relay has said that a move is drained.
-    async fn until_drained(&self, version: u64) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn until_drained(&self, version: u64) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let history: wire::control::RolloutHistory = self.system.control("/api/rollout/history").await?;
@@ -271,6 +274,7 @@ impl TwoFronts {
 /// Somebody who moves the dial all the time, whoever is away.
 pub struct Mover {
     client: host::http::Client,
+    /// Of the rollout, at the control API.
     url: String,
     token: String,
     random: fastrand::Rng,
@@ -284,7 +288,7 @@ impl Mover {
     pub fn of(fronts: &TwoFronts, seed: u64) -> anyhow::Result<Self> {
         let site = &fronts.system.site;
         let client = host::http::Client::new(Duration::from_secs(2), 1 << 20);
-        let url = format!("{}/api/rollout/set", site.comparator());
+        let url = format!("{}/api/rollout", site.comparator());
         Ok(Self { client, url, token: site.token("approver")?, random: fastrand::Rng::with_seed(seed) })
     }
 
@@ -299,11 +303,14 @@ impl Mover {
         (moved, refused)
     }
 
-    /// Moves it up, step by step, as far as it comes until `stop`; the same.
+    /// Moves it up, step by step, as far as it comes until `stop`, and while every front hears of it; the same.
     pub async fn climb(mut self, stop: host::task::Shutdown) -> (u64, u64) {
         let (mut moved, mut refused) = (0, 0);
         for to in ["37", "50", "100"] {
-            while !stop.is_stopping() && !self.moves(to).await {
+            while !stop.is_stopping() {
+                if self.everybody_hears().await && self.moves(to).await {
+                    break;
+                }
                 refused += 1;
                 self.pause(&stop).await;
             }
@@ -317,8 +324,16 @@ impl Mover {
     async fn moves(&self, to: &str) -> bool {
         let (to, reason) = (to.to_owned(), "end-to-end test".to_owned());
         let set = wire::control::SetRollout { to, reason, force: true };
-        let sent = self.client.post(&self.url, Some(&self.token), &set, Duration::from_secs(10)).await;
+        let url = format!("{}/set", self.url);
+        let sent = self.client.post(&url, Some(&self.token), &set, Duration::from_secs(10)).await;
         sent.is_ok_and(|answer| answer.status.is_success())
+    }
+
+    /// Whether the gate of the fronts is open, which nobody overrules who wants both systems to agree.
+    async fn everybody_hears(&self) -> bool {
+        let answer = self.client.get(&format!("{}/gates", self.url), Some(&self.token), Duration::from_secs(10)).await;
+        let gates = answer.ok().and_then(|answer| answer.json::<Vec<wire::rollout::GateReading>>().ok());
+        gates.is_some_and(|gates| gates.iter().all(|gate| gate.gate != "fronts" || gate.open))
     }
 
     async fn pause(&mut self, stop: &host::task::Shutdown) {

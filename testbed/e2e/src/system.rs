@@ -1,5 +1,7 @@
 //! All parts as real processes, in a temporary directory, and the control API to talk to them.
 
+#![allow(clippy::print_stderr, reason = "a trial says where it leaves what it keeps")]
+
 use crate::checks::{self, Auditor};
 use crate::process::Process;
 use anyhow::{Context, bail, ensure};
@@ -104,6 +106,9 @@ pub struct System {
     folder: tempfile::TempDir,
 }
 
+/// If it is set, whatever the parts have written is kept.
+const KEEP: &str = "CROSSFADE_TRIAL_KEEP";
+
 /// What a process measured at one moment.
 pub struct Measured {
     url: String,
@@ -138,7 +143,11 @@ impl System {
 
     /// Everything that its processes need, and none of them.
     pub async fn prepare(binary: &Path, layout: Layout, changes: &Changes) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
+        let mut folder = tempfile::Builder::new().prefix("crossfade-e2e-").tempdir()?;
+        if std::env::var_os(KEEP).is_some() {
+            folder.disable_cleanup(true);
+            eprintln!("{} is kept", folder.path().display());
+        }
         let cluster = if on_kafka() { Some(cluster::take().await?) } else { None };
         let database = if on_postgres() { Some(database::take().await?) } else { None };
         let (url, changes) = (database.as_ref().map(Database::url), changes.clone());

@@ -28,6 +28,8 @@ struct Traced {
     ended: i64,
     /// Whether its authority applied it.
     has_effect: bool,
+    /// Whether that was found out, or repeated, later: another exchange of its key may have had the effect.
+    effect_is_earlier: bool,
     /// The tenant and the key.
     key: (String, Option<String>),
     /// When the log took the first announcement of its shadow leg, and the last result.
@@ -119,16 +121,14 @@ pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
         explained.forced += usize::from(forced);
         if is_order && exchange.was_refused && exchange.applied == Some(Mode::Shadow) {
             explained.offered_again += 1;
-        } else if is_order || forced {
-            if !beside_another(number, exchange) {
-                let shown: ExchangeView = system.control(&format!("/api/exchanges/{number}")).await?;
-                let others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
-                let near = others.map(|number| (number, &traced[*number])).filter(|(_, other)| other.is_near(exchange));
-                bail!(
-                    "{number} is a matter of order, but nothing ran beside: {exchange:#?}, {shown:#?}, near it: {:#?}",
-                    near.collect::<Vec<_>>()
-                );
-            }
+        } else if (is_order || forced) && !beside_another(number, exchange) {
+            let shown: ExchangeView = system.control(&format!("/api/exchanges/{number}")).await?;
+            let others = exchange.accounts.iter().flat_map(|account| &by_account[&**account]);
+            let near = others.map(|number| (number, &traced[*number])).filter(|(_, other)| other.is_near(exchange));
+            let near: Vec<_> = near.collect();
+            bail!(
+                "{number} is a matter of order, but nothing ran beside: {exchange:#?}, {shown:#?}, near it: {near:#?}"
+            );
         }
     }
     ensure!(explained.orders == ordered.len(), "{} verdicts `order`, but {explained:?} in the log", ordered.len());
@@ -220,6 +220,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
                 begun: record.at.0,
                 ended: i64::MAX,
                 has_effect: false,
+                effect_is_earlier: false,
                 key: (intent.tenant.clone(), intent.key.clone()),
                 sent: None,
                 last: None,
@@ -234,6 +235,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
                 && result.class != Class::Unknown
             {
                 (exchange.ended, exchange.has_effect) = (record.at.0, result.class == Class::Applied);
+                exchange.effect_is_earlier = result.replayed;
             }
         }
     }
@@ -253,6 +255,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             ShadowBody::Sending { .. } => exchange.sent = exchange.sent.or(Some(at.0)),
             ShadowBody::Resolved(resolution) if is_decided_by(exchange, resolution.system) => {
                 (exchange.ended, exchange.has_effect) = (at.0, resolution.class == Class::Applied);
+                exchange.effect_is_earlier = true;
             }
             _ => {}
         }
@@ -264,5 +267,23 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             }
         }
     }
+    have_one_effect_per_key(&mut traced);
     Ok(traced)
+}
+
+/// Of the exchanges of one key that a system has applied, one had the effect, and the leg may be another one's. They all ran
+/// there when that one did; if nobody can tell which, from the first one's beginning to the last one's end.
+fn have_one_effect_per_key(traced: &mut BTreeMap<ExchangeNumber, Traced>) {
+    let mut by_key: BTreeMap<_, Vec<&mut Traced>> = BTreeMap::new();
+    for exchange in traced.values_mut().filter(|exchange| exchange.has_effect && exchange.key.1.is_some()) {
+        by_key.entry((exchange.key.clone(), exchange.decided_on.clone())).or_default().push(exchange);
+    }
+    for repeats in by_key.into_values() {
+        let effect = repeats.iter().find(|exchange| !exchange.effect_is_earlier).map(|one| (one.begun, one.ended));
+        let [first, last] = [repeats.iter().map(|one| one.begun).min(), repeats.iter().map(|one| one.ended).max()];
+        let Some((begun, ended)) = effect.or(first.zip(last)) else { continue };
+        for exchange in repeats {
+            (exchange.begun, exchange.ended) = (begun, ended);
+        }
+    }
 }

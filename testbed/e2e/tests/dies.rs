@@ -1,4 +1,5 @@
-//! Operators' commands of two steps, with the process dead between them: what was done is seen, and can be finished.
+//! Operators' commands of two steps, with the process dead between them: what was done is seen, and can be finished. And a
+//! front that dies with its disk.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
 
@@ -8,7 +9,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use testbed_e2e::checks::{self, Auditor};
+use testbed_e2e::fronts::TwoFronts;
 use testbed_e2e::system::{FRONTS, Layout, System};
+use testbed_loadgen::runner::{Options, Runner};
+use testbed_loadgen::workload::{Config, Workload};
 use wire::control::{OverrideView, RolloutHistory, RolloutView};
 use wire::words::System as Side;
 
@@ -97,4 +101,48 @@ async fn an_override_is_in_force_after_a_death_if_it_was_kept() -> anyhow::Resul
     println!("{overrides} records of overrides");
     ensure!(overrides >= 2, "set and lifted, but recorded: {:?}", history.changes);
     system.stop().await
+}
+
+/// Requests by way of both fronts, until everything is judged.
+async fn exchange_by_both(fronts: &TwoFronts, auditor: &Auditor, prefix: &str) -> anyhow::Result<()> {
+    let options = Options { base_urls: fronts.urls(), max_requests: 300, ..Options::default() };
+    let workload = Workload::new(Config { prefix: prefix.to_owned(), users: 40, ..Config::default() });
+    let runner = Runner::new(options, workload, Auditor::clone(auditor));
+    runner.create_accounts().await?;
+    runner.run(&host::task::Shutdown::new()).await;
+    fronts.system.until_judged(Duration::from_secs(60)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_is_lost_with_its_disk_is_replaced_or_taken_away() -> anyhow::Result<()> {
+    let lost = FRONTS[1];
+    let seed = host::random::u64();
+    let mut fronts = TwoFronts::start(Path::new(BINARY), &Changes::default(), Duration::ZERO, seed).await?;
+    let auditor = checks::auditor(true);
+    fronts.system.dial("shadow", false).await?;
+    exchange_by_both(&fronts, &auditor, "w").await?;
+    fronts.system.kill(lost)?;
+    std::fs::remove_dir_all(fronts.system.site.folder.join(lost))?;
+    fronts.until_lost(lost).await?;
+    let (status, said) = fronts.system.set_dial("100", false).await?;
+    ensure!((status, said["errors"].to_string().contains("front-b (boot 1)")) == (409, true), "{status} {said}");
+
+    fronts.system.more_settings(lost, &[("CROSSFADE_FRONT_LOST_BOOT", "1".to_owned())]);
+    fronts.system.start_process(lost).await?;
+    fronts.until_connected().await?;
+    exchange_by_both(&fronts, &auditor, "v").await?;
+    fronts.settle_gaps().await?;
+    fronts.up("100").await?;
+    // One fewer from now on.
+    fronts.system.stop_process(lost).await?;
+    fronts.until_lost(lost).await?;
+    let version = fronts.rollback().await?;
+    fronts.until_drained(version).await?;
+    fronts.up("50").await?;
+    let (summary, _) = fronts.system.until_judged(Duration::from_secs(60)).await?;
+    ensure!(summary.overtaken == 0, "{summary:?}");
+    checks::every_effect_once(&fronts.system, &auditor).await?;
+    checks::all_balances_agree(&fronts.system, &auditor).await?;
+    fronts.system.stop().await
 }

@@ -5,7 +5,7 @@
 //! on. But each answer of the engine shows the level of an account before and after, and a version that grows: if the last
 //! level known before an exchange is not the one that its own answer begins with, something is missing in between. Of
 //! movements that come to nothing together nothing is seen; without them the level is the same, and so is what a legacy
-//! decides.
+//! decides. Nor is anything seen of a change of the account's status or limits before a movement.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
