@@ -97,7 +97,8 @@ pub struct Explained {
 /// # Errors
 /// The first that has none.
 pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
-    let traced = traced(system).await?;
+    let mut traced = traced(system).await?;
+    have_one_effect_per_key(&mut traced);
     let mut by_account: BTreeMap<&str, Vec<&ExchangeNumber>> = BTreeMap::new();
     for (number, exchange) in &traced {
         exchange.accounts.iter().for_each(|account| by_account.entry(account).or_default().push(number));
@@ -267,7 +268,6 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             }
         }
     }
-    have_one_effect_per_key(&mut traced);
     Ok(traced)
 }
 

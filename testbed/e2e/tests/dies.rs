@@ -86,8 +86,16 @@ async fn an_override_is_in_force_after_a_death_if_it_was_kept() -> anyhow::Resul
     dies_of(&mut system, &overrule, front, None).await?;
     let shown: OverrideView = serde_json::from_slice(&crossfade(&system, &["override", "show"]).await?.stdout)?;
     ensure!(shown.current.is_some_and(|current| current.reason == "the engine burns"), "it is no longer in force");
-    let view: RolloutView = system.control("/api/rollout").await?;
-    ensure!(view.fronts.iter().any(|front| front.overridden.is_some()), "nobody is told of it: {:?}", view.fronts);
+    // As soon as its record has come by.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let view: RolloutView = system.control("/api/rollout").await?;
+        if view.fronts.iter().any(|front| front.overridden.is_some()) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "nobody is told of it: {:?}", view.fronts);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let lifted = crossfade(&system, &["override", "off", "--reason", "it is out"]).await?;
     ensure!(lifted.status.success(), "{}", String::from_utf8_lossy(&lifted.stderr));
     // What the dead boots have said is a gap, for they have not ended in order.
