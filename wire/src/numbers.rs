@@ -40,6 +40,11 @@ impl Numbers {
         self.last
     }
 
+    /// Whether a number was seen.
+    pub fn has(&self, number: u64) -> bool {
+        number <= self.last && self.hole_with(number).is_none()
+    }
+
     /// Takes the number of the next record.
     pub fn take(&mut self, number: u64) -> Follows {
         if number <= self.last {
@@ -57,11 +62,15 @@ impl Numbers {
         Follows::After(number - first_missing)
     }
 
+    /// The first and the last number of the hole that a number is in.
+    fn hole_with(&self, number: u64) -> Option<(u64, u64)> {
+        let (&first, &last) = self.holes.range(..=number).next_back()?;
+        (number <= last).then_some((first, last))
+    }
+
     /// Whether a number is in a hole, which it no longer is.
     fn fill(&mut self, number: u64) -> bool {
-        let Some((&first, &last)) = self.holes.range(..=number).next_back().filter(|(_, last)| number <= **last) else {
-            return false;
-        };
+        let Some((first, last)) = self.hole_with(number) else { return false };
         self.holes.remove(&first);
         if first < number {
             self.holes.insert(first, number - 1);
@@ -85,6 +94,7 @@ mod tests {
         assert_eq!([1, 2].map(|number| numbers.take(number)), [Follows::Next; 2]);
         assert_eq!(numbers.take(6), Follows::After(3));
         assert_eq!(numbers.take(4), Follows::Filled);
+        assert_eq!([2, 3, 4, 5, 6, 7].map(|number| numbers.has(number)), [true, false, true, false, true, false]);
         assert_eq!([4, 6, 2].map(|number| numbers.take(number)), [Follows::Repeat; 3]);
         assert_eq!([5, 3].map(|number| numbers.take(number)), [Follows::Filled; 2]);
         assert_eq!((numbers.take(7), numbers.last(), numbers.holes.len()), (Follows::Next, 7, 0));

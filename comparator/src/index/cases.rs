@@ -6,6 +6,7 @@ use super::Index;
 use serde_json::{Value, json};
 use wire::chain::genesis;
 use wire::control::Verdict;
+use wire::decision::{DecisionBody, DecisionRecord};
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, Intent};
 use wire::ids::ExchangeNumber;
 use wire::rollout::{FrontBoot, RolloutBody, RolloutRecord, Setting};
@@ -19,17 +20,19 @@ struct History {
     index: Index,
     now: i64,
     sequence: u64,
-    offsets: [u64; 3],
+    offsets: [u64; 4],
     head: Digest,
     rollout: Digest,
+    decisions: Digest,
 }
 
 const STEP_MICROS: i64 = 10_000_000;
 
 impl History {
     fn new() -> Self {
-        let [head, rollout] = [wire::shadow::TOPIC, wire::rollout::TOPIC].map(|topic| genesis("ledger", topic));
-        Self { index: Index::new("ledger"), now: STEP_MICROS, sequence: 0, offsets: [0; 3], head, rollout }
+        let topics = [wire::shadow::TOPIC, wire::rollout::TOPIC, wire::decision::TOPIC];
+        let [head, rollout, decisions] = topics.map(|topic| genesis("ledger", topic));
+        Self { index: Index::new("ledger"), now: STEP_MICROS, sequence: 0, offsets: [0; 4], head, rollout, decisions }
     }
 
     fn front(&mut self, body: ExchangeBody) -> ExchangeNumber {
@@ -44,6 +47,17 @@ impl History {
         let bytes = encode(&ShadowRecord { parent: self.head, at: Timestamp(self.now), body });
         self.head = Digest::of(&bytes);
         self.fold(1, wire::shadow::TOPIC, &bytes);
+    }
+
+    /// The histories of an exchange's accounts say nothing, if they are to be asked.
+    fn asked(&mut self, exchange: &ExchangeNumber) {
+        let body =
+            DecisionBody::Inquired { exchange: Some(exchange.clone()), accounts: Vec::new(), findings: Vec::new() };
+        let (actor, reason) = ("comparator".to_owned(), String::new());
+        let record = DecisionRecord { parent: self.decisions, at: Timestamp(self.now), actor, reason, body };
+        let bytes = encode(&record);
+        self.decisions = Digest::of(&bytes);
+        self.fold(3, wire::decision::TOPIC, &bytes);
     }
 
     fn dial(&mut self, body: RolloutBody) {
@@ -348,8 +362,51 @@ fn a_front_that_has_not_heard_of_a_move_up_is_overtaken_whether_it_knows_or_not(
     let heard = history.intent(Operation::Transfer, System::Engine, &["alice", "bob"]);
     history.front(ExchangeBody::Intent(Intent { version: 2, ..heard }));
     assert_eq!(history.index.counters().overtaken, 1);
+    // What happens to other accounts changes nothing of that.
+    history.dial(RolloutBody::Pin { version: 3, account: "carol".into(), system: Some(System::Legacy) });
+    by_legacy(&mut history);
+    assert_eq!(history.index.counters().overtaken, 2);
     // Down it is not held either: whoever goes by the new version says what is overtaken.
-    history.dial(RolloutBody::Moved { version: 3, to: to(0), forced: false, evidence: Vec::new() });
+    history.dial(RolloutBody::Moved { version: 4, to: to(0), forced: false, evidence: Vec::new() });
+    by_legacy(&mut history);
     history.begin(Operation::Transfer, System::Engine, &["alice", "bob"]);
-    assert_eq!(history.index.counters().overtaken, 1);
+    assert_eq!(history.index.counters().overtaken, 2);
+}
+
+/// Exchanges of two users with one bank: one system says of each that something is not there. The verdicts.
+fn two_users_of_one_bank(first_is_about_the_bank: bool) -> [VerdictKind; 2] {
+    let mut history = History::new();
+    let not_found = json!({"code": "AccountNotFound"});
+    let made = history.begin(Operation::CreateAccount, System::Legacy, &["bank"]);
+    history.answer(&made, Class::Applied, 201, &outside_account());
+    let status = if first_is_about_the_bank { 422 } else { 201 };
+    let shown = if first_is_about_the_bank { json!({"code": "CurrencyMismatch"}) } else { outside_account() };
+    history.leg(&made, System::Engine, Mode::Shadow, status, &shown);
+    history.asked(&made);
+    let mut verdicts = Vec::new();
+    for user in ["alice", "bob"] {
+        let topup = history.begin(Operation::Topup, System::Legacy, &[user, "bank"]);
+        history.answer(&topup, Class::Refused, 404, &not_found);
+        history.leg(&topup, System::Engine, Mode::ShadowRefused, 200, &json!({}));
+        history.asked(&topup);
+        verdicts.push(history.verdict(&topup).verdict);
+    }
+    verdicts.try_into().unwrap()
+}
+
+#[test]
+fn an_account_that_all_use_carries_what_is_about_itself_and_nothing_of_its_users() {
+    assert_eq!(two_users_of_one_bank(false), [VerdictKind::Mismatch; 2], "alice is not there, and neither is bob");
+    assert_eq!(two_users_of_one_bank(true), [VerdictKind::Carried; 2], "the bank is not there");
+}
+
+#[test]
+fn the_refund_of_a_withdrawal_is_refused_for_the_limit_of_whoever_decides_it() {
+    let mut history = History::new();
+    let beside = history.begin(Operation::Topup, System::Legacy, &["alice", "bank"]);
+    let refund = history.begin(Operation::Refund, System::Legacy, &["alice", "bank"]);
+    history.answer(&beside, Class::Applied, 200, &transfer("10"));
+    history.answer(&refund, Class::Refused, 422, &json!({"code": "BalanceLimitExceeded"}));
+    history.leg(&refund, System::Engine, Mode::ShadowRefused, 200, &json!({}));
+    assert_eq!(history.verdict(&refund).verdict, VerdictKind::Order);
 }

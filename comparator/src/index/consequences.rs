@@ -33,6 +33,8 @@ impl Index {
             && exchange.authority_bears_effect();
         let place: Place = (exchange.front, id);
         let (family, accounts) = (exchange.original, exchange.accounts.clone());
+        // An account that all use would carry the differences of all: only what made or changed it is about it.
+        let in_doubt = if exchange.changes_account() { accounts.clone() } else { queued.to_vec() };
         let roots = match &judgement.ruling {
             Ruling::Mismatch(cause) => {
                 self.roots.add(&own, root(exchange, *cause, &judgement.differences, self.now));
@@ -50,7 +52,7 @@ impl Index {
                 self.roots.explain(first, account, currency, *amount, Some(place));
             }
             if judgement.state_differs {
-                for name in &accounts {
+                for name in &in_doubt {
                     add_all(&mut self.accounts.entry(name.clone()).or_default().state_roots, &roots);
                 }
             }

@@ -239,11 +239,15 @@ impl Exchange {
         matches!(self.operation, Operation::CreateAccount | Operation::ChangeAccount)
     }
 
-    /// Whether it takes money from this account, or gives it some: the deciding account pays, but for a topup. `None` where
-    /// that is not known, or neither.
+    /// Whether it takes money from this account, or gives it some. `None` where that is not known, or neither.
     pub(super) fn takes_from(&self, account: &str) -> Option<bool> {
         let is_deciding = self.account.as_deref()? == account;
-        (!self.changes_account()).then_some(is_deciding != (self.operation == Operation::Topup))
+        match self.operation {
+            Operation::Topup => Some(!is_deciding),
+            Operation::Withdraw | Operation::Transfer => Some(is_deciding),
+            // Whoever was paid pays back; it decides only if its balance has an order.
+            Operation::Refund | Operation::CreateAccount | Operation::ChangeAccount => None,
+        }
     }
 
     /// Whether the authority's effect is unknown.

@@ -16,7 +16,7 @@ use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, ShadowBody};
 use wire::stored::{self, Stored};
-use wire::words::{Class, Mode, Single, Stage};
+use wire::words::{Class, Mode, Single, Stage, System};
 
 /// A forced leg names the refusal it would have been.
 const WOULD_REFUSE: &str = "x-crossfade-would-refuse";
@@ -50,7 +50,8 @@ impl Index {
     }
 
     fn front_record(&mut self, offset: u64, record: ExchangeRecord) {
-        if !self.follows(&record.front, record.boot, record.sequence, record.at) {
+        let is_news = self.follows(&record.front, record.boot, record.sequence, record.at);
+        if !is_news && !self.is_waited_for(&record) {
             return;
         }
         match record.body {
@@ -91,6 +92,12 @@ impl Index {
                 self.end_boot(&record.front, record.boot);
             }
         }
+    }
+
+    /// Whether it is a result that came before its intent, which was missing then.
+    fn is_waited_for(&mut self, record: &ExchangeRecord) -> bool {
+        let ExchangeBody::Result(result) = &record.body else { return false };
+        self.fronts.boot(&record.front, record.boot).is_some_and(|boot| boot.pending.contains_key(&result.intent))
     }
 
     /// Takes the number of a record, and counts what is missing before it; `false` when it is a repeat.
@@ -171,13 +178,15 @@ impl Index {
         self.begin(offset, &accounts);
     }
 
-    /// Whether a front sent it by an older version to an authority that was none any more: it had not heard of the move, and
-    /// does not know itself that the account was overtaken.
+    /// Whether a front sent it by an older version to the legacy, although its account had gone to the engine: it had not
+    /// heard of the move, and does not know itself that the account was overtaken. (What has gone to the legacy is overtaken
+    /// at whoever has heard, until such a front has.)
     fn is_of_the_past(&self, intent: &Intent, at: Timestamp) -> bool {
         let late = |since| at.since_micros(since) > CLOCK_ERROR_MICROS;
         self.committed.is_some_and(late)
             && intent.version < self.rollout.version
-            && intent.account.as_ref().is_some_and(|account| self.rollout.authority(account) != intent.authority)
+            && intent.authority == System::Legacy
+            && intent.account.as_ref().is_some_and(|account| self.rollout.authority(account) == System::Engine)
     }
 
     /// An exchange runs on accounts, and its key is known on them.

@@ -103,7 +103,7 @@ pub struct Index {
     shadows: Head,
     decisions: Head,
     rollout: Rollout,
-    /// When the rollout came to where it stands, if every front that could be asked had to hold what moved.
+    /// When accounts last went to the engine.
     committed: Option<Timestamp>,
     rollout_history: Vec<RolloutChange>,
     /// What fronts said of their overrides, in the history's form, oldest first.
@@ -227,10 +227,10 @@ impl Index {
                 }
             }
             wire::rollout::TOPIC => {
-                let (stood, version) = (self.rollout.setting, self.rollout.version);
+                let stood = self.rollout.setting;
                 if let Some(record) = self.rollout.take(bytes).map_err(unreadable)? {
-                    if self.rollout.version != version {
-                        self.committed = matches!(record.body, RolloutBody::Commit { .. }).then_some(record.at);
+                    if matches!(record.body, RolloutBody::Commit { .. }) {
+                        self.committed = Some(record.at);
                     }
                     if self.rollout.setting != stood {
                         self.step.begin(self.rollout.version, record.at);

@@ -196,7 +196,10 @@ impl Delivery {
     /// Whoever takes one of these obstacles away puts the leg among those that have something to be done.
     fn may_start(&self, exchange: &Exchange, leg: &Leg) -> bool {
         let held = leg.target == System::Engine && self.holds_engine();
-        !held && !self.waits_for_undecided(exchange, leg) && self.lanes.may_start(leg.target, leg.place, &leg.claims)
+        !held
+            && !self.waits_for_undecided(exchange, leg)
+            && !self.waits_for_a_retry(exchange, leg)
+            && self.lanes.may_start(leg.target, leg.place, &leg.claims)
     }
 
     /// Whether something that the engine decided before may not have been read yet: the result was found out by asking,

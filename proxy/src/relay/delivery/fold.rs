@@ -21,6 +21,9 @@ impl Delivery {
     /// Folds a record of `cutover.exchanges` that the log took at `at`; `None` is one that is no exchange.
     pub fn take_exchange(&mut self, offset: u64, at: Timestamp, record: Option<ExchangeRecord>) {
         self.folded = offset + 1;
+        if offset == 0 {
+            self.fronts.begin_at_the_start();
+        }
         // Another leader's clock may be behind; a topic's own order stands.
         let at = at.max(self.exchange_at);
         self.exchange_at = at;
@@ -47,6 +50,9 @@ impl Delivery {
                 }
                 _ => {}
             }
+        } else if let (Some(number), ExchangeBody::Result(result)) = (record.exchange(), record.body) {
+            // It came before its intent, which was missing then; of one that is decided it changes nothing.
+            self.result(&number, position, result);
         }
     }
 
@@ -264,7 +270,7 @@ impl Delivery {
     fn knows(&self, number: &ExchangeNumber, as_it_has_to_be: impl Fn(&Exchange) -> bool) -> bool {
         match self.exchanges.find(number).and_then(|id| self.exchanges.get(id)) {
             Some(exchange) => as_it_has_to_be(exchange),
-            None => self.fronts.reached(&number.front, number.boot, number.sequence),
+            None => self.fronts.has(&number.front, number.boot, number.sequence),
         }
     }
 
@@ -294,6 +300,11 @@ impl Delivery {
 
     fn sending(&mut self, number: &ExchangeNumber, mode: Mode, attempt: u32, own: bool) {
         let Some(id) = self.exchanges.find(number) else { return };
+        let phase = self.exchanges.get(id).map(|exchange| &exchange.phase);
+        if own && matches!(phase, Some(Phase::Skipping { .. })) {
+            // Taken back after it was announced, and not sent.
+            return;
+        }
         // The record stands, whatever would be decided now.
         if self.exchanges.get(id).is_some_and(|exchange| exchange.leg().is_none()) {
             self.overrule(id, mode);

@@ -12,6 +12,8 @@ use wire::scalar::Timestamp;
 #[derive(Debug, Default)]
 pub(crate) struct Fronts {
     fronts: BTreeMap<String, Front>,
+    /// Whether the topic was read from its first record on.
+    from_start: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,14 +57,22 @@ enum Link {
 }
 
 impl Fronts {
+    /// The topic is read from its first record on.
+    pub fn begin_at_the_start(&mut self) {
+        self.from_start = true;
+    }
+
     /// Whether a record is the next one of its front, a later one, or one that was missing; anything else is a repeat.
     pub fn take(&mut self, front: &str, boot: u64, sequence: u64) -> bool {
+        let from_start = self.from_start;
         let seen = self.entry(front);
         if boot < seen.boot {
             return false;
         }
         if boot > seen.boot {
-            (seen.boot, seen.numbers, seen.ended) = (boot, Numbers::from(sequence), false);
+            // Of a front's first boot here, retention may have taken the beginning.
+            let first = if seen.boot > 0 || from_start { 1 } else { sequence };
+            (seen.boot, seen.numbers, seen.ended) = (boot, Numbers::from(first), false);
         }
         seen.numbers.take(sequence) != Follows::Repeat
     }
@@ -157,6 +167,12 @@ impl Fronts {
         self.fronts.get(front).is_some_and(|seen| seen.reached(boot, sequence))
     }
 
+    /// Whether a front's record was folded, or is of an earlier boot than what is folded now.
+    pub fn has(&self, front: &str, boot: u64, sequence: u64) -> bool {
+        let has = |seen: &Front| boot < seen.boot || boot == seen.boot && seen.numbers.has(sequence);
+        self.fronts.get(front).is_some_and(has)
+    }
+
     /// How far a front has shipped, by its own clock.
     pub fn shipped(&self, front: &str) -> Timestamp {
         self.fronts.get(front).map_or(Timestamp::default(), |seen| seen.shipped)
@@ -212,12 +228,17 @@ mod tests {
         assert!(fronts.take("a", 1, 1));
         assert!(!fronts.take("a", 1, 1));
         assert!(fronts.take("a", 1, 3), "a hole is news, too");
+        assert!(fronts.has("a", 1, 1) && !fronts.has("a", 1, 2) && fronts.has("a", 1, 3) && fronts.reached("a", 1, 2));
         assert!(fronts.take("a", 1, 2), "it was missing");
         assert!(!fronts.take("a", 1, 2));
-        assert!(fronts.take("a", 2, 1));
+        assert!(fronts.take("a", 2, 3));
+        assert!(
+            fronts.take("a", 2, 1),
+            "the beginning of a boot that follows another one is missing like anything else"
+        );
         assert!(!fronts.take("a", 1, 9));
         assert!(fronts.take("b", 1, 1));
-        assert!(fronts.reached("a", 2, 1) && fronts.reached("a", 1, 9) && !fronts.reached("a", 2, 2));
+        assert!(fronts.reached("a", 2, 1) && fronts.reached("a", 1, 9) && !fronts.reached("a", 2, 4));
         assert!(!fronts.reached("a", 3, 0), "the boot before may not have been seen to its end");
     }
 

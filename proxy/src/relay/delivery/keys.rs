@@ -115,6 +115,12 @@ impl Keys {
         others.map(|one| one.id).collect()
     }
 
+    /// The exchanges of the same content that are not decided.
+    pub fn undecided(&self, key: KeyId, content: Fingerprint) -> impl Iterator<Item = ExchangeId> {
+        let undecided = self.entries.get(&key).into_iter().flat_map(|entry| &entry.undecided);
+        undecided.filter(move |(_, other)| *other == content).map(|(id, _)| *id)
+    }
+
     /// An exchange stands for its key, whatever was ruled. Answers those of the same effect that stood for it, which are
     /// its repeats now, and the exchanges to be ruled on again.
     pub fn stands(
@@ -128,6 +134,7 @@ impl Keys {
         let entry = self.entries.entry(key).or_default();
         entry.undecided.retain(|(other, _)| *other != id);
         entry.waiting.retain(|other| *other != id);
+        entry.standing.retain(|standing| standing.id != id);
         let replaced = |standing: &Standing| standing.is_the_same(content, made, applied);
         let others = entry.standing.iter().filter(|standing| replaced(standing)).map(|standing| standing.id).collect();
         entry.standing.retain(|standing| !replaced(standing));

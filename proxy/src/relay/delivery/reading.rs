@@ -70,10 +70,13 @@ impl Reading {
     pub fn of(body: &[u8]) -> Self {
         let Ok(shape) = serde_json::from_slice::<Shape>(body) else { return Self::default() };
         let code = text(shape.code);
+        // The balance of any other has no order: it is the sum of its parts.
+        let has_level = matches!(&shape.account_type, Some(Value::String(kind)) if kind == "USER");
         let own_version = shape.version.as_ref().and_then(Value::as_u64);
         let account = account_of(shape.account_id, shape.account_type, shape.min_balance, shape.max_balance);
+        let shown = account.iter().filter(|_| has_level);
         let mut levels: Vec<Level> =
-            account.iter().filter_map(|(account, _)| level(account, own_version, [&shape.balance; 2])).collect();
+            shown.filter_map(|(account, _)| level(account, own_version, [&shape.balance; 2])).collect();
         // A refusal carries the failed transaction as `result`.
         let result = match shape.result {
             Some(result) => *result,

@@ -33,11 +33,10 @@ impl Delivery {
                 (Some(ruling), again)
             }
         };
+        let retried = self.retried(id, &decided);
         match ruling {
-            Some(Ruling::Stands) => {
-                self.stands(id, decided.class);
-                self.withdraw_what_was_retried(id, decided.class);
-            }
+            Some(Ruling::Stands) => self.stands(id, decided.class),
+            Some(Ruling::Repeats(first)) if retried.contains(&first) => self.overrule(id, Mode::Shadow),
             Some(Ruling::Repeats(first)) => match self.leg_before_its_result(first, &decided) {
                 Some(mode) => self.overrule(id, mode),
                 None => self.skip_behind(id, first),
@@ -45,9 +44,13 @@ impl Delivery {
             Some(Ruling::Waits) => self.set_phase(id, Phase::Repeated),
             None => {}
         }
+        for other in retried {
+            self.withdraw_leg(other, id);
+        }
         for other in again {
             self.rule(other);
         }
+        self.let_start_what_waits_for(id);
     }
 
     /// Of two exchanges with one effect, the one that brought its result has the leg, in the place of that result: a
@@ -72,19 +75,34 @@ impl Delivery {
     }
 
     /// A client has sent its request again, and by then the other system was its authority: one that does not deduplicate
-    /// has booked it, and is not sent the leg of the first one as well.
-    fn withdraw_what_was_retried(&mut self, id: ExchangeId, class: Class) {
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        let authority = exchange.intent.authority;
-        let Some(key) = exchange.key.filter(|_| class == Class::Applied && !self.rules.deduplicates(authority)) else {
-            return;
+    /// has booked it, and is not sent the leg of the first one as well. The exchanges whose legs are not needed for that.
+    fn retried(&self, id: ExchangeId, decided: &Decided) -> Vec<ExchangeId> {
+        let Some(exchange) = self.exchanges.get(id).filter(|_| decided.class == Class::Applied) else {
+            return Vec::new();
         };
-        for other in self.keys.others(key, id, exchange.content) {
-            let leg = self.exchanges.get(other).and_then(Exchange::leg);
-            if leg.is_some_and(|leg| leg.target == authority) {
-                self.withdraw_leg(other, id);
-            }
-        }
+        let authority = exchange.intent.authority;
+        let Some(key) = exchange.key.filter(|_| !self.rules.deduplicates(authority)) else { return Vec::new() };
+        let mut others = self.keys.others(key, id, exchange.content);
+        others.retain(|other| {
+            let leg = self.exchanges.get(*other).and_then(Exchange::leg);
+            leg.is_some_and(|leg| leg.target == authority && !leg.is_announced())
+        });
+        others
+    }
+
+    /// Whether a leg to a system that does not deduplicate waits because its client has sent the request again, to that
+    /// system, and nobody knows yet what became of it.
+    pub(super) fn waits_for_a_retry(&self, exchange: &Exchange, leg: &Leg) -> bool {
+        let Some(key) = exchange.key.filter(|_| !self.rules.deduplicates(leg.target)) else { return false };
+        let at_target = |id| self.exchanges.get(id).is_some_and(|other| other.intent.authority == leg.target);
+        self.keys.undecided(key, exchange.content).any(at_target)
+    }
+
+    /// What waited for a retry looks again whether it may start.
+    fn let_start_what_waits_for(&mut self, retry: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(retry) else { return };
+        let Some(key) = exchange.key.filter(|_| !self.rules.deduplicates(exchange.intent.authority)) else { return };
+        self.todo.extend(self.keys.others(key, retry, exchange.content));
     }
 
     fn skip(&mut self, id: ExchangeId, reason: Single) {

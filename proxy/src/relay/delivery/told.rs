@@ -64,7 +64,7 @@ impl Delivery {
         let Word { system, applied, .. } = *word;
         let Some((id, exchange)) = self.exchanges.find(number).and_then(|id| Some((id, self.exchanges.get(id)?)))
         else {
-            let read = self.fronts.reached(&number.front, number.boot, number.sequence);
+            let read = self.fronts.has(&number.front, number.boot, number.sequence);
             return if read { Use::Never } else { Use::Later };
         };
         let is_unknown = match &exchange.phase {

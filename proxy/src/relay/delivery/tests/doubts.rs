@@ -254,26 +254,105 @@ fn a_retry_in_other_bytes_is_sent_nothing() {
     }
 }
 
-#[test]
-fn what_a_client_sent_again_to_the_legacy_is_not_sent_there_once_more() {
-    let mut story = story(|rules| rules);
-    let busy = under_way(&mut story, "k1", "alice");
+/// A request that the engine has applied.
+fn first_at_the_engine(story: &mut Story) -> u64 {
     let intent = Intent { key: Some("k2".to_owned()), ..at_the_engine(given::topup(Engine, "alice")) };
-    let first = story.write(ExchangeBody::Intent(intent.clone()));
+    let first = story.write(ExchangeBody::Intent(intent));
     let body = given::applied("cf-1", "bank", "alice", Some("3:9"));
     story.write(ExchangeBody::Result(given::result(first, Class::Applied, 200, &body)));
+    first
+}
+
+/// The dial has gone down, and the client sends it again, to the legacy; with the result that it has there.
+fn again_at_the_legacy(story: &mut Story, class: Class) -> u64 {
+    let intent = Intent { key: Some("k2".to_owned()), ..given::topup(Legacy, "alice") };
+    let again = story.write(ExchangeBody::Intent(Intent { stage: Stage::Ramp, overtaken: true, ..intent }));
+    let (status, body) = match class {
+        Class::Unknown => (0, String::new()),
+        _ => (200, given::applied("L-7", "bank", "alice", None)),
+    };
+    story.write(ExchangeBody::Result(given::result(again, class, status, &body)));
+    again
+}
+
+#[test]
+fn what_a_client_sent_again_to_the_legacy_is_not_sent_there_once_more() {
+    for class in [Class::Applied, Class::Unknown] {
+        let mut story = story(|rules| rules);
+        // The leg of the first one waits in the lane of its account.
+        let busy = under_way(&mut story, "k1", "alice");
+        let first = first_at_the_engine(&mut story);
+        story.settle();
+        let again = again_at_the_legacy(&mut story, class);
+        story.settle();
+        story.ok(busy);
+        story.settle();
+        if class == Class::Unknown {
+            assert_eq!(story.under_way(), [0; 0], "nobody knows whether the legacy has booked it");
+            while story.asked.is_empty() {
+                story.wait(100_000);
+            }
+            let body = given::applied("L-7", "bank", "alice", None).into_bytes();
+            story.find(Finding::Decided(Class::Applied, 200, Body(body)));
+        }
+        let to_the_legacy = story.sent.iter().filter(|leg| leg.target == Legacy).count();
+        assert_eq!(to_the_legacy, 0, "the legacy would book it a second time");
+        assert_eq!(story.under_way(), [again], "the engine knows the key");
+        story.ok(again);
+        story.settle();
+        assert!(story.written().contains(&format!("skipped {first} repeat")), "{:?}", story.written());
+        assert_eq!(story.delivery.exchanges.len(), 0);
+    }
+}
+
+#[test]
+fn a_leg_waits_for_what_its_client_has_sent_again() {
+    let mut story = story(|rules| rules);
+    let busy = under_way(&mut story, "k1", "alice");
+    let first = first_at_the_engine(&mut story);
     story.settle();
-    // Its leg waits in the lane of the account. The dial goes down, and the client tries again.
-    let again = Intent { authority: Legacy, stage: Stage::Ramp, overtaken: true, ..intent };
-    let again = story.write(ExchangeBody::Intent(again));
-    let body = given::applied("L-7", "bank", "alice", None);
-    story.write(ExchangeBody::Result(given::result(again, Class::Applied, 200, &body)));
+    let again = again_at_the_legacy(&mut story, Class::Unknown);
     story.settle();
     story.ok(busy);
+    while !story.written().contains(&format!("resolved {again} not-executed")) {
+        if story.asked.is_empty() {
+            story.wait(100_000);
+        } else {
+            story.find(Finding::Absent);
+        }
+        assert!(story.under_way().is_empty() || story.written().iter().any(|record| record.starts_with("resolved")));
+    }
     story.settle();
-    let to_the_legacy = story.sent.iter().filter(|leg| leg.target == Legacy).count();
-    assert_eq!(to_the_legacy, 0, "the legacy would book it a second time");
-    assert_eq!(story.under_way(), [again], "the engine knows the key");
+    assert_eq!(story.under_way(), [first], "the legacy has nothing of it");
+}
+
+#[test]
+fn a_leg_that_was_sent_is_asked_for_although_its_client_sent_it_again_meanwhile() {
+    let mut story = story(|rules| rules);
+    let first = first_at_the_engine(&mut story);
+    while story.fold_one() {}
+    // The relay has not read yet what stands in the log before its own announcement.
+    again_at_the_legacy(&mut story, Class::Applied);
+    story.act();
+    assert_eq!(story.under_way(), [first]);
+    story.restart();
+    assert_eq!(story.looking.len(), 1, "it may have been booked: {:?}", story.written());
+    assert!(!story.written().contains(&format!("skipped {first} repeat")), "{:?}", story.written());
+}
+
+#[test]
+fn a_leg_that_is_taken_back_while_it_is_announced_is_not_sent() {
+    let mut story = story(|rules| rules);
+    let first = first_at_the_engine(&mut story);
+    while story.fold_one() {}
+    let announced = story.delivery.poll(Timestamp(story.now));
+    let again = again_at_the_legacy(&mut story, Class::Applied);
+    while story.fold_one() {}
+    for action in announced {
+        story.execute(action);
+    }
+    story.settle();
+    assert_eq!(story.under_way(), [again], "{:?}", story.written());
     story.ok(again);
     story.settle();
     assert!(story.written().contains(&format!("skipped {first} repeat")), "{:?}", story.written());

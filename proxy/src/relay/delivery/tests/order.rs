@@ -137,6 +137,22 @@ fn an_account_is_closed_after_what_emptied_it() {
 }
 
 #[test]
+fn a_bank_is_changed_whatever_its_balance_was() {
+    let mut story = with_ten();
+    let intent = given::intent(Operation::ChangeAccount, Engine, &["bank"], r#"{"status":"FROZEN"}"#);
+    let bank = |version, balance| {
+        format!(r#"{{"accountId":"bank","accountType":"EXTERNAL","version":{version},"balance":"{balance}"}}"#)
+    };
+    for (key, version, balance) in [("k2", 2, "-10"), ("k3", 7, "-90")] {
+        let change = story.write(at_the_engine(key, intent.clone()));
+        story.write(result(change, &bank(version, balance)));
+        story.settle();
+        assert_eq!(story.under_way(), [change], "its balance has no order");
+        story.ok(change);
+    }
+}
+
+#[test]
 fn a_single_front_writes_everything_in_order() {
     let mut story = Story::new();
     story.delivery.front_connected(given::FRONT, 1);

@@ -185,7 +185,7 @@ impl Story {
         }
     }
 
-    fn execute(&mut self, action: Action) {
+    pub fn execute(&mut self, action: Action) {
         match action {
             Action::Append(body) => self.append(body),
             Action::Send(leg) => self.sent.push(*leg),
