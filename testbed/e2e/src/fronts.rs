@@ -274,41 +274,42 @@ impl TwoFronts {
 /// Somebody who moves the dial all the time, whoever is away.
 pub struct Mover {
     client: host::http::Client,
-    /// Of the rollout, at the control API.
     url: String,
     token: String,
     random: fastrand::Rng,
 }
 
 impl Mover {
-    /// One with the rights to force: the gates are closed most of the time.
+    /// One with the rights to force.
     ///
     /// # Errors
     /// When there is no token.
     pub fn of(fronts: &TwoFronts, seed: u64) -> anyhow::Result<Self> {
         let site = &fronts.system.site;
         let client = host::http::Client::new(Duration::from_secs(2), 1 << 20);
-        let url = format!("{}/api/rollout", site.comparator());
+        let url = format!("{}/api/rollout/set", site.comparator());
         Ok(Self { client, url, token: site.token("approver")?, random: fastrand::Rng::with_seed(seed) })
     }
 
-    /// Moves it every few hundred milliseconds until `stop`; how often it moved, and how often that was refused.
+    /// Moves it every few hundred milliseconds until `stop`, whatever the gates say; how often it moved, and how often that
+    /// was refused.
     pub async fn roam(mut self, stop: host::task::Shutdown) -> (u64, u64) {
         let (mut moved, mut refused) = (0, 0);
         while !stop.is_stopping() {
             let to = ["37", "100", "0", "50"][self.random.usize(..4)];
-            *(if self.moves(to).await { &mut moved } else { &mut refused }) += 1;
+            *(if self.moves(to, true).await { &mut moved } else { &mut refused }) += 1;
             self.pause(&stop).await;
         }
         (moved, refused)
     }
 
-    /// Moves it up, step by step, as far as it comes until `stop`, and while every front hears of it; the same.
+    /// Moves it up, step by step, as far as it comes until `stop` and the gates allow it; the same. Who forces it up past a
+    /// front that does not hear of it cannot want both systems to agree.
     pub async fn climb(mut self, stop: host::task::Shutdown) -> (u64, u64) {
         let (mut moved, mut refused) = (0, 0);
         for to in ["37", "50", "100"] {
             while !stop.is_stopping() {
-                if self.everybody_hears().await && self.moves(to).await {
+                if self.moves(to, false).await {
                     break;
                 }
                 refused += 1;
@@ -321,19 +322,11 @@ impl Mover {
     }
 
     /// Whether the dial can be moved: not when somebody is late, it was overruled or stands there, or nobody answers.
-    async fn moves(&self, to: &str) -> bool {
+    async fn moves(&self, to: &str, force: bool) -> bool {
         let (to, reason) = (to.to_owned(), "end-to-end test".to_owned());
-        let set = wire::control::SetRollout { to, reason, force: true };
-        let url = format!("{}/set", self.url);
-        let sent = self.client.post(&url, Some(&self.token), &set, Duration::from_secs(10)).await;
+        let set = wire::control::SetRollout { to, reason, force };
+        let sent = self.client.post(&self.url, Some(&self.token), &set, Duration::from_secs(10)).await;
         sent.is_ok_and(|answer| answer.status.is_success())
-    }
-
-    /// Whether the gate of the fronts is open, which nobody overrules who wants both systems to agree.
-    async fn everybody_hears(&self) -> bool {
-        let answer = self.client.get(&format!("{}/gates", self.url), Some(&self.token), Duration::from_secs(10)).await;
-        let gates = answer.ok().and_then(|answer| answer.json::<Vec<wire::rollout::GateReading>>().ok());
-        gates.is_some_and(|gates| gates.iter().all(|gate| gate.gate != "fronts" || gate.open))
     }
 
     async fn pause(&mut self, stop: &host::task::Shutdown) {

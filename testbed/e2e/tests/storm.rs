@@ -64,6 +64,7 @@ async fn whatever_is_killed_or_paused_nothing_is_lost() -> anyhow::Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut moves, mut refused) = (0, 0);
     for round in 0..number("CROSSFADE_STORM_ROUNDS", VICTIMS.len() as u64) {
+        fronts.settle_gaps().await?;
         let roaming = host::task::Shutdown::new();
         let mover = Mover::of(&fronts, random.u64(..))?;
         let moving = tokio::spawn(mover.climb(roaming.clone()));
