@@ -384,6 +384,8 @@ fn refused_here_and_decided_dry_there() {
     for code in ["AccountNotFound", "AccountExists"] {
         check("beside the making of a shared account", Case { legacy: refused(code), ..shared.clone() }, ORDER);
     }
+    let repeated = Case { levels_current: false, ..would.clone() };
+    check("the refusal repeats an earlier one", repeated, ORDER);
     let mut payee = would.clone();
     payee.accounts[1].overlap.same_cohort = true;
     check_asks("the payee was paid beside it", payee.clone(), Ruling::Mismatch(Cause::Status));

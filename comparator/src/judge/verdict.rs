@@ -41,7 +41,7 @@ pub struct Case<'a> {
     pub repeat_of: Option<Vec<String>>,
     /// Whether the authority's answer was found out afterwards, by the key.
     pub found_by_key: bool,
-    /// Whether the levels shown are those of its own time (a repeated answer shows older ones).
+    /// Whether the answers are those of its own time (a repeated one is older).
     pub levels_current: bool,
     /// Of a change of an account: pointers to what was asked for.
     pub requested: Vec<String>,
@@ -176,7 +176,9 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
         extend(&mut roots, explained(case, System::Legacy, by_legacy));
         extend(&mut roots, explained(case, System::Engine, by_engine));
     }
-    let overlap = case.overlap_behind([legacy, engine]);
+    // An answer that repeats an earlier one was decided at that one's time, which is judged by itself.
+    let repeated = Overlap { same_cohort: !case.levels_current, cross_cohort: false };
+    let overlap = case.overlap_behind([legacy, engine]).and(repeated);
     let ruling = if !roots.is_empty() {
         Ruling::Carried(roots)
     } else if overlap.any() && shadow.class != Class::NotExecuted {

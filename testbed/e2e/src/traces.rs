@@ -28,8 +28,8 @@ struct Traced {
     ended: i64,
     /// Whether its authority applied it.
     has_effect: bool,
-    /// Whether that was found out, or repeated, later: another exchange of its key may have had the effect.
-    effect_is_earlier: bool,
+    /// Whether that was found out, or repeated, later: another exchange of its key may be the one that was decided.
+    is_decided_earlier: bool,
     /// The tenant and the key.
     key: (String, Option<String>),
     /// When the log took the first announcement of its shadow leg, and the last result.
@@ -98,7 +98,7 @@ pub struct Explained {
 /// The first that has none.
 pub async fn orders_are_explained(system: &Parts) -> anyhow::Result<Explained> {
     let mut traced = traced(system).await?;
-    have_one_effect_per_key(&mut traced);
+    have_one_decision_per_key(&mut traced);
     let mut by_account: BTreeMap<&str, Vec<&ExchangeNumber>> = BTreeMap::new();
     for (number, exchange) in &traced {
         exchange.accounts.iter().for_each(|account| by_account.entry(account).or_default().push(number));
@@ -221,7 +221,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
                 begun: record.at.0,
                 ended: i64::MAX,
                 has_effect: false,
-                effect_is_earlier: false,
+                is_decided_earlier: false,
                 key: (intent.tenant.clone(), intent.key.clone()),
                 sent: None,
                 last: None,
@@ -236,7 +236,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
                 && result.class != Class::Unknown
             {
                 (exchange.ended, exchange.has_effect) = (record.at.0, result.class == Class::Applied);
-                exchange.effect_is_earlier = result.replayed;
+                exchange.is_decided_earlier = result.replayed;
             }
         }
     }
@@ -256,7 +256,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             ShadowBody::Sending { .. } => exchange.sent = exchange.sent.or(Some(at.0)),
             ShadowBody::Resolved(resolution) if is_decided_by(exchange, resolution.system) => {
                 (exchange.ended, exchange.has_effect) = (at.0, resolution.class == Class::Applied);
-                exchange.effect_is_earlier = true;
+                exchange.is_decided_earlier = true;
             }
             _ => {}
         }
@@ -271,19 +271,24 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
     Ok(traced)
 }
 
-/// Of the exchanges of one key that a system has applied, one had the effect, and the leg may be another one's. They all ran
-/// there when that one did; if nobody can tell which, from the first one's beginning to the last one's end.
-fn have_one_effect_per_key(traced: &mut BTreeMap<ExchangeNumber, Traced>) {
+/// Of the exchanges of one key that a system decided alike, the others repeat one, and the leg may be another one's: those
+/// were decided when that one was, the last before them; if nobody can tell which, from the first one's beginning to the last
+/// one's end.
+fn have_one_decision_per_key(traced: &mut BTreeMap<ExchangeNumber, Traced>) {
     let mut by_key: BTreeMap<_, Vec<&mut Traced>> = BTreeMap::new();
-    for exchange in traced.values_mut().filter(|exchange| exchange.has_effect && exchange.key.1.is_some()) {
-        by_key.entry((exchange.key.clone(), exchange.decided_on.clone())).or_default().push(exchange);
+    for exchange in traced.values_mut().filter(|exchange| exchange.ended < i64::MAX && exchange.key.1.is_some()) {
+        let decision = (exchange.key.clone(), exchange.decided_on.clone(), exchange.has_effect);
+        by_key.entry(decision).or_default().push(exchange);
     }
-    for repeats in by_key.into_values() {
-        let effect = repeats.iter().find(|exchange| !exchange.effect_is_earlier).map(|one| (one.begun, one.ended));
-        let [first, last] = [repeats.iter().map(|one| one.begun).min(), repeats.iter().map(|one| one.ended).max()];
-        let Some((begun, ended)) = effect.or(first.zip(last)) else { continue };
-        for exchange in repeats {
-            (exchange.begun, exchange.ended) = (begun, ended);
+    for alike in by_key.into_values() {
+        let own = |one: &&&mut Traced| !one.is_decided_earlier;
+        let decided: Vec<(i64, i64)> = alike.iter().filter(own).map(|one| (one.begun, one.ended)).collect();
+        let [first, last] = [alike.iter().map(|one| one.begun).min(), alike.iter().map(|one| one.ended).max()];
+        for exchange in alike.into_iter().filter(|one| one.is_decided_earlier) {
+            let before = decided.iter().filter(|(begun, _)| *begun <= exchange.begun).max();
+            if let Some((begun, ended)) = before.or(decided.first()).copied().or(first.zip(last)) {
+                (exchange.begun, exchange.ended) = (begun, ended);
+            }
         }
     }
 }
