@@ -384,8 +384,11 @@ fn refused_here_and_decided_dry_there() {
     for code in ["AccountNotFound", "AccountExists"] {
         check("beside the making of a shared account", Case { legacy: refused(code), ..shared.clone() }, ORDER);
     }
-    let repeated = Case { levels_current: false, ..would.clone() };
-    check("the refusal repeats an earlier one", repeated, ORDER);
+    let replayed = Leg { replayed: true, ..refused("InsufficientBalance").unwrap() };
+    check("the refusal repeats an earlier one", Case { legacy: Ok(replayed), ..would.clone() }, ORDER);
+    let used =
+        Case { legacy: refused("DuplicateKey"), levels_current: false, repeat_of: Some(Vec::new()), ..would.clone() };
+    check_asks("a key that was used long before, and not by the other system", used, Ruling::Mismatch(Cause::Status));
     let mut payee = would.clone();
     payee.accounts[1].overlap.same_cohort = true;
     check_asks("the payee was paid beside it", payee.clone(), Ruling::Mismatch(Cause::Status));

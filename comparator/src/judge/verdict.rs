@@ -41,7 +41,7 @@ pub struct Case<'a> {
     pub repeat_of: Option<Vec<String>>,
     /// Whether the authority's answer was found out afterwards, by the key.
     pub found_by_key: bool,
-    /// Whether the answers are those of its own time (a repeated one is older).
+    /// Whether the levels shown are those of its own time (a repeated answer shows older ones).
     pub levels_current: bool,
     /// Of a change of an account: pointers to what was asked for.
     pub requested: Vec<String>,
@@ -176,8 +176,9 @@ fn refused(case: &Case<'_>, legacy: &Leg, engine: &Leg, shadow: &Leg) -> Opinion
         extend(&mut roots, explained(case, System::Legacy, by_legacy));
         extend(&mut roots, explained(case, System::Engine, by_engine));
     }
-    // An answer that repeats an earlier one was decided at that one's time, which is judged by itself.
-    let repeated = Overlap { same_cohort: !case.levels_current, cross_cohort: false };
+    // A refusal that repeats an earlier one was decided at that one's time, which is judged by itself.
+    let authority = if case.authority == System::Legacy { legacy } else { engine };
+    let repeated = Overlap { same_cohort: authority.replayed, cross_cohort: false };
     let overlap = case.overlap_behind([legacy, engine]).and(repeated);
     let ruling = if !roots.is_empty() {
         Ruling::Carried(roots)
