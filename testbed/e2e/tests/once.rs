@@ -173,7 +173,8 @@ async fn a_leg_that_is_not_announced_is_found() -> anyhow::Result<()> {
 }
 
 /// What somebody has to settle is exactly what the legacy did not book although the engine had decided it: it has lost the
-/// request, or the relay was killed between announcing it and sending it. And the relay had to ask for some that are booked.
+/// request, or refused it without an answer, or the relay was killed between announcing it and sending it. And the relay
+/// had to ask for some that are booked.
 async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     let exchanges = system.exchanges().await?;
     let at_the_engine: BTreeSet<&str> = exchanges
@@ -189,9 +190,16 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     let (lost, unanswered) = (of_kind("hang-before"), of_kind("hang-after"));
     let discrepancies = system.discrepancies().await?;
     let listed: BTreeSet<&str> = discrepancies.iter().filter_map(|found| found.key.as_deref()).collect();
-    println!("{} legs lost, {} booked without an answer, {} discrepancies", lost.len(), unanswered.len(), listed.len());
+    println!(
+        "{} legs lost, {} executed without an answer, {} discrepancies",
+        lost.len(),
+        unanswered.len(),
+        listed.len()
+    );
     ensure!(lost.is_subset(&listed), "on the list {listed:?}, lost {lost:?}");
-    let never_sent: Vec<&str> = listed.difference(&lost).copied().collect();
+    let refused = refused_without_an_answer(system, &unanswered, &listed).await?;
+    let explained: BTreeSet<&str> = lost.union(&refused).copied().collect();
+    let never_sent: Vec<&str> = listed.difference(&explained).copied().collect();
     ensure!(!never_sent.is_empty(), "the relay was never killed between announcing a leg and sending it");
     for key in never_sent {
         let of_key =
@@ -201,7 +209,7 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
         println!("{key} was announced, and not sent");
         ensure!(
             whole.legs.iter().any(in_doubt) && !is_booked(system, &whole).await?,
-            "on the list, but neither lost nor killed: {whole:#?}"
+            "{whole:#?}\nis on the list, but neither lost nor killed"
         );
     }
     // Legs that the relay had to ask for although the legacy answered them: it was killed in between.
@@ -216,16 +224,31 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     println!("{killed} legs under way when the relay was killed");
     ensure!(killed > 0, "the relay was never killed between the announcement of a leg and its result");
     ensure!(!lost.is_empty() && !unanswered.is_empty(), "the legacy answered everything");
-    for exchange in
-        exchanges.iter().filter(|exchange| exchange.key.as_deref().is_some_and(|key| unanswered.contains(key)))
-    {
-        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
-        ensure!(
-            matches!(whole.verdict.verdict, VerdictKind::Match | VerdictKind::Order | VerdictKind::Carried),
-            "booked and found, but {whole:#?}"
-        );
-    }
     Ok(())
+}
+
+/// Of the keys that the legacy executed without an answer those that it refused, because it had lost what went before them:
+/// they are on the list. Whatever it booked is settled.
+async fn refused_without_an_answer<'a>(
+    system: &System,
+    unanswered: &BTreeSet<&'a str>,
+    listed: &BTreeSet<&str>,
+) -> anyhow::Result<BTreeSet<&'a str>> {
+    let mut refused = BTreeSet::new();
+    for exchange in system.exchanges().await? {
+        let Some(key) = exchange.key.as_deref().and_then(|key| unanswered.get(key)) else { continue };
+        let whole: ExchangeView = system.control(&format!("/api/exchanges/{}", exchange.id)).await?;
+        if is_booked(system, &whole).await? {
+            let settled =
+                [VerdictKind::Match, VerdictKind::Order, VerdictKind::Carried].contains(&whole.verdict.verdict);
+            ensure!(settled, "{whole:#?}\nis booked and found, but not settled");
+        } else {
+            println!("{key} was refused without an answer");
+            ensure!(listed.contains(key), "{whole:#?}\nis neither booked nor on the list");
+            refused.insert(*key);
+        }
+    }
+    Ok(refused)
 }
 
 /// Everything that is known of a key.
