@@ -169,6 +169,12 @@ async fn what_the_database_does_not_take_is_left_out_and_said() {
     let engine = Engine::start(folder.path(), "poisoned", &database).await;
     engine.until_open().await;
     traffic(&engine).await;
+    let looks_back = |user: &str| format!("/accounts/{user}/balance?at=2100-01-01T00:00:00Z");
+    let history = |user: &str| format!("/accounts/{user}/transactions");
+    // Reads wait for what was answered before: from here on both have all of it.
+    for path in [looks_back("user-2"), history("user-2")] {
+        assert_eq!(engine.get(&path).await.status, 200);
+    }
     let mut connection = database.connect().await;
     for refuse in [
         "ALTER TABLE balance_1.account_balance ADD CHECK (account_id <> 'user-2') NOT VALID",
@@ -178,8 +184,6 @@ async fn what_the_database_does_not_take_is_left_out_and_said() {
     }
     assert_eq!(engine.transact("topup", "bad", "world", "user-2", "1").await.status, 200);
     assert_eq!(engine.transact("topup", "good", "world", "user-4", "1").await.status, 200);
-    let looks_back = |user: &str| format!("/accounts/{user}/balance?at=2100-01-01T00:00:00Z");
-    let history = |user: &str| format!("/accounts/{user}/transactions");
     for path in [looks_back("user-2"), history("user-2"), "/transactions".to_owned()] {
         let answer = engine.get(&path).await;
         assert_eq!(answer.status, 503, "{path}: {}", String::from_utf8_lossy(&answer.body));
