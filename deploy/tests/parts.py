@@ -121,8 +121,21 @@ def delete_topics(prefix):
         deleted.result()
 
 
+def until_connected(command_line):
+    """A front is ready, for its clients, before the comparator has heard of it; the dial waits for that."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        fronts = json.loads(command_line("status", "-o", "json"))["fronts"]
+        if any(front["connected"] for front in fronts):
+            return
+        if time.monotonic() > until:
+            fail(f"no front is connected: {fronts}")
+        time.sleep(0.1)
+
+
 def try_traffic(front, command_line):
     """Goes to stage shadow, sends three writes, and waits until the comparator says of all that they match."""
+    until_connected(command_line)
     command_line("rollout", "set", "shadow", "--reason", "a check")
 
     def send(path, body):
