@@ -225,8 +225,9 @@ impl Reading for File {
     }
 
     fn transaction(&self, sequence: u64) -> Result<Option<TransactionResult>, Error> {
-        let booked = self.view()?.open_table(TRANSACTIONS)?.get(sequence)?;
-        booked.map(|bytes| Ok(row::<Booked>(bytes.value())?.result)).transpose()
+        // What `get` gives keeps no transaction of the file open, whatever redb says of it: the table does.
+        let rows = self.view()?.open_table(TRANSACTIONS)?;
+        rows.get(sequence)?.map(|bytes| Ok(row::<Booked>(bytes.value())?.result)).transpose()
     }
 
     fn kept(&self, scope: Scope<'_>) -> Result<Option<Kept>, Error> {

@@ -1,7 +1,9 @@
 //! Histories, lists and their cursors.
 
-use crate::client::Legacy;
+use crate::client::{Legacy, movement};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn keys(body: &Value) -> Vec<&str> {
     let rows = body["transactions"].as_array().unwrap();
@@ -114,5 +116,34 @@ async fn operators_have_their_routes() {
     let legacy = Legacy::start().await;
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(legacy.get(path).await.status, 200, "{path}");
+    }
+}
+
+/// A row may not be looked at when its transaction in the file is over: its page may be somebody else's by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_transaction_can_be_read_while_it_changes() {
+    let legacy = Arc::new(Legacy::start().await.with_people().await);
+    // Long enough that reading it takes a while.
+    let mut topup = movement("long", "bank", "alice", "100");
+    topup["metadata"] = json!({"items": vec![7; 50_000]});
+    let booked = legacy.post("/transactions/topup", topup).await;
+    let id = booked.expect_applied()["transactionId"].as_str().unwrap();
+    let path = format!("/transactions/{id}");
+    let (stop, readers) = (Arc::new(AtomicBool::new(false)), 4);
+    let reading = (0..readers).map(|_| {
+        let (legacy, stop, path) = (Arc::clone(&legacy), Arc::clone(&stop), path.clone());
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(legacy.get(&path).await.status, 200);
+            }
+        })
+    });
+    let reading: Vec<_> = reading.collect();
+    for number in 0..100 {
+        legacy.refund(&format!("r-{number}"), id, Some("0.01")).await.expect_applied();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in reading {
+        reader.await.unwrap();
     }
 }
