@@ -17,7 +17,7 @@ use wire::projection::ProjectionJobView;
 use wire::rollout::Rollout;
 
 /// The ledger of every site.
-const LEDGER: &str = "demo";
+pub(crate) const LEDGER: &str = "demo";
 
 /// An auditor shared with the traffic that it watches.
 pub type Auditor = Arc<Mutex<Observer>>;

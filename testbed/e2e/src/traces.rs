@@ -5,6 +5,7 @@
 //! one of its accounts, or used its key, ran beside it in either system, or before it in one and behind it in the other (DESIGN 5, FORMATS
 //! "Order, overlap, lanes"). So is every leg that was booked `forced`.
 
+use crate::checks::LEDGER;
 use crate::system::System as Parts;
 use anyhow::{Context, bail, ensure};
 use std::cmp::Ordering;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::control::ExchangeView;
 use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::ids::ExchangeNumber;
+use wire::rollout::Rollout;
 use wire::shadow::{ShadowBody, ShadowRecord};
 use wire::stored::decode;
 use wire::words::{Class, Mode, System, VerdictKind};
@@ -21,7 +23,9 @@ use wire::words::{Class, Mode, System, VerdictKind};
 struct Traced {
     /// The account that it was decided on, and by whom.
     decided_on: Option<(String, System)>,
-    /// Whether it was sent although a handover was not finished.
+    /// The rollout's version that it went by.
+    version: u64,
+    /// Whether it was sent although a handover was not finished, as its front knew.
     overtaken: bool,
     /// When the front began it and had its result, by its clock; in microseconds since 1970, as all times here.
     begun: i64,
@@ -54,6 +58,16 @@ impl Traced {
         } else {
             Some((self.sent?, self.last.unwrap_or(i64::MAX)))
         }
+    }
+
+    /// Whether it went to the legacy by an older version, although its account had gone to the engine: its front had not heard
+    /// of the move, which was made without it, and could not know that it was overtaken.
+    fn is_of_the_past(&self, rollouts: &[(i64, Rollout)]) -> bool {
+        let in_force = &rollouts[..rollouts.partition_point(|(since, _)| *since <= self.begun)];
+        let (Some((account, System::Legacy)), Some((_, rollout))) = (&self.decided_on, in_force.last()) else {
+            return false;
+        };
+        self.version < rollout.version && rollout.authority(account) == System::Engine
     }
 
     /// Whether one was still seen when the other began, or shortly before.
@@ -180,10 +194,10 @@ pub async fn nobody_decides_too_early(system: &Parts) -> anyhow::Result<usize> {
 /// # Errors
 /// The first that has another reason.
 pub async fn only_overtaken_ones_left_discrepancies(system: &Parts) -> anyhow::Result<usize> {
-    let traced = traced(system).await?;
+    let (traced, rollouts) = (traced(system).await?, rollouts(system).await?);
     // When the first of an account was overtaken.
     let mut overtaken: BTreeMap<&str, i64> = BTreeMap::new();
-    for exchange in traced.values().filter(|exchange| exchange.overtaken) {
+    for exchange in traced.values().filter(|exchange| exchange.overtaken || exchange.is_of_the_past(&rollouts)) {
         for account in &exchange.accounts {
             let first = overtaken.entry(account).or_insert(i64::MAX);
             *first = exchange.begun.min(*first);
@@ -206,6 +220,17 @@ fn is_decided_by(exchange: &Traced, system: System) -> bool {
     exchange.decided_on.as_ref().is_some_and(|(_, authority)| *authority == system)
 }
 
+/// The rollout as it was, and since when by the log.
+async fn rollouts(system: &Parts) -> anyhow::Result<Vec<(i64, Rollout)>> {
+    let mut rollout = Rollout::genesis(LEDGER);
+    let mut rollouts = Vec::new();
+    for (at, bytes) in system.log(wire::rollout::TOPIC).await? {
+        rollout.take(&bytes)?;
+        rollouts.push((at.0, rollout.clone()));
+    }
+    Ok(rollouts)
+}
+
 async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Traced>> {
     let mut traced = BTreeMap::new();
     for (at, bytes) in system.log(wire::exchange::TOPIC).await? {
@@ -216,6 +241,7 @@ async fn traced(system: &Parts) -> anyhow::Result<BTreeMap<ExchangeNumber, Trace
             accounts.retain(|account| !account.starts_with("w-external-"));
             let exchange = Traced {
                 decided_on: intent.account.clone().map(|account| (account, intent.authority)),
+                version: intent.version,
                 overtaken: intent.overtaken,
                 accounts,
                 begun: record.at.0,
