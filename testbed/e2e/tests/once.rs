@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test says what it saw and may stop where it stands")]
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use crossfade::demo::site::Changes;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -198,6 +198,7 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     );
     ensure!(lost.is_subset(&listed), "on the list {listed:?}, lost {lost:?}");
     let refused = refused_without_an_answer(system, &unanswered, &listed).await?;
+    ensure!(refused.len() < unanswered.len(), "nothing that was booked had to be asked for");
     let explained: BTreeSet<&str> = lost.union(&refused).copied().collect();
     let never_sent: Vec<&str> = listed.difference(&explained).copied().collect();
     ensure!(!never_sent.is_empty(), "the relay was never killed between announcing a leg and sending it");
@@ -272,7 +273,11 @@ async fn is_booked(system: &System, exchange: &ExchangeView) -> anyhow::Result<b
     let url = format!("{}/transactions/status/{key}?account={account}", system.site.legacy());
     let answer =
         host::http::Client::new(Duration::from_secs(2), 1 << 20).get(&url, None, Duration::from_secs(5)).await?;
-    Ok(answer.status.as_u16() != 404)
+    match answer.status.as_u16() {
+        200 => Ok(true),
+        404 => Ok(false),
+        other => bail!("{url}: {other}"),
+    }
 }
 
 /// A verb of the command line.
