@@ -228,7 +228,7 @@ async fn only_lost_legs_are_on_the_list(system: &System) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of the keys that the legacy executed without an answer those that it refused, because it had lost what went before them:
+/// Of the keys that the legacy executed without an answer those that it refused, as it may where it has lost what went before:
 /// they are on the list. Whatever it booked is settled.
 async fn refused_without_an_answer<'a>(
     system: &System,
