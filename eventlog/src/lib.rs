@@ -8,6 +8,7 @@
 //! | [`once`] | appends that happen once per key and that nobody waits for |
 //! | [`place`] | where a log is, for a part that starts before the log can be used |
 //! | `serve` | a log over HTTP, for the processes that own one (feature `serve`) |
+//! | `simulated` | a log in memory whose faults come from a seed (feature `simulated`) |
 //! | [`metrics`] | the names of what this crate measures |
 //!
 //! Invariants: an append is answered only when it is durable, or as *unknown*; offsets of a partition are
@@ -23,6 +24,8 @@ pub mod place;
 pub mod port;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 
 pub use embedded::{Counters, EmbeddedLog, OpenError};
 pub use once::Once;

@@ -1,0 +1,142 @@
+//! A log in memory whose faults come from a seed: for simulations, with many processes in one.
+//!
+//! The [`Broker`] keeps what is durable. Each simulated process reaches it through a [`Client`] of its own, which can be
+//! paused and killed: what it has on its way then arrives later, or by chance. On one thread and a paused clock everything
+//! that happens is a function of the seed.
+
+mod client;
+mod faults;
+
+pub use client::Client;
+pub use faults::{Fault, Faults};
+
+use crate::port::{NewRecord, ReadError, Record};
+use faults::Dice;
+use host::clock::{self, Instant};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// The time of a broker that has just begun: 2030-01-01, in microseconds since 1970.
+const EPOCH_MICROS: i64 = 1_893_456_000_000_000;
+
+/// A topic and one of its partitions.
+type Name = (String, u32);
+
+/// Keeps the records.
+#[derive(Debug)]
+pub struct Broker {
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    /// How far its clock is ahead of the time since it began.
+    ahead_micros: i64,
+    partitions: BTreeMap<Name, Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// The offset of the first record that was not deleted.
+    begin: u64,
+    records: Vec<Record>,
+    /// Counts what happened, for those who wait.
+    changes: watch::Sender<u64>,
+}
+
+impl Partition {
+    fn end(&self) -> u64 {
+        self.begin + self.records.len() as u64
+    }
+}
+
+impl Broker {
+    /// One without records.
+    pub fn new(seed: u64, faults: Faults) -> Arc<Self> {
+        let state = State { dice: Dice::new(seed, faults), ahead_micros: 0, partitions: BTreeMap::new() };
+        Arc::new(Self { began: clock::now(), state: Mutex::new(state) })
+    }
+
+    /// A process that reaches it.
+    pub fn client(self: &Arc<Self>) -> Arc<Client> {
+        Client::new(Arc::clone(self))
+    }
+
+    /// From now on so much goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().dice.faults = faults;
+    }
+
+    /// How often what went wrong.
+    pub fn fired(&self) -> BTreeMap<Fault, u64> {
+        self.state().dice.fired.clone()
+    }
+
+    /// Sets the broker's clock ahead, or back. The times of one partition stand still then until they are reached again.
+    pub fn move_clock(&self, micros: i64) {
+        self.state().ahead_micros += micros;
+    }
+
+    /// The broker's clock, in microseconds since 1970.
+    pub fn unix_micros(&self) -> i64 {
+        self.micros(&self.state())
+    }
+
+    fn micros(&self, state: &State) -> i64 {
+        let since = i64::try_from(self.began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        EPOCH_MICROS.saturating_add(since).saturating_add(state.ahead_micros)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, name: &Name) -> u64 {
+        self.state().partitions.get(name).map_or(0, Partition::end)
+    }
+
+    /// Appends for good; the offset of the first record.
+    fn land(&self, name: &Name, batch: &[NewRecord]) -> u64 {
+        let mut state = self.state();
+        let now = self.micros(&state);
+        let partition = state.partitions.entry(name.clone()).or_default();
+        let first = partition.end();
+        let at_micros = partition.records.last().map_or(now, |last| last.at_micros.max(now));
+        partition.records.extend(batch.iter().zip(first..).map(|(record, offset)| Record {
+            offset,
+            at_micros,
+            key: record.key.clone(),
+            value: record.value.clone(),
+        }));
+        partition.changes.send_modify(|changes| *changes += 1);
+        first
+    }
+
+    fn read(&self, name: &Name, from: u64, max: usize) -> Result<Vec<Record>, ReadError> {
+        let state = self.state();
+        let Some(partition) = state.partitions.get(name) else { return Ok(Vec::new()) };
+        let Some(skip) = from.checked_sub(partition.begin) else {
+            let (topic, begin) = (name.0.clone(), partition.begin);
+            return Err(ReadError::Gone { topic, partition: name.1, begin, wanted: from });
+        };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Ok(partition.records.iter().skip(skip).take(max).cloned().collect())
+    }
+
+    fn changes(&self, name: &Name) -> watch::Receiver<u64> {
+        self.state().partitions.entry(name.clone()).or_default().changes.subscribe()
+    }
+
+    fn delete_before(&self, name: &Name, before: u64) {
+        let mut state = self.state();
+        let Some(partition) = state.partitions.get_mut(name) else { return };
+        let before = before.clamp(partition.begin, partition.end());
+        let gone = usize::try_from(before - partition.begin).unwrap_or(usize::MAX);
+        partition.records.drain(..gone);
+        partition.begin = before;
+        partition.changes.send_modify(|changes| *changes += 1);
+    }
+}
