@@ -113,6 +113,13 @@ impl Ledger {
         Ok(Self(Arc::new(Inner { log, view, waiters, health, _duties: duties, dead_letters, workers })))
     }
 
+    /// From its start on, this ledger's owners decide otherwise than those of other programs.
+    #[cfg(feature = "planted")]
+    pub fn diverge(&self) {
+        let mut workers = self.0.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter_mut().for_each(|worker| worker.owner.decides = crate::planted::decide_otherwise);
+    }
+
     /// What could not be processed.
     pub fn dead_letters(&self) -> &DeadLetters {
         &self.0.dead_letters
@@ -288,19 +295,15 @@ impl Ledger {
         let late = || ReadError::Failed("it does not say in time how far it reaches".to_owned());
         let ends = by(deadline, ends).await.ok_or_else(late)??;
         for (&shard, end) in shards.iter().zip(ends) {
-            let mut progress = self.0.view.progress(shard);
-            if reached(&progress.borrow()) >= end {
+            let progress = self.0.view.progress(shard);
+            if reached(&progress.get()) >= end {
                 continue;
             }
             if let Some(why) = self.0.health.why_stopped(shard) {
                 return Err(BarrierError::Stopped { shard, why });
             }
-            // The sender lives in the view, which lives in this handle.
-            let caught_up = progress.wait_for(|progress| reached(progress) >= end);
-            by(deadline, caught_up)
-                .await
-                .ok_or(BarrierError::TimedOut { shard })?
-                .map_err(|_| BarrierError::Stopped { shard, why: "the ledger is gone".to_owned() })?;
+            let caught_up = progress.wait_for(|progress| reached(&progress) >= end);
+            by(deadline, caught_up).await.ok_or(BarrierError::TimedOut { shard })?;
         }
         Ok(shards.iter().filter_map(|&shard| self.0.view.position(shard)).collect())
     }

@@ -13,6 +13,7 @@
 //! | [`dead_letters`] | keeps what could not be processed |
 //! | [`postgres`] | projections in PostgreSQL, for queries that look back |
 //! | [`publisher`] | publishes what was decided, for others, in a Kafka cluster |
+//! | [`planted`] | mistakes that simulations plant, to see that they are found |
 //! | [`metrics`] | the names of what is measured |
 //!
 //! Invariants
@@ -30,6 +31,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod ledger;
 pub mod metrics;
+pub mod planted;
 pub mod postgres;
 pub mod publisher;
 pub mod service;

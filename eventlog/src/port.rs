@@ -29,7 +29,8 @@ impl NewRecord {
 pub struct Record {
     /// Its place in the partition.
     pub offset: u64,
-    /// When the log took it, by the log's clock: microseconds since 1970, never falling within a partition.
+    /// When the log took it, by the log's clock: microseconds since 1970. It never falls within a partition, but in Kafka
+    /// when another broker leads whose clock is behind: whoever needs that takes the latest so far.
     pub at_micros: i64,
     /// Its key.
     pub key: Bytes,

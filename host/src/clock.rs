@@ -8,6 +8,10 @@ pub use tokio::time::Instant;
 
 /// The wall clock, in microseconds since 1970-01-01T00:00:00Z.
 pub fn unix_micros() -> i64 {
+    #[cfg(feature = "simulated")]
+    if let Some(micros) = crate::simulated::unix_micros() {
+        return micros;
+    }
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),

@@ -11,11 +11,13 @@
 //! | [`disk`] | files, directories, fsync, the lock on a data directory |
 //! | [`net`] | TCP listeners and connections |
 //! | [`task`] | spawning, threads, orderly shutdown |
+//! | [`watched`] | values that many wait for |
 //! | [`moment`] | where trials have a process die |
 //! | [`random`] | ids and nonces |
 //! | [`http`] | HTTP/1.1 over [`net`]: the accept loop and a client |
 //! | [`ops`] | `/metrics`, `/healthz`, `/readyz` of a part |
 //! | [`postgres`] | addresses of databases |
+//! | `simulated` | ids and the wall clock of a simulation (feature `simulated`) |
 //! | [`secret`] | tokens and passwords, from environment or file, never printed |
 //!
 //! This crate must never know what billing, a rollout or a ledger is.
@@ -29,4 +31,7 @@ pub mod ops;
 pub mod postgres;
 pub mod random;
 pub mod secret;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 pub mod task;
+pub mod watched;

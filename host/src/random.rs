@@ -2,6 +2,10 @@
 
 /// A random id (UUID version 4).
 pub fn uuid() -> uuid::Uuid {
+    #[cfg(feature = "simulated")]
+    if let Some(bytes) = crate::simulated::random_bytes() {
+        return uuid::Builder::from_random_bytes(bytes).into_uuid();
+    }
     uuid::Uuid::new_v4()
 }
 

@@ -16,6 +16,7 @@
 //! | [`account`], [`transaction`] | what a shard keeps of each |
 //! | [`rejection`] | why a request is refused |
 //! | [`money`], [`ids`] | values |
+//! | [`planted`] | mistakes that simulations plant, to see that they are found |
 //!
 //! Invariants
 //! - Per currency the movements of every decision sum to zero: what waits for another shard is posted against this
@@ -37,6 +38,7 @@ pub mod evolve;
 pub mod ids;
 pub mod money;
 pub mod outcome;
+pub mod planted;
 pub mod rejection;
 pub mod saga;
 pub mod shard;

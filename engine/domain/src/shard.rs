@@ -6,6 +6,7 @@ use crate::account::Account;
 use crate::ids::{AccountId, Currency, Position, SagaId, Timestamp, TransactionId};
 use crate::money::Money;
 use crate::outcome::FollowUp;
+use crate::planted::{Mistake, planted};
 use crate::saga::{Saga, Stage, StepAnswer};
 use crate::transaction::{Fate, Remembered};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -148,6 +149,9 @@ impl Shard {
         assert!(self.undo.forgotten <= mark.0 && mark <= self.undo.end(), "the mark is not within the undo log");
         while self.undo.end() > mark {
             let entry = self.undo.replaced.pop_back().expect("the log ends behind the mark");
+            if matches!(entry, Entry::Transaction(..)) && planted(Mistake::ReplyCachedBeforeAcceptance) {
+                continue;
+            }
             self.state.replace(entry);
         }
     }

@@ -208,7 +208,7 @@ impl Api {
     async fn look_back_includes(&self, projection: Projection, shards: &[u32]) -> Result<(), Refusal> {
         let deadline = self.read_deadline();
         for &shard in shards {
-            let included = self.ledger.view().progress(shard).borrow().journal_next;
+            let included = self.ledger.view().progress(shard).get().journal_next;
             tokio::select! {
                 biased;
                 () = self.look_back.includes(projection, shard, included) => {}

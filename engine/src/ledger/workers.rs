@@ -5,13 +5,15 @@ use super::duties::Duties;
 use super::waiters::Waiters;
 use crate::dead_letters::DeadLetters;
 use crate::metrics;
+use crate::planted::{Mistake, planted};
 use crate::shard::follow_up;
 use crate::shard::health::Health;
 use crate::shard::owner::{Owner, Stopped};
 use crate::shard::reader::{Read, Reader};
+use crate::shard::round::by_the_rules;
 use crate::view::follow::Follower;
 use crate::view::{Progress, SAGA_KINDS, View};
-use engine_domain::{Currency, Money, Shard, evolve};
+use engine_domain::{Currency, Event, Money, Shard, evolve};
 use eventlog::{Log, ReadError};
 use futures_util::future::join_all;
 use host::task::Shutdown;
@@ -64,7 +66,7 @@ pub enum OpenError {
 
 /// What runs for one shard.
 pub(super) struct Worker {
-    owner: Owner,
+    pub(super) owner: Owner,
     follow_ups: mpsc::UnboundedReceiver<engine_domain::outcome::FollowUp>,
     follower: Follower,
 }
@@ -124,6 +126,9 @@ pub(super) async fn fold(
             health: Arc::clone(health),
             on_duty: duties.of(number),
             ask_again: settings.ask_again,
+            decides: by_the_rules,
+            #[cfg(feature = "planted")]
+            early: crate::planted::Early { waiters: Arc::clone(&waiters[number as usize]) },
         };
         outcomes += owner.reader.chain().next_source();
         workers.push(Worker { owner, follow_ups, follower });
@@ -161,7 +166,10 @@ async fn fold_shard(
         for record in &records {
             match reader.take(record) {
                 Ok(Read::Accepted(outcome)) => {
-                    outcome.events.iter().for_each(|event| evolve(&mut shard, event));
+                    let known = |event: &&Event| {
+                        !(matches!(event, Event::SagaStepTaken(_)) && planted(Mistake::StepsForgottenAtRestart))
+                    };
+                    outcome.events.iter().filter(known).for_each(|event| evolve(&mut shard, event));
                     accepted.push((record.offset, outcome));
                 }
                 Ok(Read::Ignored) => {}
@@ -241,6 +249,7 @@ async fn measure(log: &Arc<dyn Log>, view: &View, health: &Health, shutdown: Shu
     let mut stranded = Stranded::default();
     loop {
         tokio::select! {
+            biased;
             () = shutdown.stopped() => return,
             _ = ticks.tick() => {}
         }
@@ -253,6 +262,7 @@ async fn measure(log: &Arc<dyn Log>, view: &View, health: &Health, shutdown: Shu
         // The view of a shard that stands still proves nothing.
         let proven = between.is_empty()
             || tokio::select! {
+                biased;
                 () = shutdown.stopped() => return,
                 at_the_ends = is_at_the_ends(log, view) => at_the_ends,
             };
@@ -282,7 +292,7 @@ async fn measure(log: &Arc<dyn Log>, view: &View, health: &Health, shutdown: Shu
 /// Whether the view includes everything that is in the journals.
 async fn is_at_the_ends(log: &Arc<dyn Log>, view: &View) -> bool {
     for shard in 0..view.shards() {
-        let included = view.progress(shard).borrow().journal_next;
+        let included = view.progress(shard).get().journal_next;
         if !log.end(JOURNAL, shard).await.is_ok_and(|end| end <= included) {
             return false;
         }

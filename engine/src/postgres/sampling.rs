@@ -178,7 +178,7 @@ impl Sampling {
         for _ in 0..TRIES {
             let before = self.ask(&self.view, sample).await.ok()?;
             for shard in 0..self.view.shards() {
-                let included = self.view.progress(shard).borrow().journal_next;
+                let included = self.view.progress(shard).get().journal_next;
                 let catches_up = self.projections.includes(sample.projection(), shard, included);
                 clock::timeout(INCLUDED_WITHIN, catches_up).await.ok()?;
             }

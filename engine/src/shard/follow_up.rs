@@ -29,6 +29,7 @@ pub(crate) async fn send(
     let mut batch = Vec::new();
     loop {
         let received = tokio::select! {
+            biased;
             received = queue.recv_many(&mut batch, TOGETHER) => received,
             () = shutdown.stopped() => 0,
         };

@@ -8,7 +8,8 @@ use super::follow_up::Reminder;
 use super::health::Health;
 use super::pipeline::Pipeline;
 use super::reader::{Reader, Unreadable};
-use super::round::{Asked, ReadBack};
+use super::round::{Asked, Decides, ReadBack};
+use crate::planted::{Mistake, planted};
 use crate::view::NotConserved;
 use crate::{codec, metrics};
 use engine_domain::outcome::FollowUp;
@@ -74,6 +75,10 @@ pub(crate) struct Owner {
     pub(crate) on_duty: watch::Receiver<bool>,
     /// Awaited steps are asked again when they have been awaited for this long.
     pub(crate) ask_again: Duration,
+    /// The rules it decides by.
+    pub(crate) decides: Decides,
+    #[cfg(feature = "planted")]
+    pub(crate) early: crate::planted::Early,
 }
 
 /// An owner at work.
@@ -147,7 +152,9 @@ impl Working {
         loop {
             if self.lost.is_some() && self.pipeline.is_landed() {
                 self.begin_again(&shutdown).await?;
+                let ahead = planted(Mistake::NotRewound).then_some(tails.commands);
                 tails = self.owner.tails();
+                tails.commands = ahead.unwrap_or(tails.commands);
             }
             let wanted = PIPELINE.saturating_sub(self.pipeline.open().max(self.backlog.len()));
             let failed = tokio::select! {
@@ -274,6 +281,10 @@ impl Working {
         if let Some(why) = failed {
             self.lost.get_or_insert_with(|| format!("its outcomes cannot be appended: {why}"));
         } else {
+            #[cfg(feature = "planted")]
+            if planted(Mistake::SentOnAcknowledgement) {
+                self.ask(self.pipeline.round.drafts().flat_map(|draft| draft.sends.clone()).collect());
+            }
             self.see_whether_passed_over();
         }
     }
@@ -308,8 +319,16 @@ impl Working {
             self.backlog.pop_front();
         }
         if !asked.is_empty() {
-            let Owner { log, shard, reader, .. } = &mut self.owner;
-            self.pipeline.decide(log, shard, reader, &asked).await;
+            let Owner { log, shard, reader, decides, .. } = &mut self.owner;
+            self.pipeline.decide(log, *decides, shard, reader, &asked).await;
+            if self.pipeline.round.is_contradicted() {
+                self.lost.get_or_insert_with(|| "a command contradicts what was decided and not accepted".to_owned());
+            }
+            #[cfg(feature = "planted")]
+            {
+                let drafts = self.pipeline.round.drafts().rev().take(asked.len()).cloned().collect::<Vec<_>>();
+                self.owner.early.answer(drafts.into_iter().rev().collect(), self.owner.shard.shards());
+            }
         }
         Ok(())
     }
@@ -347,8 +366,9 @@ impl Working {
         // Competing owners are not to keep each other from coming forward.
         let pause = FIRST_PAUSE.saturating_mul(1 << excess.min(16)).min(LONGEST_PAUSE);
         tokio::select! {
-            () = host::clock::sleep(pause) => {}
+            biased;
             () = shutdown.stopped() => {}
+            () = host::clock::sleep(pause) => {}
         }
         Ok(())
     }
@@ -379,8 +399,9 @@ impl Working {
         // Cleared by the next outcome that comes through, or by the next look that finds nothing to do.
         self.lost_rounds = self.lost_rounds.max(1);
         tokio::select! {
-            () = host::clock::sleep(READ_AGAIN) => {}
+            biased;
             () = shutdown.stopped() => {}
+            () = host::clock::sleep(READ_AGAIN) => {}
         }
     }
 

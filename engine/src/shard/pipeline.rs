@@ -1,7 +1,7 @@
 //! Outcomes on their way: decided, handed to the log, and not read back yet.
 
 use super::reader::Reader;
-use super::round::{Asked, Round};
+use super::round::{Asked, Decides, Round};
 use engine_domain::{Mark, Shard};
 use eventlog::{BoxFuture, Log, NewRecord};
 use futures_util::future::poll_immediate;
@@ -46,8 +46,19 @@ impl Pipeline {
     }
 
     /// Decides on commands, on top of the drafts, and hands the outcomes to the log, behind those it was handed before.
-    pub(super) async fn decide(&mut self, log: &Arc<dyn Log>, shard: &mut Shard, reader: &Reader, asked: &[Asked]) {
-        let batch: Vec<NewRecord> = self.round.decide(shard, reader, asked).into_iter().map(NewRecord::of).collect();
+    pub(super) async fn decide(
+        &mut self,
+        log: &Arc<dyn Log>,
+        decides: Decides,
+        shard: &mut Shard,
+        reader: &Reader,
+        asked: &[Asked],
+    ) {
+        let made = self.round.decide(decides, shard, reader, asked);
+        if made.is_empty() {
+            return;
+        }
+        let batch: Vec<NewRecord> = made.into_iter().map(NewRecord::of).collect();
         let (count, behind) = (batch.len() as u64, self.round.decided());
         let (log, number, acknowledged) = (Arc::clone(log), shard.number(), Arc::clone(&self.acknowledged));
         let mut append: BoxFuture<'static, Appended> = Box::pin(async move {

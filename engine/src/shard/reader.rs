@@ -108,7 +108,7 @@ impl Reader {
                     return Err(unreadable(codec::Error::Impossible { what, value }));
                 }
                 self.next = record.offset + 1;
-                self.accept(Digest::of(&record.value), outcome.at);
+                self.accept(Digest::of(&record.value), &outcome);
                 Ok(Read::Accepted(Box::new(outcome)))
             }
             other @ (Acceptance::OtherParent | Acceptance::OtherSource) => {
@@ -121,13 +121,13 @@ impl Reader {
 
     /// Takes the next record, which is known to extend the chain: it is, byte for byte, an outcome that was made to
     /// extend it.
-    pub(crate) fn take_known(&mut self, record: &Record, hash: Digest, at: Timestamp) {
+    pub(crate) fn take_known(&mut self, record: &Record, hash: Digest, outcome: &Outcome) {
         self.next = record.offset + 1;
-        self.accept(hash, at);
+        self.accept(hash, outcome);
     }
 
-    fn accept(&mut self, hash: Digest, at: Timestamp) {
-        self.chain = self.chain.extended(hash);
-        self.at = at;
+    fn accept(&mut self, hash: Digest, outcome: &Outcome) {
+        self.chain = self.chain.extended(hash, outcome.source_offset);
+        self.at = outcome.at;
     }
 }

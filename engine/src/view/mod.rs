@@ -31,6 +31,7 @@ use crate::shard::reader::Reader;
 use engine_domain::transaction::Original;
 use engine_domain::{AccountId, Currency, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
 use fold::ShardView;
+use host::watched::Watched;
 use read_model::Standing;
 use render::Total;
 use rows::{AccountRow, State, TransactionRow};
@@ -38,7 +39,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
 use wire::billing;
 
 /// The read model. Clones share it.
@@ -48,7 +48,7 @@ pub struct View(Arc<Vec<Part>>);
 /// One shard's part.
 struct Part {
     view: RwLock<ShardView>,
-    progress: watch::Sender<Progress>,
+    progress: Arc<Watched<Progress>>,
 }
 
 /// How far a part has come.
@@ -186,7 +186,7 @@ pub struct OpenSaga {
 impl View {
     /// The empty view of a ledger.
     pub(crate) fn new(shards: u32) -> Self {
-        let part = || Part { view: RwLock::default(), progress: watch::Sender::new(Progress::default()) };
+        let part = || Part { view: RwLock::default(), progress: Arc::default() };
         Self(Arc::new((0..shards).map(|_| part()).collect()))
     }
 
@@ -229,12 +229,12 @@ impl View {
 
     /// Says how far a shard's part has come.
     pub(crate) fn advance(&self, shard: u32, progress: Progress) {
-        self.part(shard).progress.send_replace(progress);
+        self.part(shard).progress.set(progress);
     }
 
     /// How far a shard's part has come, and what follows.
-    pub(crate) fn progress(&self, shard: u32) -> watch::Receiver<Progress> {
-        self.part(shard).progress.subscribe()
+    pub(crate) fn progress(&self, shard: u32) -> Arc<Watched<Progress>> {
+        Arc::clone(&self.part(shard).progress)
     }
 
     /// The newest outcome of a shard that the view includes.

@@ -120,9 +120,7 @@ pub trait ReadModel: Send + Sync {
 impl ReadModel for View {
     fn includes(&self, _: Projection, shard: u32, journal_next: u64) -> BoxFuture<'_, ()> {
         async move {
-            let mut progress = self.progress(shard);
-            // The sender lives as long as the view.
-            let _ = progress.wait_for(|progress| progress.journal_next >= journal_next).await;
+            self.progress(shard).wait_for(|progress| progress.journal_next >= journal_next).await;
         }
         .boxed()
     }

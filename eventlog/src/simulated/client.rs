@@ -1,14 +1,15 @@
 //! A simulated process, as far as the log is concerned.
 
 use super::faults::Fault;
-use super::{Broker, Name};
+use super::{Broker, Extent, Name};
 use crate::port::{AppendError, BoxFuture, Log, NewRecord, ReadError, Record, Tail};
 use host::clock::{self, Instant};
 use host::task;
+use host::watched::Watched;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 /// What is left of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ enum Life {
 #[derive(Debug)]
 pub struct Client {
     broker: Arc<Broker>,
-    life: watch::Sender<Life>,
+    life: Arc<Watched<Life>>,
     /// What is on its way to each partition.
     on_the_way: Mutex<BTreeMap<Name, mpsc::UnboundedSender<Sent>>>,
 }
@@ -39,7 +40,7 @@ struct Sent {
 
 impl Client {
     pub(super) fn new(broker: Arc<Broker>) -> Arc<Self> {
-        Arc::new(Self { broker, life: watch::Sender::new(Life::Running), on_the_way: Mutex::default() })
+        Arc::new(Self { broker, life: Arc::new(Watched::new(Life::Running)), on_the_way: Mutex::default() })
     }
 
     /// Nothing reaches the process and nothing leaves it, until it is resumed.
@@ -54,24 +55,28 @@ impl Client {
 
     /// It is gone. What it has on its way arrives, or does not.
     pub fn kill(&self) {
-        self.life.send_replace(Life::Dead);
+        self.life.set(Life::Dead);
+    }
+
+    /// Waits while it is paused; whether it runs then.
+    pub async fn runs(&self) -> bool {
+        runs(&self.life).await
+    }
+
+    /// Waits until it is killed.
+    pub async fn died(&self) {
+        self.life.wait_for(|life| life == Life::Dead).await;
     }
 
     fn set(&self, life: Life) {
-        self.life.send_if_modified(|now| {
-            let alive = *now != Life::Dead;
-            if alive {
-                *now = life;
-            }
-            alive
-        });
+        self.life.change(|now| *now = if *now == Life::Dead { Life::Dead } else { life });
     }
 
     fn send(&self, name: Name, sent: Sent) {
         let mut on_the_way = self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = on_the_way.entry(name.clone()).or_insert_with(|| {
             let (queue, arriving) = mpsc::unbounded_channel();
-            task::spawn(deliver(Arc::clone(&self.broker), self.life.subscribe(), name, arriving));
+            task::spawn(deliver(Arc::clone(&self.broker), Arc::clone(&self.life), name, arriving));
             queue
         });
         // Delivery ends after its last sender.
@@ -79,22 +84,21 @@ impl Client {
     }
 }
 
-/// Waits while a process is paused; whether it runs then. One of which nothing is left is dead.
-async fn runs(life: &mut watch::Receiver<Life>) -> bool {
-    let now = life.wait_for(|life| *life != Life::Paused).await;
-    now.is_ok_and(|life| *life == Life::Running)
+/// Waits while a process is paused; whether it runs then.
+async fn runs(life: &Watched<Life>) -> bool {
+    life.wait_for(|life| life != Life::Paused).await == Life::Running
 }
 
 /// Brings batches to a partition, one after the other.
 async fn deliver(
     broker: Arc<Broker>,
-    mut life: watch::Receiver<Life>,
+    life: Arc<Watched<Life>>,
     name: Name,
     mut arriving: mpsc::UnboundedReceiver<Sent>,
 ) {
     while let Some(sent) = arriving.recv().await {
         clock::sleep(sent.takes).await;
-        if !runs(&mut life).await {
+        if !runs(&life).await {
             let lands = broker.state().dice.below(2) == 0;
             if lands {
                 broker.land(&name, &sent.batch);
@@ -187,7 +191,7 @@ impl Log for Client {
         max: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
-            if !runs(&mut self.life.subscribe()).await || self.broker.state().dice.read_fails() {
+            if !runs(&self.life).await || self.broker.state().dice.read_fails() {
                 return Err(ReadError::Failed("not answered".to_owned()));
             }
             self.broker.read(&(topic.to_owned(), partition), from, max)
@@ -196,13 +200,13 @@ impl Log for Client {
 
     fn tail(&self, topic: &str, partition: u32, from: u64) -> Box<dyn Tail> {
         let name = (topic.to_owned(), partition);
-        let (broker, life, changes) = (Arc::clone(&self.broker), self.life.subscribe(), self.broker.changes(&name));
-        Box::new(Following { broker, life, name, from, changes, drawn: None, stalled_until: None })
+        let (broker, life, extent) = (Arc::clone(&self.broker), Arc::clone(&self.life), self.broker.extent(&name));
+        Box::new(Following { broker, life, name, from, extent, drawn: None, stalled_until: None })
     }
 
     fn end<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<u64, ReadError>> {
         Box::pin(async move {
-            if !runs(&mut self.life.subscribe()).await || self.broker.state().dice.read_fails() {
+            if !runs(&self.life).await || self.broker.state().dice.read_fails() {
                 return Err(ReadError::Failed("not answered".to_owned()));
             }
             Ok(self.broker.end(&(topic.to_owned(), partition)))
@@ -216,7 +220,7 @@ impl Log for Client {
         before: u64,
     ) -> BoxFuture<'a, Result<(), ReadError>> {
         Box::pin(async move {
-            if !runs(&mut self.life.subscribe()).await {
+            if !runs(&self.life).await {
                 return Err(ReadError::Failed("not answered".to_owned()));
             }
             self.broker.delete_before(&(topic.to_owned(), partition), before);
@@ -228,10 +232,10 @@ impl Log for Client {
 /// A position that moves on. A fault of it stays until it is over, however often its future is dropped.
 struct Following {
     broker: Arc<Broker>,
-    life: watch::Receiver<Life>,
+    life: Arc<Watched<Life>>,
     name: Name,
     from: u64,
-    changes: watch::Receiver<u64>,
+    extent: Arc<Watched<Extent>>,
     /// For which offset a fault was drawn.
     drawn: Option<u64>,
     stalled_until: Option<Instant>,
@@ -241,9 +245,7 @@ impl Tail for Following {
     fn next(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
             loop {
-                // Marked as seen before reading: what happens after this line wakes the wait below.
-                self.changes.mark_unchanged();
-                if !runs(&mut self.life).await {
+                if !runs(&self.life).await {
                     return Err(ReadError::Failed("the process was killed".to_owned()));
                 }
                 if self.broker.end(&self.name) > self.from && self.drawn != Some(self.from) {
@@ -264,8 +266,8 @@ impl Tail for Following {
                     self.from = last.offset + 1;
                     return Ok(records);
                 }
-                // The sender lives in the broker, which lives here.
-                let _ = self.changes.changed().await;
+                let from = self.from;
+                self.extent.wait_for(|extent| extent.end > from || extent.begin > from).await;
             }
         })
     }

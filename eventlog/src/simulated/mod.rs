@@ -13,9 +13,9 @@ pub use faults::{Fault, Faults};
 use crate::port::{NewRecord, ReadError, Record};
 use faults::Dice;
 use host::clock::{self, Instant};
+use host::watched::Watched;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
 
 /// The time of a broker that has just begun: 2030-01-01, in microseconds since 1970.
 const EPOCH_MICROS: i64 = 1_893_456_000_000_000;
@@ -35,7 +35,11 @@ struct State {
     dice: Dice,
     /// How far its clock is ahead of the time since it began.
     ahead_micros: i64,
+    /// Whether times may fall within a partition.
+    times_fall: bool,
     partitions: BTreeMap<Name, Partition>,
+    /// Where records landed, in that order.
+    landed: Vec<(Name, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -43,20 +47,37 @@ struct Partition {
     /// The offset of the first record that was not deleted.
     begin: u64,
     records: Vec<Record>,
-    /// Counts what happened, for those who wait.
-    changes: watch::Sender<u64>,
+    /// Where it begins and ends, for those who wait.
+    extent: Arc<Watched<Extent>>,
+}
+
+/// Where a partition begins and ends.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    begin: u64,
+    end: u64,
 }
 
 impl Partition {
     fn end(&self) -> u64 {
         self.begin + self.records.len() as u64
     }
+
+    fn tell(&self) {
+        self.extent.set(Extent { begin: self.begin, end: self.end() });
+    }
 }
 
 impl Broker {
     /// One without records.
     pub fn new(seed: u64, faults: Faults) -> Arc<Self> {
-        let state = State { dice: Dice::new(seed, faults), ahead_micros: 0, partitions: BTreeMap::new() };
+        let state = State {
+            dice: Dice::new(seed, faults),
+            ahead_micros: 0,
+            times_fall: false,
+            partitions: BTreeMap::new(),
+            landed: Vec::new(),
+        };
         Arc::new(Self { began: clock::now(), state: Mutex::new(state) })
     }
 
@@ -78,6 +99,22 @@ impl Broker {
     /// Sets the broker's clock ahead, or back. The times of one partition stand still then until they are reached again.
     pub fn move_clock(&self, micros: i64) {
         self.state().ahead_micros += micros;
+    }
+
+    /// From now on the times of a partition fall when the clock does: as in Kafka, when another broker leads.
+    pub fn let_times_fall(&self) {
+        self.state().times_fall = true;
+    }
+
+    /// All records, in the order in which they landed, with their topics and partitions. What was deleted is missing.
+    pub fn landed(&self) -> Vec<(String, u32, Record)> {
+        let state = self.state();
+        let record = |(name, offset): &(Name, u64)| {
+            let partition = state.partitions.get(name)?;
+            let index = usize::try_from(offset.checked_sub(partition.begin)?).ok()?;
+            Some((name.0.clone(), name.1, partition.records.get(index)?.clone()))
+        };
+        state.landed.iter().filter_map(record).collect()
     }
 
     /// The broker's clock, in microseconds since 1970.
@@ -102,16 +139,19 @@ impl Broker {
     fn land(&self, name: &Name, batch: &[NewRecord]) -> u64 {
         let mut state = self.state();
         let now = self.micros(&state);
-        let partition = state.partitions.entry(name.clone()).or_default();
+        let State { partitions, landed, times_fall, .. } = &mut *state;
+        let partition = partitions.entry(name.clone()).or_default();
         let first = partition.end();
-        let at_micros = partition.records.last().map_or(now, |last| last.at_micros.max(now));
+        let last = partition.records.last().filter(|_| !*times_fall);
+        let at_micros = last.map_or(now, |last| last.at_micros.max(now));
+        landed.extend((0..batch.len() as u64).map(|index| (name.clone(), first + index)));
         partition.records.extend(batch.iter().zip(first..).map(|(record, offset)| Record {
             offset,
             at_micros,
             key: record.key.clone(),
             value: record.value.clone(),
         }));
-        partition.changes.send_modify(|changes| *changes += 1);
+        partition.tell();
         first
     }
 
@@ -126,8 +166,8 @@ impl Broker {
         Ok(partition.records.iter().skip(skip).take(max).cloned().collect())
     }
 
-    fn changes(&self, name: &Name) -> watch::Receiver<u64> {
-        self.state().partitions.entry(name.clone()).or_default().changes.subscribe()
+    fn extent(&self, name: &Name) -> Arc<Watched<Extent>> {
+        Arc::clone(&self.state().partitions.entry(name.clone()).or_default().extent)
     }
 
     fn delete_before(&self, name: &Name, before: u64) {
@@ -137,6 +177,6 @@ impl Broker {
         let gone = usize::try_from(before - partition.begin).unwrap_or(usize::MAX);
         partition.records.drain(..gone);
         partition.begin = before;
-        partition.changes.send_modify(|changes| *changes += 1);
+        partition.tell();
     }
 }

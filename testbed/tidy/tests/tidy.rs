@@ -192,6 +192,7 @@ fn crates_know_only_what_they_may() {
         "testbed-auditor",
         "testbed-interposer",
         "testbed-models",
+        "testbed-simulation",
     ];
     let may_know: &[(&str, &[&str])] = &[
         ("wire", &[]),

@@ -4,6 +4,7 @@ use crate::account::Status;
 use crate::event::Side;
 use crate::ids::{AccountId, Position};
 use crate::money::{Amount, Money};
+use crate::planted::{Mistake, planted};
 use crate::rejection::Rejection;
 use crate::saga::{Action, Awaited, Movement, Place, Posting, Stage, StepAnswer, Taken, Work};
 use crate::transaction::Kind;
@@ -81,11 +82,14 @@ impl Movement {
         }
         // A debit at home is guarded by the saga itself, one elsewhere until it is released.
         let holds_on = reserved || self.source.shard != setting.home;
-        (holds_on && !setting.dry && missing(Stage::Release)).then(|| self.release(reserved.then_some(Money::ZERO)))
+        let again = planted(Mistake::ReservationReleasedTwice);
+        let left = if again { self.amount(taken).money() } else { Money::ZERO };
+        (holds_on && !setting.dry && missing(Stage::Release)).then(|| self.release(reserved.then_some(left)))
     }
 
     fn back(&self, setting: Setting, taken: &[Taken]) -> Option<Awaited> {
-        let to_undo = |stage, undo| done(taken, stage).is_some() && done(taken, undo).is_none();
+        let refused = |undo| planted(Mistake::CompensationRefused) && taken.iter().any(|step| step.stage == undo);
+        let to_undo = |stage, undo| done(taken, stage).is_some() && done(taken, undo).is_none() && !refused(undo);
         let reserved = self.reserves(setting);
         if to_undo(Stage::Debit, Stage::GiveBack) {
             let posting = self.posting(&self.source, taken);

@@ -6,6 +6,7 @@ use crate::command::Mode;
 use crate::event::{Event, FundsReserved, Guard, Reason, RefundHeld, RefundHoldReleased, ReservationReleased};
 use crate::ids::{AccountId, TransactionId};
 use crate::money::{Amount, Money};
+use crate::planted::{Mistake, planted};
 use crate::rejection::Rejection;
 use crate::saga::{Action, Posting, StepAnswer};
 use crate::transaction::{Applied, Fate, Kind};
@@ -25,6 +26,9 @@ pub(super) fn perform(draft: &mut Draft<'_>, mode: Mode, action: &Action) -> Ste
         Action::Credit(posting) => credit(draft, mode, posting),
         Action::GiveBack { posting, reserved } => {
             let account = existing(draft, posting);
+            if let Some(refused) = refused_by_mistake(&account, posting) {
+                return refused;
+            }
             let amount = posting.amount.money();
             let reserving = if *reserved { amount } else { Money::ZERO };
             let reason = Reason::Compensation;
@@ -67,6 +71,15 @@ pub(super) fn perform(draft: &mut Draft<'_>, mode: Mode, action: &Action) -> Ste
             }
             StepAnswer::Done
         }
+    }
+}
+
+/// Undoing is never refused, but by a planted mistake.
+fn refused_by_mistake(account: &Account, posting: &Posting) -> Option<StepAnswer> {
+    let rules = || account.objections_to_credit(posting.kind, posting.currency, posting.amount).ruling(false);
+    match planted(Mistake::CompensationRefused).then(rules)? {
+        Ruling::Refused(rejection) => Some(StepAnswer::Refused(rejection)),
+        Ruling::Allowed { .. } => None,
     }
 }
 
