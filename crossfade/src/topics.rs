@@ -4,7 +4,7 @@
 use eventlog::kafka::acls::{Grant, On, To};
 use eventlog::kafka::{READER_GROUP, TopicSpec};
 use serde::{Deserialize, Serialize};
-use wire::{avro, dead_letter, decision, exchange, order, rollout, shadow};
+use wire::{avro, dead_letter, decision, exchange, order, rollout, shadow, snapshot};
 
 /// The topics of relay and comparator. All are kept for ever, also exchanges, shadows and their order: their readers begin at
 /// the first record, and the chain of the shadows hangs on it. Without it, a relay would take every leg for one that was
@@ -72,6 +72,8 @@ impl Principals {
             for topic in engine::topic_specs(1) {
                 all.topic(engine, &topic.name, &[To::Read, To::Write, To::SeeSettings]);
             }
+            // Old snapshots are taken away.
+            all.topic(engine, snapshot::TOPIC, &[To::DeleteRecords]);
             for group in engine::GROUPS {
                 all.add(engine, On::Group(group.to_owned()), To::Read);
             }
@@ -145,6 +147,14 @@ mod tests {
             let billing = topics_of(&grants, part, To::Read).into_iter().filter(|topic| topic.starts_with("billing."));
             assert_eq!(billing.collect::<Vec<_>>(), [dead_letter::TOPIC], "{part}");
         }
+    }
+
+    #[test]
+    fn only_snapshots_can_be_deleted() {
+        let grants = all().grants();
+        assert_eq!(topics_of(&grants, "engine", To::DeleteRecords), [snapshot::TOPIC]);
+        let others = ["relay", "comparator", "consumer"];
+        assert!(others.iter().all(|part| topics_of(&grants, part, To::DeleteRecords).is_empty()));
     }
 
     #[test]

@@ -426,5 +426,6 @@ enums! {
     }
 }
 
+pub(crate) mod snapshot;
 #[cfg(test)]
 mod tests;

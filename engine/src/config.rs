@@ -26,6 +26,9 @@ pub struct Config {
     /// relay are always answered finally.
     #[serde(default)]
     pub default_answer: DefaultAnswer,
+    /// After so many outcomes of a shard there is a snapshot of it, so that a restart need not read them all; 0 for never.
+    #[serde(default = "defaults::snapshot_after_outcomes")]
+    pub snapshot_after_outcomes: u64,
     /// Whether a refusal takes its idempotency key. Set it to what the legacy does.
     #[serde(default = "defaults::refusal_keeps_key")]
     pub refusal_keeps_key: bool,
@@ -61,6 +64,7 @@ impl Config {
             shards: defaults::shards(),
             answer_wait_ms: defaults::answer_wait_ms(),
             default_answer: DefaultAnswer::default(),
+            snapshot_after_outcomes: defaults::snapshot_after_outcomes(),
             refusal_keeps_key: defaults::refusal_keeps_key(),
             max_body_bytes: defaults::max_body_bytes(),
             actor_header: None,
@@ -81,6 +85,11 @@ mod defaults {
     /// CONTRACT: the wait for a final answer, 5 s.
     pub(super) fn answer_wait_ms() -> u64 {
         5_000
+    }
+
+    /// About a second's worth of reading.
+    pub(super) fn snapshot_after_outcomes() -> u64 {
+        100_000
     }
 
     /// FORMATS: what the reference legacy does.

@@ -18,6 +18,7 @@ pub use workers::OpenError;
 
 use crate::dead_letters::DeadLetters;
 use crate::shard::health::Health;
+use crate::snapshot::keeper::Keeper;
 use crate::view::{Progress, View, trail};
 use crate::{codec, metrics};
 use engine_domain::{Body, Command, Position, TransactionId};
@@ -31,8 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use waiters::Waiters;
 use wire::billing::AccountEventPage;
-use wire::dead_letter;
 use wire::journal::{COMMANDS, JOURNAL};
+use wire::{dead_letter, snapshot};
 use workers::Worker;
 
 /// What a ledger is opened with.
@@ -44,6 +45,9 @@ pub struct Settings {
     pub shards: u32,
     /// A step of a saga that has been awaited for this long is asked for again.
     pub ask_again: Duration,
+    /// After so many outcomes of a shard there is a snapshot of it, or later: never more often than after a quarter as many as
+    /// the last one has entries. 0 for never.
+    pub snapshot_after_outcomes: u64,
 }
 
 /// A ledger. Clones share it.
@@ -61,6 +65,8 @@ struct Inner {
     dead_letters: DeadLetters,
     /// What [`Ledger::run`] runs.
     workers: Mutex<Vec<Worker>>,
+    keeper: Mutex<Option<Keeper>>,
+    begun_from_snapshots: usize,
 }
 
 /// The view does not include what it should.
@@ -87,7 +93,7 @@ pub enum BarrierError {
 
 /// The engine's topics with their numbers of partitions.
 pub fn topics(shards: u32) -> Vec<(String, u32)> {
-    [(COMMANDS, shards), (JOURNAL, shards), (dead_letter::TOPIC, 1)]
+    [(COMMANDS, shards), (JOURNAL, shards), (snapshot::TOPIC, shards), (dead_letter::TOPIC, 1)]
         .map(|(name, count)| (name.to_owned(), count))
         .into()
 }
@@ -108,9 +114,20 @@ impl Ledger {
         let waiters: Vec<Arc<Waiters>> = (0..settings.shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(readiness));
         let dead_letters = DeadLetters::of(Arc::clone(&log));
-        let workers = workers::fold(&log, &settings, &view, &waiters, &health, &duties, &dead_letters).await?;
-        let workers = Mutex::new(workers);
-        Ok(Self(Arc::new(Inner { log, view, waiters, health, _duties: duties, dead_letters, workers })))
+        let (workers, keeper) =
+            workers::fold(&log, &settings, &view, &waiters, &health, &duties, &dead_letters).await?;
+        let inner = Inner {
+            log,
+            view,
+            waiters,
+            health,
+            _duties: duties,
+            dead_letters,
+            workers: Mutex::new(workers),
+            begun_from_snapshots: keeper.last.iter().flatten().count(),
+            keeper: Mutex::new(Some(keeper)),
+        };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// From its start on, this ledger's owners decide otherwise than those of other programs.
@@ -118,6 +135,11 @@ impl Ledger {
     pub fn diverge(&self) {
         let mut workers = self.0.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter_mut().for_each(|worker| worker.owner.decides = crate::planted::decide_otherwise);
+    }
+
+    /// How many shards began at a snapshot, not at the beginning of their journals.
+    pub fn begun_from_snapshots(&self) -> usize {
+        self.0.begun_from_snapshots
     }
 
     /// What could not be processed.
@@ -129,7 +151,8 @@ impl Ledger {
     /// once: a second call returns at once.
     pub async fn run(&self, shutdown: Shutdown) {
         let workers = std::mem::take(&mut *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        workers::run(workers, &self.0.log, &self.0.view, &self.0.health, shutdown).await;
+        let keeper = self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        workers::run(workers, keeper, &self.0.log, &self.0.view, &self.0.health, shutdown).await;
     }
 
     /// Appends a command to its home and waits until `deadline` for its answer. `Pending` says that it is in the log, or

@@ -7,6 +7,7 @@
 //! | [`api`] | the billing API over HTTP |
 //! | [`ledger`] | the shards behind one handle: submit a command, wait for its answer, read linearizably |
 //! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
+//! | `snapshot` | what outcomes add up to, written down so that a restart need not read them all |
 //! | [`view`] | the read model in memory: a fold of the accepted outcomes |
 //! | [`analytics`] | figures per day, week and month |
 //! | [`codec`] | between the domain's types and their stored form |
@@ -19,7 +20,7 @@
 //! Invariants
 //! - Nothing is true until it is accepted: an answer, a follow-up, a line in the view come from outcomes that were
 //!   appended, read back, and extend the chain of their shard ([`shard::acceptance`]).
-//! - A restart is a fold of the journal; nothing else is kept.
+//! - A restart is a fold of the journal, from its beginning or from a snapshot that the journal bears out.
 //! - Every command gets exactly one outcome. What a program does not know stops it; it skips nothing.
 //!
 //! This crate must never know what a cutover is: a leg is a command with a mode.
@@ -36,6 +37,7 @@ pub mod postgres;
 pub mod publisher;
 pub mod service;
 pub mod shard;
+mod snapshot;
 pub mod view;
 
 pub use config::Config;

@@ -16,6 +16,10 @@ pub enum Mistake {
     NotRewound,
     /// A restart does not know which steps were taken for other shards.
     StepsForgottenAtRestart,
+    /// A snapshot includes drafts that are in the journal and do not count.
+    SnapshotOfDrafts,
+    /// A snapshot names the outcome before the last one that it includes.
+    SnapshotOffByOne,
     /// An outcome has the time of its command, also when that is before the one of the last outcome.
     TimeFalls,
 }

@@ -26,8 +26,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::control::LogLine;
-use wire::dead_letter;
 use wire::journal::{COMMANDS, JOURNAL};
+use wire::{dead_letter, snapshot};
 
 /// The log's file in the data directory.
 const LOG_FILE: &str = "billing.redb";
@@ -143,6 +143,8 @@ fn data_dir(config: &Config) -> Result<PathBuf, Error> {
 /// The engine's topics, for a ledger of that many shards.
 pub fn topic_specs(shards: u32) -> Vec<TopicSpec> {
     let mut all = vec![TopicSpec::days(COMMANDS, shards, COMMANDS_DAYS), TopicSpec::forever(JOURNAL, shards)];
+    // Old generations are deleted once there are newer ones.
+    all.push(TopicSpec::forever(snapshot::TOPIC, shards));
     all.push(TopicSpec::forever(dead_letter::TOPIC, 1));
     all.extend(publisher::topic_specs());
     all
@@ -320,7 +322,12 @@ async fn open(
     let log = place.log();
     place.until_usable(readiness).await?;
     readiness.blocked(LOG, FOLDING);
-    let settings = Settings { ledger: ledger.to_owned(), shards: config.shards, ask_again: ASK_AGAIN };
+    let settings = Settings {
+        ledger: ledger.to_owned(),
+        shards: config.shards,
+        ask_again: ASK_AGAIN,
+        snapshot_after_outcomes: config.snapshot_after_outcomes,
+    };
     let ledger = Ledger::open(Arc::clone(&log), settings, readiness.clone(), duties).await?;
     Ok((log, ledger))
 }

@@ -15,6 +15,7 @@
 //! | [`decision`] | `cutover.decisions`: findings, reconciliations, settlements |
 //! | [`order`] | `cutover.order`: the order in which the others are taken together |
 //! | [`journal`] | `billing.commands` and `billing.journal`: the engine's inputs and outcomes |
+//! | [`snapshot`] | `billing.snapshots`: what the outcomes of a shard add up to |
 //! | [`dead_letter`] | `billing.dead-letter`: records that could not be processed |
 //! | [`ingest`] | frames between a front and the relay |
 //! | [`leg`] | headers between the relay and the engine: mode, alias, the authority's refusal |
@@ -42,5 +43,6 @@ pub mod projection;
 pub mod rollout;
 pub mod scalar;
 pub mod shadow;
+pub mod snapshot;
 pub mod stored;
 pub mod words;

@@ -97,6 +97,7 @@ pub fn to_json(bytes: &[u8]) -> Result<serde_json::Value, DecodeError> {
     match untag(bytes)?.0 {
         crate::journal::Command::TYPE => json::<crate::journal::Command>(bytes),
         crate::journal::Outcome::TYPE => json::<crate::journal::Outcome>(bytes),
+        crate::snapshot::SnapshotRecord::TYPE => json::<crate::snapshot::SnapshotRecord>(bytes),
         crate::exchange::ExchangeRecord::TYPE => json::<crate::exchange::ExchangeRecord>(bytes),
         crate::shadow::ShadowRecord::TYPE => json::<crate::shadow::ShadowRecord>(bytes),
         crate::rollout::RolloutRecord::TYPE => json::<crate::rollout::RolloutRecord>(bytes),

@@ -24,6 +24,10 @@ use wire::journal::saga::{
 };
 use wire::journal::{Answer, Content, FollowUp, Outcome, Position};
 use wire::scalar::{Digest, Money, Timestamp};
+use wire::snapshot::{
+    self, Applied, Change, Complete, Entry, Fate, Instead, Key, OpenSaga, Remembered, SnapshotBody, SnapshotRecord,
+    State, Sum, TransactionRow,
+};
 use wire::stored::{self, DecodeError, Stored};
 use wire::words::Mode;
 
@@ -470,6 +474,118 @@ fn golden_saga_events() {
         let taken = SagaStepTaken { saga, stage, done_at, answer, guard };
         one(&format!("saga-step-taken-{name}"), Event::SagaStepTaken(taken));
     }
+}
+
+#[test]
+fn golden_snapshots() {
+    let record = |number, body| SnapshotRecord { generation: uuid(9), number, body };
+    let limits = Limits { min: Some(money("-5")), max: None };
+    let account = snapshot::Account {
+        id: "till".into(),
+        account_type: AccountType::External,
+        currency: "EUR".into(),
+        status: Status::Frozen,
+        limits,
+        balance: money("-1.5"),
+        reserved: money("0"),
+        open_steps: 2,
+        version: 7,
+        owner_id: "o-1".into(),
+        owner_type: "person".into(),
+        metadata: Some("{}".into()),
+        first_limits: limits,
+        created_at: AT,
+        changes: vec![Change { at: AT, offset: 3, version: 7, balance: money("-1.5"), reserved: money("0") }],
+    };
+    let failed = snapshot::Failed {
+        rejection: Rejection::AccountFrozen,
+        elsewhere: Some(Refusal { status: 422, code: "AccountFrozen".into(), body: "{}".into() }),
+        position: vec![HERE],
+        at: AT,
+    };
+    let completed = snapshot::Completed {
+        source: side(),
+        destination: side(),
+        would_refuse: Some(Rejection::InsufficientBalance),
+        position: vec![HERE],
+        at: AT,
+    };
+    let row = |state, instead_of| TransactionRow {
+        id: uuid(1),
+        kind: Kind::Refund,
+        tenant: "t".into(),
+        deciding_account: "alice".into(),
+        key: "k-1".into(),
+        source: Some("alice".into()),
+        destination: None,
+        currency: Some("EUR".into()),
+        amount: Some(money("1")),
+        reference: Some("r".into()),
+        metadata: None,
+        original: Some(uuid(2)),
+        original_named: Some("77".into()),
+        client_reason: Some("why".into()),
+        alias: Some("77".into()),
+        correlation_id: "c".into(),
+        created_at: AT,
+        requested_in: HERE,
+        instead_of,
+        state,
+    };
+    let instead = Some(Box::new(Instead { number: 4, state: State::Failed(Box::new(failed)) }));
+    let remembered = |fate| Remembered { content: Content([7; 16]), version: 3, alias: Some("77".into()), fate };
+    let refused = Fate::Refused { rejection: Rejection::AccountClosed, elsewhere: true };
+    let applied = Fate::Applied(Applied { kind: Kind::Topup, amount: money("2"), refunded: money("0.5") });
+    let key = |fate| Entry::Key(Key { transaction: uuid(1), remembered: remembered(fate) });
+    let request = Request {
+        command: uuid(3),
+        correlation_id: "c".into(),
+        actor: "a".into(),
+        mode: Mode::Authority,
+        keeps_refusals: true,
+    };
+    let saga = Saga {
+        id: HERE,
+        version: 1,
+        request,
+        work: Work::OpenStripes { account: create(), key: None },
+        guarded: vec!["alice".into()],
+        taken: vec![],
+        awaited: Awaited { shard: 1, action: Action::Credit(posting()) },
+    };
+    let step = snapshot::Step { saga: HERE, stage: Stage::Debit, done_at: HERE, answer: StepAnswer::Done };
+    let entries = vec![
+        Entry::Account(Box::new(account)),
+        Entry::Transaction(Box::new(row(State::Completed(Box::new(completed)), instead))),
+        Entry::Transaction(Box::new(row(State::Processing, None))),
+        Entry::Transaction(Box::new(row(State::Forgotten, None))),
+        key(Fate::Running { instead_of: Some(Box::new(remembered(refused))) }),
+        key(applied),
+        key(Fate::AccountCreated("alice".into())),
+        key(Fate::Free),
+        Entry::Saga(Box::new(OpenSaga { saga, since: AT })),
+        Entry::Step(step),
+    ];
+    check("snapshot-part", &record(0, SnapshotBody::Part(entries)));
+    let complete = Complete {
+        ledger: "demo".into(),
+        shard: 3,
+        shards: 10,
+        begins_at: 12,
+        outcome_offset: 70_001,
+        outcome_hash: Digest([3; 32]),
+        next_source: 70_001,
+        at: AT,
+        feature: 1,
+        entries: 10,
+        digest: Digest([0; 32]),
+        sums: vec![Sum { currency: "EUR".into(), users: money("1.5"), all: money("0") }],
+        events: 9,
+        complete_events: 8,
+    };
+    let sealed = complete.clone().sealed(Complete::chained(Digest([0; 32]), b"part"));
+    assert_ne!(sealed.digest, Complete { at: Timestamp(0), ..complete }.sealed(Digest([0; 32])).digest);
+    check("snapshot-complete", &record(u32::MAX, SnapshotBody::Complete(Box::new(sealed))));
 }
 
 #[test]

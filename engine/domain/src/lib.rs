@@ -12,6 +12,7 @@
 //! | [`evolve`](mod@evolve) | what an event does to a shard |
 //! | [`outcome`] | a decision with its envelope, as the journal keeps it |
 //! | [`shard`] | the state, and how to go back to an earlier one |
+//! | [`image`] | the state, to be written down and to begin from |
 //! | [`saga`] | what takes more than one shard |
 //! | [`account`], [`transaction`] | what a shard keeps of each |
 //! | [`rejection`] | why a request is refused |
@@ -36,6 +37,7 @@ pub mod decide;
 pub mod event;
 pub mod evolve;
 pub mod ids;
+pub mod image;
 pub mod money;
 pub mod outcome;
 pub mod planted;
@@ -50,6 +52,7 @@ pub use decide::decide;
 pub use event::Event;
 pub use evolve::evolve;
 pub use ids::{AccountId, CommandId, Currency, Position, SagaId, Text, Timestamp, TransactionId};
+pub use image::Image;
 pub use money::{Amount, Money};
 pub use outcome::{Answer, Decision, FEATURE, FollowUp, Outcome};
 pub use rejection::Rejection;

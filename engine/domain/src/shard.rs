@@ -1,6 +1,6 @@
 //! A shard: the state that decisions are taken on, and how to go back to an earlier one.
 //!
-//! The maps are only ever looked up, never walked, so their order cannot reach a decision.
+//! The maps are only ever looked up, and walked for an image that is put in order, so their order cannot reach a decision.
 
 use crate::account::Account;
 use crate::ids::{AccountId, Currency, Position, SagaId, Timestamp, TransactionId};
@@ -20,14 +20,19 @@ pub struct Shard {
     undo: UndoLog,
 }
 
-/// Two shards are equal when they decide alike; what they could go back to does not matter.
+/// Two shards are equal when they decide alike; what they could go back to does not matter, and the sums follow from the
+/// accounts.
 impl PartialEq for Shard {
     fn eq(&self, other: &Self) -> bool {
-        (self.number, self.shards, &self.state) == (other.number, other.shards, &other.state)
+        let keeps = |shard: &Self| (shard.number, shard.shards);
+        let State { accounts, transactions, sagas, steps, sums: _ } = &self.state;
+        keeps(self) == keeps(other)
+            && (accounts, transactions, sagas, steps)
+                == (&other.state.accounts, &other.state.transactions, &other.state.sagas, &other.state.steps)
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 struct State {
     accounts: HashMap<AccountId, Account>,
     transactions: HashMap<TransactionId, Remembered>,
@@ -161,6 +166,21 @@ impl Shard {
         let count = mark.0.saturating_sub(self.undo.forgotten).min(self.undo.end().0 - self.undo.forgotten);
         self.undo.forgotten += count;
         self.undo.replaced.drain(..usize::try_from(count).expect("entries in memory are counted by usize"));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the image is put in order")]
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
+        self.state.accounts.iter()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the image is put in order")]
+    pub(crate) fn transactions(&self) -> impl Iterator<Item = (&TransactionId, &Remembered)> {
+        self.state.transactions.iter()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the image is put in order")]
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (&(SagaId, Stage), &TakenHere)> {
+        self.state.steps.iter()
     }
 
     pub(crate) fn step(&self, saga: SagaId, stage: Stage) -> Option<&TakenHere> {

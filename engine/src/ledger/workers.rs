@@ -5,15 +5,15 @@ use super::duties::Duties;
 use super::waiters::Waiters;
 use crate::dead_letters::DeadLetters;
 use crate::metrics;
-use crate::planted::{Mistake, planted};
 use crate::shard::follow_up;
 use crate::shard::health::Health;
 use crate::shard::owner::{Owner, Stopped};
-use crate::shard::reader::{Read, Reader};
 use crate::shard::round::by_the_rules;
+use crate::snapshot::Fold;
+use crate::snapshot::keeper::Keeper;
 use crate::view::follow::Follower;
-use crate::view::{Progress, SAGA_KINDS, View};
-use engine_domain::{Currency, Event, Money, Shard, evolve};
+use crate::view::{SAGA_KINDS, View};
+use engine_domain::{Currency, Money};
 use eventlog::{Log, ReadError};
 use futures_util::future::join_all;
 use host::task::Shutdown;
@@ -22,9 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use wire::journal::{COMMANDS, JOURNAL};
+use wire::snapshot::Complete;
 
-/// Journal records read together while folding.
-const FOLDED_TOGETHER: usize = 1024;
 /// After a log that could not be read.
 const READ_AGAIN: Duration = Duration::from_millis(500);
 /// How often the gauges over all shards are set.
@@ -80,16 +79,15 @@ pub(super) async fn fold(
     health: &Arc<Health>,
     duties: &Duties,
     dead_letters: &DeadLetters,
-) -> Result<Vec<Worker>, OpenError> {
+) -> Result<(Vec<Worker>, Keeper), OpenError> {
     let folds = (0..settings.shards).map(|number| {
-        let reader = Reader::new(&settings.ledger, number, settings.shards);
-        let shard = Shard::new(number, settings.shards);
-        let (view, health) = (view.clone(), Arc::clone(health));
-        host::task::spawn(fold_shard(Arc::clone(log), shard, reader, view, health, dead_letters.clone()))
+        let (log, ledger) = (Arc::clone(log), settings.ledger.clone());
+        host::task::spawn(fold_shard(log, ledger, number, view.clone(), Arc::clone(health), dead_letters.clone()))
     });
-    let (mut workers, mut outcomes) = (Vec::new(), 0);
+    let (mut workers, mut outcomes, mut from_snapshots) = (Vec::new(), 0, 0);
+    let mut snapshots: Vec<Option<Complete>> = vec![None; settings.shards as usize];
     for (number, folded) in (0..settings.shards).zip(join_all(folds).await) {
-        let (shard, reader) = match folded {
+        let Fold { shard, reader, from, .. } = match folded {
             Ok(Ok(folded)) => folded,
             Ok(Err(Stopped::Gone(error))) => return Err(OpenError::Gone(error)),
             Ok(Err(stopped @ (Stopped::Unreadable(_) | Stopped::Newer { .. } | Stopped::NotConserved(_)))) => {
@@ -130,65 +128,58 @@ pub(super) async fn fold(
             #[cfg(feature = "planted")]
             early: crate::planted::Early { waiters: Arc::clone(&waiters[number as usize]) },
         };
+        from_snapshots += from.as_ref().map_or(0, |complete| complete.next_source);
+        snapshots[number as usize] = from;
         outcomes += owner.reader.chain().next_source();
         workers.push(Worker { owner, follow_ups, follower });
     }
-    tracing::info!(ledger = settings.ledger, shards = settings.shards, outcomes, "folded the journal");
-    Ok(workers)
+    let (ledger, shards) = (&settings.ledger, settings.shards);
+    tracing::info!(ledger, shards, outcomes, from_snapshots, "folded the journal");
+    let keeper = Keeper {
+        log: Arc::clone(log),
+        ledger: ledger.clone(),
+        view: view.clone(),
+        duties: duties.clone(),
+        after: settings.snapshot_after_outcomes,
+        last: snapshots,
+    };
+    Ok((workers, keeper))
 }
 
-/// One fold for both: the owner's state and the view. Waits while the log cannot be read.
+/// Folds a shard's journal up to its end. Waits while the log cannot be read.
 async fn fold_shard(
     log: Arc<dyn Log>,
-    mut shard: Shard,
-    mut reader: Reader,
+    ledger: String,
+    number: u32,
     view: View,
     health: Arc<Health>,
     dead_letters: DeadLetters,
-) -> Result<(Shard, Reader), Stopped> {
-    let number = shard.number();
+) -> Result<Fold, Stopped> {
+    let mut fold = loop {
+        match Fold::begin(&log, &ledger, number, view.clone(), Some(dead_letters.clone())).await {
+            Ok(fold) => break fold,
+            Err(error) => wait(&health, number, &error).await,
+        }
+    };
     loop {
-        let records = match log.read(JOURNAL, number, reader.next(), FOLDED_TOGETHER).await {
-            Ok(records) => records,
-            Err(error @ ReadError::Gone { .. }) => return Err(Stopped::Gone(error)),
-            Err(error @ ReadError::Failed(_)) => {
-                health.troubled(number, error.to_string());
-                host::clock::sleep(READ_AGAIN).await;
-                continue;
+        match fold.go_on().await? {
+            Ok(true) => {
+                health.well(number);
+                // One shard's history is not to keep the others from being read.
+                host::task::yield_now().await;
             }
-        };
-        health.well(number);
-        if records.is_empty() {
-            return Ok((shard, reader));
-        }
-        let mut accepted = Vec::with_capacity(records.len());
-        let mut unreadable = None;
-        for record in &records {
-            match reader.take(record) {
-                Ok(Read::Accepted(outcome)) => {
-                    let known = |event: &&Event| {
-                        !(matches!(event, Event::SagaStepTaken(_)) && planted(Mistake::StepsForgottenAtRestart))
-                    };
-                    outcome.events.iter().filter(known).for_each(|event| evolve(&mut shard, event));
-                    accepted.push((record.offset, outcome));
-                }
-                Ok(Read::Ignored) => {}
-                Ok(Read::NoOutcome(reason)) => dead_letters.outcome(number, record, &reason),
-                Err(error) => {
-                    unreadable = Some(error);
-                    break;
-                }
+            Ok(false) => {
+                health.well(number);
+                return Ok(fold);
             }
+            Err(error) => wait(&health, number, &error).await,
         }
-        dead_letters.among(accepted.iter().map(|(_, outcome)| &**outcome));
-        view.fold(shard.number(), accepted)?;
-        view.advance(shard.number(), Progress::of(&reader));
-        if let Some(error) = unreadable {
-            return Err(error.into());
-        }
-        // One shard's history is not to keep the others from being read.
-        host::task::yield_now().await;
     }
+}
+
+async fn wait(health: &Health, number: u32, error: &ReadError) {
+    health.troubled(number, error.to_string());
+    host::clock::sleep(READ_AGAIN).await;
 }
 
 /// Where a shard's commands end; waits while the log cannot be read.
@@ -207,6 +198,7 @@ async fn commands_end(log: &Arc<dyn Log>, number: u32, health: &Health) -> Resul
 /// Runs the workers until `shutdown` and until all have stopped.
 pub(super) async fn run(
     workers: Vec<Worker>,
+    keeper: Option<Keeper>,
     log: &Arc<dyn Log>,
     view: &View,
     health: &Arc<Health>,
@@ -239,7 +231,12 @@ pub(super) async fn run(
         }
     });
     let measures = measure(log, view, health, shutdown.clone());
+    // Beside the shards: what goes wrong with a snapshot is no reason to stop deciding.
+    let keeping = keeper.map(|keeper| host::task::spawn(keeper.run(shutdown.clone())));
     futures_util::future::join(join_all(shards), measures).await;
+    if let Some(Err(panic)) = futures_util::future::OptionFuture::from(keeping).await {
+        tracing::error!(%panic, "the keeper of snapshots ended badly");
+    }
 }
 
 /// Sets the gauges over all shards, and sees to it that nothing is stranded between them.

@@ -6,6 +6,7 @@ use engine_domain::{Outcome, Timestamp};
 use eventlog::Record;
 use wire::journal;
 use wire::scalar::Digest;
+use wire::snapshot::Complete;
 use wire::stored::DecodeError;
 
 /// A place in a journal partition.
@@ -15,6 +16,8 @@ pub(crate) struct Reader {
     chain: Chain,
     /// The offset of the next record.
     next: u64,
+    /// The offset of the last outcome that counted.
+    last: Option<u64>,
     /// The time of the last accepted outcome.
     at: Timestamp,
     /// Whether a first outcome was met that did not extend the chain.
@@ -48,7 +51,7 @@ impl Reader {
     /// At the beginning.
     pub(crate) fn new(ledger: &str, shard: u32, shards: u32) -> Self {
         let chain = Chain::genesis(ledger, shard, shards);
-        Self { shard, chain, next: 0, at: Timestamp(i64::MIN), begun_by_another: false }
+        Self { shard, chain, next: 0, last: None, at: Timestamp(i64::MIN), begun_by_another: false }
     }
 
     /// Where another reader of the same shard stood, by its [`Reader::note`]; nothing if that is none.
@@ -56,7 +59,19 @@ impl Reader {
         let mut fields = note.split(' ');
         let (source, at, parent) = (fields.next()?, fields.next()?, fields.next()?);
         let chain = Chain::at(parent.parse().ok()?, source.parse().ok()?);
-        Some(Self { shard, chain, next, at: Timestamp(at.parse().ok()?), begun_by_another: false })
+        Some(Self { shard, chain, next, last: None, at: Timestamp(at.parse().ok()?), begun_by_another: false })
+    }
+
+    /// Behind the last outcome that a snapshot includes.
+    pub(crate) fn behind(snapshot: &Complete) -> Self {
+        Self {
+            shard: snapshot.shard,
+            chain: Chain::at(snapshot.outcome_hash, snapshot.next_source),
+            next: snapshot.outcome_offset + 1,
+            last: Some(snapshot.outcome_offset),
+            at: Timestamp(snapshot.at.0),
+            begun_by_another: false,
+        }
     }
 
     /// What has to be known beside [`Reader::next`] to go on from here: source offset, time, hash of the parent.
@@ -72,6 +87,11 @@ impl Reader {
     /// The offset of the next record.
     pub(crate) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// The offset of the last accepted outcome; `None` when there is none, or when this one resumed by a note.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.last
     }
 
     /// The time of the last accepted outcome.
@@ -108,7 +128,7 @@ impl Reader {
                     return Err(unreadable(codec::Error::Impossible { what, value }));
                 }
                 self.next = record.offset + 1;
-                self.accept(Digest::of(&record.value), &outcome);
+                self.accept(record, Digest::of(&record.value), &outcome);
                 Ok(Read::Accepted(Box::new(outcome)))
             }
             other @ (Acceptance::OtherParent | Acceptance::OtherSource) => {
@@ -123,10 +143,11 @@ impl Reader {
     /// extend it.
     pub(crate) fn take_known(&mut self, record: &Record, hash: Digest, outcome: &Outcome) {
         self.next = record.offset + 1;
-        self.accept(hash, outcome);
+        self.accept(record, hash, outcome);
     }
 
-    fn accept(&mut self, hash: Digest, outcome: &Outcome) {
+    fn accept(&mut self, record: &Record, hash: Digest, outcome: &Outcome) {
+        self.last = Some(record.offset);
         self.chain = self.chain.extended(hash, outcome.source_offset);
         self.at = outcome.at;
     }

@@ -193,11 +193,27 @@ impl ShardView {
     }
 
     fn request(&mut self, mut row: TransactionRow) {
-        let number = self.transactions.len();
         row.instead_of = self.forget(row.id).map(Box::new);
-        self.by_id.insert(row.id, number);
-        if let Some(alias) = &row.alias {
-            self.by_alias.insert(alias.clone(), number);
+        self.enter(row);
+    }
+
+    /// A transaction as it stood when it was written down.
+    pub(super) fn put_back(&mut self, row: TransactionRow) {
+        let id = row.id;
+        let stands = !matches!(row.state, State::Forgotten);
+        self.enter(row);
+        if stands {
+            self.count(id);
+        }
+    }
+
+    fn enter(&mut self, mut row: TransactionRow) {
+        let number = self.transactions.len();
+        if !matches!(row.state, State::Forgotten) {
+            self.by_id.insert(row.id, number);
+            if let Some(alias) = &row.alias {
+                self.by_alias.insert(alias.clone(), number);
+            }
         }
         let key = self.key_hasher.hash_one((&*row.tenant, &*row.key));
         self.by_key.entry(key).and_modify(|numbers| numbers.push(number)).or_insert(Numbers::One(number));

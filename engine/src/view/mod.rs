@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`fold`] | one shard's part, and what an outcome does to it |
+//! | [`kept`] | what of a shard's part goes into a snapshot, and comes back from one |
 //! | [`rows`] | what is kept of an account and of a transaction |
 //! | [`render`] | rows as clients see them |
 //! | [`lists`] | pages over all shards |
@@ -18,6 +19,7 @@
 mod cursor;
 mod fold;
 pub(crate) mod follow;
+pub(crate) mod kept;
 mod lists;
 pub mod read_model;
 pub(crate) mod render;
@@ -25,6 +27,7 @@ pub(crate) mod rows;
 pub(crate) mod trail;
 
 pub use cursor::{Cursor, NotACursor};
+pub(crate) use kept::Kept;
 
 use crate::analytics::{Daily, Day};
 use crate::shard::reader::Reader;

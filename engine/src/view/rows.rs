@@ -8,35 +8,35 @@ use engine_domain::{
 
 /// An account on its home shard, or a stripe of one.
 #[derive(Debug, Clone)]
-pub(super) struct AccountRow {
+pub(crate) struct AccountRow {
     /// What the shard keeps of it too.
-    pub(super) state: Account,
-    pub(super) owner_id: Text,
-    pub(super) owner_type: Text,
-    pub(super) metadata: Option<Text>,
+    pub(crate) state: Account,
+    pub(crate) owner_id: Text,
+    pub(crate) owner_type: Text,
+    pub(crate) metadata: Option<Text>,
     /// The limits it was made with.
-    pub(super) first_limits: Limits,
-    pub(super) created_at: Timestamp,
+    pub(crate) first_limits: Limits,
+    pub(crate) created_at: Timestamp,
     /// One entry per outcome that touched it, oldest first.
-    pub(super) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
 }
 
 /// An account after an outcome that touched it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Change {
+pub(crate) struct Change {
     /// When.
-    pub(super) at: Timestamp,
+    pub(crate) at: Timestamp,
     /// Where the outcome stands in the journal.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// The account's version after the outcome.
-    pub(super) version: u64,
-    pub(super) balance: Money,
-    pub(super) reserved: Money,
+    pub(crate) version: u64,
+    pub(crate) balance: Money,
+    pub(crate) reserved: Money,
 }
 
 impl AccountRow {
     /// The row of a new account.
-    pub(super) fn of(created: &AccountCreated, at: Timestamp) -> Self {
+    pub(crate) fn of(created: &AccountCreated, at: Timestamp) -> Self {
         Self {
             state: Account {
                 account_type: created.account_type,
@@ -58,7 +58,7 @@ impl AccountRow {
     }
 
     /// Notes how the account stands after (a part of) the outcome at `offset`.
-    pub(super) fn note(&mut self, at: Timestamp, offset: u64) {
+    pub(crate) fn note(&mut self, at: Timestamp, offset: u64) {
         let change = Change {
             at,
             offset,
@@ -73,7 +73,7 @@ impl AccountRow {
     }
 
     /// How the account stood at `at`; `None` if it was not there yet.
-    pub(super) fn as_of(&self, at: Timestamp) -> Option<&Change> {
+    pub(crate) fn as_of(&self, at: Timestamp) -> Option<&Change> {
         let behind = self.changes.partition_point(|change| change.at <= at);
         self.changes[..behind].last()
     }
@@ -82,29 +82,29 @@ impl AccountRow {
 /// A transaction, on the home of its deciding account.
 #[derive(Debug, Clone)]
 pub(crate) struct TransactionRow {
-    pub(super) id: TransactionId,
-    pub(super) kind: Kind,
-    pub(super) tenant: Text,
-    pub(super) deciding_account: Text,
-    pub(super) key: Text,
+    pub(crate) id: TransactionId,
+    pub(crate) kind: Kind,
+    pub(crate) tenant: Text,
+    pub(crate) deciding_account: Text,
+    pub(crate) key: Text,
     /// `None` for a refund of what nobody knows, as the next ones.
-    pub(super) source: Option<AccountId>,
-    pub(super) destination: Option<AccountId>,
-    pub(super) currency: Option<Currency>,
+    pub(crate) source: Option<AccountId>,
+    pub(crate) destination: Option<AccountId>,
+    pub(crate) currency: Option<Currency>,
     /// What was asked for, then what moved; `None` for a refund of everything that is left, until that is known.
-    pub(super) amount: Option<Amount>,
-    pub(super) reference: Option<Text>,
-    pub(super) metadata: Option<Text>,
-    pub(super) original: Option<TransactionId>,
-    pub(super) original_named: Option<Text>,
-    pub(super) client_reason: Option<Text>,
-    pub(super) alias: Option<Text>,
-    pub(super) correlation_id: Text,
-    pub(super) created_at: Timestamp,
-    pub(super) requested_in: Position,
+    pub(crate) amount: Option<Amount>,
+    pub(crate) reference: Option<Text>,
+    pub(crate) metadata: Option<Text>,
+    pub(crate) original: Option<TransactionId>,
+    pub(crate) original_named: Option<Text>,
+    pub(crate) client_reason: Option<Text>,
+    pub(crate) alias: Option<Text>,
+    pub(crate) correlation_id: Text,
+    pub(crate) created_at: Timestamp,
+    pub(crate) requested_in: Position,
     /// The number of the refused transaction that it took the key from, and how that one stood.
-    pub(super) instead_of: Option<Box<(usize, State)>>,
-    pub(super) state: State,
+    pub(crate) instead_of: Option<Box<(usize, State)>>,
+    pub(crate) state: State,
 }
 
 /// What became of a transaction.
@@ -120,20 +120,20 @@ pub(crate) enum State {
 /// A transaction that moved money.
 #[derive(Debug, Clone)]
 pub(crate) struct Completed {
-    pub(super) source: Side,
-    pub(super) destination: Side,
-    pub(super) would_refuse: Option<Rejection>,
-    pub(super) position: Vec<Position>,
-    pub(super) at: Timestamp,
+    pub(crate) source: Side,
+    pub(crate) destination: Side,
+    pub(crate) would_refuse: Option<Rejection>,
+    pub(crate) position: Vec<Position>,
+    pub(crate) at: Timestamp,
 }
 
 /// A transaction that was refused.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
-    pub(super) rejection: Rejection,
-    pub(super) elsewhere: Option<Refusal>,
-    pub(super) position: Vec<Position>,
-    pub(super) at: Timestamp,
+    pub(crate) rejection: Rejection,
+    pub(crate) elsewhere: Option<Refusal>,
+    pub(crate) position: Vec<Position>,
+    pub(crate) at: Timestamp,
 }
 
 impl Completed {
@@ -194,13 +194,13 @@ impl TransactionRow {
     }
 
     /// Money moved.
-    pub(super) fn complete(&mut self, completed: TransactionCompleted) {
+    pub(crate) fn complete(&mut self, completed: TransactionCompleted) {
         self.amount = Some(completed.amount);
         self.state = State::Completed(Box::new(Completed::of(completed)));
     }
 
     /// It was refused.
-    pub(super) fn fail(&mut self, failed: TransactionFailed) {
+    pub(crate) fn fail(&mut self, failed: TransactionFailed) {
         self.state = match failed.kept {
             false => State::Forgotten,
             true => State::Failed(Box::new(Failed::of(failed))),
@@ -208,7 +208,7 @@ impl TransactionRow {
     }
 
     /// Its status as clients see it; `None` when they do not see it at all.
-    pub(super) fn status(&self) -> Option<super::Status> {
+    pub(crate) fn status(&self) -> Option<super::Status> {
         match self.state {
             State::Processing => Some(super::Status::Processing),
             State::Completed(_) => Some(super::Status::Completed),

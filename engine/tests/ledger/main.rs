@@ -10,6 +10,7 @@ mod legs;
 mod operations;
 mod reads;
 mod rivals;
+mod snapshots;
 mod standby;
 mod stops;
 mod support;

@@ -60,7 +60,7 @@ pub struct Running {
 }
 
 pub fn settings() -> Settings {
-    Settings { ledger: "test".to_owned(), shards: SHARDS, ask_again: ASK_AGAIN }
+    Settings { ledger: "test".to_owned(), shards: SHARDS, ask_again: ASK_AGAIN, snapshot_after_outcomes: 0 }
 }
 
 impl Bed {
@@ -82,9 +82,18 @@ impl Bed {
 
     /// As [`Bed::start`], with these shards to decide on.
     pub async fn start_with(&self, duties: Duties) -> Running {
+        self.start_as(settings(), duties).await
+    }
+
+    /// As [`Bed::start`], with a snapshot of a shard after so many outcomes.
+    pub async fn start_keeping(&self, snapshot_after_outcomes: u64) -> Running {
+        self.start_as(Settings { snapshot_after_outcomes, ..settings() }, Duties::all(SHARDS)).await
+    }
+
+    async fn start_as(&self, settings: Settings, duties: Duties) -> Running {
         let log = Faulty::new(Arc::clone(&self.log) as Arc<dyn Log>, self.rotten.clone());
         let readiness = Readiness::new();
-        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings(), readiness.clone(), duties);
+        let ledger = Ledger::open(Arc::clone(&log) as Arc<dyn Log>, settings, readiness.clone(), duties);
         let ledger = ledger.await.expect("the ledger opens");
         let shutdown = Shutdown::new();
         let task = tokio::spawn({

@@ -46,6 +46,8 @@ pub enum Operation {
     Read,
     /// Append.
     Write,
+    /// Delete it, or records of it.
+    Delete,
     /// See that it is there. Whoever may read or write may that, too.
     Describe,
     /// See its settings.
@@ -74,6 +76,7 @@ impl fmt::Display for Operation {
             Self::All => "All",
             Self::Read => "Read",
             Self::Write => "Write",
+            Self::Delete => "Delete",
             Self::Describe => "Describe",
             Self::DescribeConfigs => "DescribeConfigs",
         })

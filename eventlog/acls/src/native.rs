@@ -164,6 +164,7 @@ fn binding(acl: &Acl) -> Result<Owned<sys::rd_kafka_AclBinding_t>, String> {
         Operation::Read => NativeOperation::RD_KAFKA_ACL_OPERATION_READ,
         Operation::Write => NativeOperation::RD_KAFKA_ACL_OPERATION_WRITE,
         Operation::Describe => NativeOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE,
+        Operation::Delete => NativeOperation::RD_KAFKA_ACL_OPERATION_DELETE,
         Operation::DescribeConfigs => NativeOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS,
     };
     let permission = if acl.allows {
@@ -223,6 +224,7 @@ unsafe fn read(entry: *const sys::rd_kafka_AclBinding_t) -> Option<Acl> {
         NativeOperation::RD_KAFKA_ACL_OPERATION_READ => Operation::Read,
         NativeOperation::RD_KAFKA_ACL_OPERATION_WRITE => Operation::Write,
         NativeOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE => Operation::Describe,
+        NativeOperation::RD_KAFKA_ACL_OPERATION_DELETE => Operation::Delete,
         NativeOperation::RD_KAFKA_ACL_OPERATION_DESCRIBE_CONFIGS => Operation::DescribeConfigs,
         _ => return None,
     };

@@ -35,6 +35,8 @@ pub enum To {
     Read,
     /// Append to it.
     Write,
+    /// Delete its oldest records.
+    DeleteRecords,
     /// See its settings.
     SeeSettings,
 }
@@ -111,6 +113,7 @@ fn wanted(connection: &Connection, Grant { principal, on, to }: &Grant) -> Acl {
     let operation = match to {
         To::Read => Operation::Read,
         To::Write => Operation::Write,
+        To::DeleteRecords => Operation::Delete,
         To::SeeSettings => Operation::DescribeConfigs,
     };
     let (principal, host, name) = (principal.clone(), "*".to_owned(), connection.topic(name));

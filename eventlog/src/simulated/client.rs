@@ -79,6 +79,7 @@ impl Client {
             task::spawn(deliver(Arc::clone(&self.broker), Arc::clone(&self.life), name, arriving));
             queue
         });
+        self.broker.state().on_the_way += 1;
         // Delivery ends after its last sender.
         let _ = queue.send(sent);
     }
@@ -103,11 +104,14 @@ async fn deliver(
             if lands {
                 broker.land(&name, &sent.batch);
             }
-            broker.state().dice.note(if lands { Fault::LandedAtCrash } else { Fault::LostAtCrash });
+            let mut state = broker.state();
+            state.dice.note(if lands { Fault::LandedAtCrash } else { Fault::LostAtCrash });
+            state.on_the_way -= 1;
             continue;
         }
         let more = !arriving.is_empty();
         let arrived = arrive(&broker, &name, sent.batch, sent.fault, more);
+        broker.state().on_the_way -= 1;
         // Nobody may be waiting any more.
         let _ = sent.answer.send(arrived);
     }
@@ -135,11 +139,16 @@ fn arrive(
             return unknown();
         }
         Some(Fault::Late) => {
-            let late = broker.state().dice.long();
+            let late = {
+                let mut state = broker.state();
+                state.on_the_way += 1;
+                state.dice.long()
+            };
             let (broker, name) = (Arc::clone(broker), name.clone());
             task::spawn(async move {
                 clock::sleep(late).await;
                 broker.land(&name, &batch);
+                broker.state().on_the_way -= 1;
             });
             return unknown();
         }

@@ -38,6 +38,8 @@ struct State {
     /// Whether times may fall within a partition.
     times_fall: bool,
     partitions: BTreeMap<Name, Partition>,
+    /// Batches that were sent, and whose fate is open.
+    on_the_way: usize,
     /// Where records landed, in that order.
     landed: Vec<(Name, u64)>,
 }
@@ -76,6 +78,7 @@ impl Broker {
             ahead_micros: 0,
             times_fall: false,
             partitions: BTreeMap::new(),
+            on_the_way: 0,
             landed: Vec::new(),
         };
         Arc::new(Self { began: clock::now(), state: Mutex::new(state) })
@@ -106,6 +109,11 @@ impl Broker {
         self.state().times_fall = true;
     }
 
+    /// Batches that were sent, by whomever, and that still may land.
+    pub fn on_the_way(&self) -> usize {
+        self.state().on_the_way
+    }
+
     /// All records, in the order in which they landed, with their topics and partitions. What was deleted is missing.
     pub fn landed(&self) -> Vec<(String, u32, Record)> {
         let state = self.state();
@@ -115,6 +123,23 @@ impl Broker {
             Some((name.0.clone(), name.1, partition.records.get(index)?.clone()))
         };
         state.landed.iter().filter_map(record).collect()
+    }
+
+    /// A bit of one of a partition's records is another one from now on, wherever `draw` (below a bound) says; not if there
+    /// is none.
+    pub fn rot(&self, topic: &str, partition: u32, mut draw: impl FnMut(usize) -> usize) -> bool {
+        let mut state = self.state();
+        let records = state.partitions.get_mut(&(topic.to_owned(), partition)).map(|partition| &mut partition.records);
+        let Some(records) = records.filter(|records| !records.is_empty()) else { return false };
+        let index = draw(records.len());
+        let mut value = records[index].value.to_vec();
+        if value.is_empty() {
+            return false;
+        }
+        let byte = draw(value.len());
+        value[byte] ^= 1 << draw(8);
+        records[index].value = value.into();
+        true
     }
 
     /// The broker's clock, in microseconds since 1970.

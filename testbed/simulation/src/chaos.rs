@@ -34,6 +34,7 @@ pub async fn run(world: Arc<World>) {
             4..6 => pause(&world, process),
             6..9 => reassign(&world),
             9 => move_clock(&world),
+            10 => rot(&world),
             _ => {}
         }
     }
@@ -86,6 +87,13 @@ pub fn reassign(world: &World) {
     }
     world.happened(What::Reassigned, &format!("{duties:?}"));
     world.processes.iter().zip(&duties).for_each(|(process, shards)| process.assign(shards));
+}
+
+fn rot(world: &World) {
+    let shard = world.draw(|random| random.u32(..world.shape.shards));
+    if world.broker.rot(wire::snapshot::TOPIC, shard, |bound| world.draw(|random| random.usize(..bound))) {
+        world.happened(What::SnapshotRotten, &shard.to_string());
+    }
 }
 
 fn move_clock(world: &World) {

@@ -18,8 +18,6 @@ const PAGE: usize = 1_000;
 
 /// Waits until every process runs and is ready, has decided or seen everything, and no saga is under way.
 pub async fn quiet(world: &World) {
-    // What is still on its way to the log arrives.
-    clock::sleep(world.shape.faults.longest).await;
     loop {
         let before = world.broker.landed().len();
         let is_quiet = why_not(world).await.is_none();
@@ -36,6 +34,10 @@ pub async fn why_not_quiet(world: &World) -> String {
 }
 
 async fn why_not(world: &World) -> Option<String> {
+    let on_the_way = world.broker.on_the_way();
+    if on_the_way > 0 {
+        return Some(format!("{on_the_way} batches are on their way to the log"));
+    }
     let all: Vec<u32> = (0..world.shape.shards).collect();
     for process in &world.processes {
         let number = process.number;

@@ -105,7 +105,8 @@ async fn send(world: &World, call: &Call) -> Option<Answer> {
     let process = any(world);
     let reply = process.send(call).await;
     let body = String::from_utf8_lossy(&call.body);
-    world.sent(process.number, &format!("{} {} {body}", call.method, call.path), &reply);
+    let key = call.header_key.as_deref().unwrap_or_default();
+    world.sent(process.number, &format!("{} {} {key} {body}", call.method, call.path), &reply);
     let answer = reply.answer();
     let mut observer = world.observer.lock().expect("nobody panics with it");
     match (call.read(), &answer) {

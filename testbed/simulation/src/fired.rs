@@ -31,6 +31,10 @@ pub enum What {
     OutcomeIgnored,
     /// A saga is compensated.
     Compensated,
+    /// A shard is begun at a snapshot.
+    SnapshotUsed,
+    /// A record of a snapshot is no longer what was written.
+    SnapshotRotten,
     /// A client does not hear what became of its request.
     AnswerLost,
     /// A client is answered that its request is being worked on.
@@ -70,6 +74,8 @@ impl What {
             Self::DivergentAccepted,
             Self::OutcomeIgnored,
             Self::Compensated,
+            Self::SnapshotUsed,
+            Self::SnapshotRotten,
             Self::AnswerLost,
             Self::StillProcessing,
         ];

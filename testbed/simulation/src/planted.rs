@@ -13,18 +13,21 @@ pub enum Mistake {
 }
 
 use engine::planted::Mistake::{
-    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, StepsForgottenAtRestart, TimeFalls,
+    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, SnapshotOfDrafts, SnapshotOffByOne,
+    StepsForgottenAtRestart, TimeFalls,
 };
 use engine_domain::planted::Mistake::{CompensationRefused, ReplyCachedBeforeAcceptance, ReservationReleasedTwice};
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Engine(AnsweredBeforeReadBack),
         Self::Engine(AcceptedByOffset),
         Self::Engine(SentOnAcknowledgement),
         Self::Engine(NotRewound),
         Self::Engine(StepsForgottenAtRestart),
+        Self::Engine(SnapshotOfDrafts),
+        Self::Engine(SnapshotOffByOne),
         Self::Engine(TimeFalls),
         Self::Domain(CompensationRefused),
         Self::Domain(ReplyCachedBeforeAcceptance),

@@ -46,6 +46,9 @@ pub struct Running {
     /// What keeps it from being ready.
     pub readiness: Readiness,
     shutdown: Shutdown,
+    snapshot_after_outcomes: u64,
+    /// How many shards it began at a snapshot, once it is open.
+    pub from_snapshots: OnceLock<usize>,
     /// Set once it has folded its journal.
     open: OnceLock<(Ledger, Router)>,
 }
@@ -86,7 +89,12 @@ impl Running {
 
     async fn live(self: Arc<Self>, shards: u32, diverges: bool) {
         let log: Arc<dyn Log> = Arc::clone(&self.client) as _;
-        let settings = Settings { ledger: LEDGER.to_owned(), shards, ask_again: ASK_AGAIN };
+        let settings = Settings {
+            ledger: LEDGER.to_owned(),
+            shards,
+            ask_again: ASK_AGAIN,
+            snapshot_after_outcomes: self.snapshot_after_outcomes,
+        };
         let opening = Ledger::open(log, settings, self.readiness.clone(), self.duties.clone());
         let ledger = tokio::select! {
             biased;
@@ -99,6 +107,7 @@ impl Running {
         if diverges {
             ledger.diverge();
         }
+        let _ = self.from_snapshots.set(ledger.begun_from_snapshots());
         let api = Arc::new(Api {
             look_back: Arc::new(ledger.view().clone()),
             ledger: ledger.clone(),
@@ -154,8 +163,11 @@ impl Process {
             duties: Duties::none(shards),
             readiness: Readiness::new(),
             shutdown: Shutdown::new(),
+            snapshot_after_outcomes: world.shape.snapshot_after_outcomes,
+            from_snapshots: OnceLock::new(),
             open: OnceLock::new(),
         });
+        world.clients.lock().expect("nobody panics with it").push(Arc::clone(&started.client));
         let diverges = world.diverges(self.number);
         task::spawn(Arc::clone(&started).live(shards, diverges));
         *running = Some(started);

@@ -21,6 +21,8 @@ pub struct Shape {
     pub calm: Duration,
     /// The process whose engine decides otherwise than the others.
     pub divergent: Option<usize>,
+    /// After so many outcomes there is a snapshot.
+    pub snapshot_after_outcomes: u64,
     /// Whether the log's times fall when its clock is set back.
     pub times_fall: bool,
 }
@@ -46,6 +48,7 @@ impl Shape {
             },
             calm: Duration::from_millis(CALM[random.usize(..CALM.len())]),
             divergent: divergent.then(|| random.usize(..processes)),
+            snapshot_after_outcomes: random.u64(3..40),
             times_fall: random.bool(),
         }
     }

@@ -7,7 +7,7 @@ use crate::planted::Mistake;
 use crate::process::{Process, Reply};
 use crate::shape::Shape;
 use crate::{chaos, checks, clients};
-use eventlog::simulated::{Broker, Faults};
+use eventlog::simulated::{Broker, Client, Faults};
 use fastrand::Rng;
 use host::clock;
 use host::simulated::Simulated;
@@ -46,6 +46,8 @@ pub struct World {
     pub observer: Mutex<Observer>,
     /// What was told of versions and levels.
     pub told: Mutex<Told>,
+    /// The ways to the log of all engines that ever ran.
+    pub clients: Mutex<Vec<Arc<Client>>>,
     /// What is asked for.
     pub asks: Mutex<Asks>,
     random: Mutex<Rng>,
@@ -99,6 +101,7 @@ impl World {
             processes: (0..shape.processes).map(Process::new).collect(),
             observer: Mutex::new(Observer::new(Expectations::default())),
             told: Mutex::default(),
+            clients: Mutex::default(),
             asks: Mutex::new(Asks::new(seed, shape.asks)),
             random: Mutex::new(random),
             state: Mutex::new(state),
@@ -122,6 +125,7 @@ impl World {
         blows.abort();
         self.heal().await;
         checks::run(&self).await;
+        self.restart().await;
         self.ran()
     }
 
@@ -130,11 +134,10 @@ impl World {
         self.note("healing");
         self.state.lock().expect("nobody panics with it").heals = true;
         self.broker.set_faults(Faults::NONE);
+        // Also those that were stopped while they stood still.
+        self.clients.lock().expect("nobody panics with it").iter().for_each(|client| client.resume());
         for process in &self.processes {
             process.start(self);
-            if let Some(running) = process.running() {
-                running.client.resume();
-            }
         }
         for process in &self.processes {
             let number = process.number as u32;
@@ -145,6 +148,23 @@ impl World {
             let why = checks::why_not_quiet(self).await;
             self.violation(format!("not quiet within {HEALED_WITHIN:?} of the last fault: {why}"));
         }
+    }
+
+    /// Whatever runs begins anew, from snapshots where there are some, and shows the same.
+    async fn restart(&self) {
+        for process in &self.processes {
+            process.kill();
+            process.start(self);
+        }
+        if clock::timeout(HEALED_WITHIN, checks::quiet(self)).await.is_err() {
+            let why = checks::why_not_quiet(self).await;
+            return self.violation(format!("not quiet within {HEALED_WITHIN:?} of a restart: {why}"));
+        }
+        for running in self.processes.iter().filter_map(Process::running) {
+            let begun = running.from_snapshots.get().copied().unwrap_or(0);
+            (0..begun).for_each(|_| self.happened(What::SnapshotUsed, ""));
+        }
+        checks::run(self).await;
     }
 
     fn ran(&self) -> Ran {

@@ -8,6 +8,7 @@ mod cluster;
 mod compensation;
 mod histories;
 mod keys;
+mod matrix;
 mod modes;
 mod rejections;
 mod repeats;
