@@ -62,6 +62,10 @@ fn known(draft: &Draft<'_>, command: &Command, key: &AccountKey) -> Option<Answe
 pub(super) fn change(draft: &mut Draft<'_>, command: &Command, change: &ChangeAccount) -> Answer {
     let id = &change.account;
     let Some(account) = draft.find(id) else { return refused(command, None, Rejection::AccountNotFound) };
+    // The same command again, which the log may bring twice: it is under way, and what becomes of it is its answer.
+    if draft.shard.sagas().any(|saga| saga.changes(id) && saga.request.command == command.id) {
+        return Answer::Running { to: command.id, transaction: None };
+    }
     let limits =
         Limits { min: change.min.applied_to(account.limits.min), max: change.max.applied_to(account.limits.max) };
     let status = change.status.unwrap_or(account.status);

@@ -156,6 +156,11 @@ impl Cluster {
         Position { shard, offset: self.offsets[shard as usize] }
     }
 
+    /// That command.
+    pub fn next_command(&self, shard: u32) -> &Command {
+        self.queues[shard as usize].front().expect("there is one")
+    }
+
     /// Takes the next command of a shard away: it is on its way still.
     pub fn withhold(&mut self, shard: u32) -> Command {
         self.queues[shard as usize].pop_front().expect("there is one")
