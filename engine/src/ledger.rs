@@ -25,6 +25,7 @@ use engine_domain::{Body, Command, Position, TransactionId};
 use eventlog::{AppendError, Log, NewRecord, ReadError};
 use futures_util::future::{join_all, try_join_all};
 use host::clock::Instant;
+use host::moment;
 use host::ops::Readiness;
 use host::task::Shutdown;
 use std::collections::BTreeMap;
@@ -247,7 +248,10 @@ impl Ledger {
 
     async fn append_records(&self, shard: u32, records: Vec<NewRecord>, deadline: Instant) -> Result<(), String> {
         match self.0.log.append_by(COMMANDS, shard, records, deadline).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                moment::passes("command-appended");
+                Ok(())
+            }
             Err(AppendError::NotAppended(why)) => Err(why),
             Err(AppendError::Unknown(why)) => {
                 tracing::warn!(shard, why, "a command is perhaps in the log; its outcome will tell");

@@ -49,6 +49,7 @@ pub(crate) async fn send(
             }
         });
         join_all(appends).await;
+        host::moment::passes("follow-ups-sent");
     }
 }
 

@@ -249,6 +249,7 @@ impl Working {
                     self.lost_rounds = 0;
                     self.owner.health.well(self.owner.number());
                 }
+                host::moment::passes("outcome-read-back");
                 sends
             }
             ReadBack::Foreign { sends, source_offset, differs } => {

@@ -6,6 +6,7 @@ use engine_domain::{Mark, Shard};
 use eventlog::{BoxFuture, Log, NewRecord};
 use futures_util::future::poll_immediate;
 use futures_util::stream::FuturesUnordered;
+use host::moment;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use wire::journal::JOURNAL;
@@ -62,8 +63,10 @@ impl Pipeline {
         let (count, behind) = (batch.len() as u64, self.round.decided());
         let (log, number, acknowledged) = (Arc::clone(log), shard.number(), Arc::clone(&self.acknowledged));
         let mut append: BoxFuture<'static, Appended> = Box::pin(async move {
+            moment::passes("outcome-decided");
             match log.append(JOURNAL, number, batch).await {
                 Ok(first) => {
+                    moment::passes("outcome-appended");
                     let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
                     acknowledged.push_back((first + count, behind));
                     None

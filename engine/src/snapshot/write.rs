@@ -7,6 +7,7 @@ use crate::shard::reader::Reader;
 use crate::view::View;
 use engine_domain::{FEATURE, evolve};
 use eventlog::{AppendError, Log, NewRecord, ReadError};
+use host::moment;
 use std::sync::Arc;
 use uuid::Uuid;
 use wire::scalar::{Digest, Timestamp};
@@ -55,13 +56,16 @@ pub(crate) async fn generation(
     }
     let reader = fold.before_last.as_ref().unwrap_or(&fold.reader);
     let complete = write(&**log, ledger, &fold, reader, &view).await?;
+    moment::passes("snapshot-written");
     let again = View::new(shards);
     match load::newest(&**log, ledger, number, &again).await? {
         Some((shard, read)) if read.digest == complete.digest && shard == fold.shard => {}
         _ => return Err(Abandoned::NotReadBack),
     }
+    moment::passes("snapshot-read-back");
     if let Some(before) = before {
         log.delete_before(TOPIC, number, before.begins_at).await?;
+        moment::passes("old-snapshot-deleted");
     }
     Ok(Some(complete))
 }
@@ -89,6 +93,7 @@ async fn write(log: &dyn Log, ledger: &str, fold: &Fold, reader: &Reader, view: 
     for part in parts(fold, view, generation, &mut complete) {
         let offset = log.append(TOPIC, number, vec![NewRecord::of(part)]).await?;
         first.get_or_insert(offset);
+        moment::passes("snapshot-part-written");
     }
     complete.begins_at = first.unwrap_or_default();
     let parts = complete.digest;

@@ -78,6 +78,9 @@ impl Follower {
         // Behind an outcome that makes or loses money the view stands still, and nobody is answered.
         let answers = self.fold_and_answer(accepted, waited_for)?;
         self.view.advance(self.shard, Progress::of(&self.reader));
+        if !answers.is_empty() {
+            host::moment::passes("answer-shown");
+        }
         for (answered, told) in answers {
             for waiting in told {
                 let answered = if waiting.repeats { answered.clone().repeated() } else { answered.clone() };

@@ -6,6 +6,7 @@ use super::store::{self, Store};
 use crate::metrics::{LOG_APPEND_SECONDS, LOG_COMMITS_TOTAL};
 use crate::port::{NewRecord, Record};
 use host::clock::Instant;
+use host::moment;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, oneshot};
@@ -139,8 +140,12 @@ impl Commit {
             id: addition.partition.id(),
             records: &addition.records,
         });
+        moment::passes("log-commits");
         let ids = match store.append(rows) {
-            Ok(ids) => ids,
+            Ok(ids) => {
+                moment::passes("log-committed");
+                ids
+            }
             Err(error) => die("commit", &error),
         };
         let records: usize = self.additions.iter().map(|addition| addition.records.len()).sum();

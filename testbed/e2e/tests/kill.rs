@@ -29,14 +29,20 @@ fn seed() -> u64 {
     std::env::var("CROSSFADE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(host::random::u64)
 }
 
-/// Kills `victim` again and again under load, and checks everything at the end.
-async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
+/// Strikes a process under load, and checks everything at the end.
+async fn survives(
+    layout: Layout,
+    victim: &'static str,
+    strike: impl AsyncFnOnce(&mut System, &mut fastrand::Rng, &Runner) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let seed = seed();
     println!("replay: CROSSFADE_SEED={seed} cargo test --workspace --test kill {victim}");
     let mut random = fastrand::Rng::with_seed(seed);
     let changes = Changes {
         front: "authority_timeout_ms = 5000\n".to_owned(),
         relay: "legacy_longest_request_ms = 1000\n".to_owned(),
+        // Often, so that it is killed while it writes one, and starts from one.
+        engine: "snapshot_after_outcomes = 20\n".to_owned(),
         ..Changes::default()
     };
     let mut system = System::start(Path::new(BINARY), layout, &changes).await?;
@@ -59,20 +65,19 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
         let (runner, traffic) = (Arc::clone(&runner), traffic.clone());
         tokio::spawn(async move { runner.run(&traffic).await })
     };
-    for round in 1..=rounds() {
-        host::clock::sleep(Duration::from_millis(random.u64(300..2_000))).await;
-        system.kill(victim)?;
-        host::clock::sleep(Duration::from_millis(random.u64(0..500))).await;
-        system.start_process(victim).await?;
-        println!("killed {victim} {round} times, {} requests sent", runner.counters().read().sent);
-    }
+    strike(&mut system, &mut random, &runner).await?;
     traffic.stop();
     sending.await?;
+    is_whole(&system, &auditor, victim).await?;
+    system.stop().await
+}
 
+/// Nothing is missing, nothing came twice, and both systems agree.
+async fn is_whole(system: &System, auditor: &Auditor, victim: &str) -> anyhow::Result<()> {
     let (summary, _) = system.until_judged(Duration::from_secs(300)).await?;
-    checks::every_effect_once(&system, &auditor).await?;
-    let accounts = checks::all_balances_agree(&system, &auditor).await?;
-    checks::money_is_conserved(&system).await?;
+    checks::every_effect_once(system, auditor).await?;
+    let accounts = checks::all_balances_agree(system, auditor).await?;
+    checks::money_is_conserved(system).await?;
     let exchanges = system.exchanges().await?;
     for exchange in &exchanges {
         let kind = exchange.verdict.verdict;
@@ -82,30 +87,82 @@ async fn survives(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
         }
     }
     println!("{victim}: {} exchanges, {accounts} accounts equal, {:?}", exchanges.len(), summary.verdicts);
-    system.stop().await
+    Ok(())
+}
+
+/// Kills a process at random moments, again and again.
+async fn survives_kill_9(layout: Layout, victim: &'static str) -> anyhow::Result<()> {
+    survives(layout, victim, async |system, random, runner| {
+        for round in 1..=rounds() {
+            host::clock::sleep(Duration::from_millis(random.u64(300..2_000))).await;
+            system.kill(victim)?;
+            host::clock::sleep(Duration::from_millis(random.u64(0..500))).await;
+            system.start_process(victim).await?;
+            println!("killed {victim} {round} times, {} requests sent", runner.counters().read().sent);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Where the engine dies: between any two steps that leave something behind.
+const MOMENTS: [&str; 12] = [
+    "log-commits",
+    "log-committed",
+    "command-appended",
+    "outcome-decided",
+    "outcome-appended",
+    "outcome-read-back",
+    "follow-ups-sent",
+    "answer-shown",
+    "snapshot-part-written",
+    "snapshot-written",
+    "snapshot-read-back",
+    "old-snapshot-deleted",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine_survives_its_death_at_every_moment() -> anyhow::Result<()> {
+    survives(Layout::Four, "engine", async |system, random, runner| {
+        for moment in MOMENTS {
+            system.kill("engine")?;
+            let armed = system.site.folder.join(format!("armed-{moment}"));
+            system.dies_at("engine", Some(&format!("{moment}:{}", armed.display())));
+            system.start_process("engine").await?;
+            host::clock::sleep(Duration::from_millis(random.u64(100..600))).await;
+            std::fs::write(&armed, "now")?;
+            let said = system.until_ended("engine").await?;
+            anyhow::ensure!(said.contains("dies, as it was told to"), "it ended for another reason: {said}");
+            system.dies_at("engine", None);
+            system.start_process("engine").await?;
+            println!("dead at {moment}, {} requests sent", runner.counters().read().sent);
+        }
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_survives_kill_9() -> anyhow::Result<()> {
-    survives(Layout::One, "up").await
+    survives_kill_9(Layout::One, "up").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn front_survives_kill_9() -> anyhow::Result<()> {
-    survives(Layout::Four, "front").await
+    survives_kill_9(Layout::Four, "front").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn relay_survives_kill_9() -> anyhow::Result<()> {
-    survives(Layout::Four, "relay").await
+    survives_kill_9(Layout::Four, "relay").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn engine_survives_kill_9() -> anyhow::Result<()> {
-    survives(Layout::Four, "engine").await
+    survives_kill_9(Layout::Four, "engine").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn legacy_survives_kill_9() -> anyhow::Result<()> {
-    survives(Layout::Four, "legacy").await
+    survives_kill_9(Layout::Four, "legacy").await
 }
