@@ -146,6 +146,9 @@ pub enum Command {
     /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell.
@@ -328,6 +331,30 @@ pub enum TransactionCommand {
     Show {
         /// Its id
         id: String,
+    },
+}
+
+/// `crossfade bench …`
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// How fast one core decides, without log and network
+    Core {
+        /// So many commands
+        #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+        decisions: u64,
+    },
+    /// How fast an engine answers, one request per transaction, its log in files of its own, fsync on
+    #[cfg(feature = "demo")]
+    Engine {
+        /// So many topups
+        #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(10..))]
+        requests: u64,
+        /// On so many accounts; 1 is a hot one
+        #[arg(long, default_value_t = 1_000)]
+        accounts: usize,
+        /// From so many clients at once
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
     },
 }
 

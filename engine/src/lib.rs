@@ -9,6 +9,7 @@
 //! | [`shard`] | decides on commands and appends outcomes; which outcomes count |
 //! | `snapshot` | what outcomes add up to, written down so that a restart need not read them all |
 //! | [`view`] | the read model in memory: a fold of the accepted outcomes |
+//! | [`bench`] | how fast this machine decides |
 //! | [`analytics`] | figures per day, week and month |
 //! | [`codec`] | between the domain's types and their stored form |
 //! | [`dead_letters`] | keeps what could not be processed |
@@ -27,6 +28,7 @@
 
 pub mod analytics;
 pub mod api;
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod dead_letters;

@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod backup;
+mod bench;
 mod discrepancies;
 mod dlq;
 mod exchanges;
@@ -61,6 +62,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
             migrate::run(config::load(&global)?, dry_run, timeout, output).await
         }
         Command::Config(command) => configuration(&global, &command, output),
+        Command::Bench(command) => bench::run(command, output).await,
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 #[derive(Clone)]
 enum Disturbance {
     /// Something is decided just before it, so that a rule refuses the step.
-    Refused(Command),
+    Refused(Box<Command>),
     /// The owner dies before it decides. Whoever waits asks again.
     DeadBefore,
     /// The owner dies once the outcome is accepted: what it was to send is lost.
@@ -150,7 +150,7 @@ fn run(saga: Saga, mut at: Option<(Position, Disturbance)>) -> Ended {
         match at.take_if(|(place, _)| *place == cluster.next_of(shard)) {
             None => drop(cluster.step(shard)),
             Some((_, Disturbance::Refused(command))) => {
-                cluster.interpose(shard, command);
+                cluster.interpose(shard, *command);
                 cluster.step(shard);
             }
             Some((_, Disturbance::DeadBefore)) => {
@@ -252,7 +252,7 @@ fn line(name: &str, make: Make, well: &Ended, step: &Taken) -> String {
         None => "cannot be".to_owned(),
         Some(command) => {
             let moves = matches!(command.body, Body::Move(_));
-            let ended = run(saga, Some((step.done_at, Disturbance::Refused(command))));
+            let ended = run(saga, Some((step.done_at, Disturbance::Refused(Box::new(command)))));
             assert_ne!(ended.answer, "completed", "{name}, {step:?}");
             assert!(moves || ended.balances == before, "{name}, {step:?}: something is left of it: {ended:?}");
             let undone = ended
