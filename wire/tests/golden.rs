@@ -290,7 +290,8 @@ fn every_golden_file_is_checked() {
     for entry in std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let stem = name.split('.').next().unwrap();
-        let of_the_journal = ["command-", "outcome-", "event-", "snapshot-"].iter().any(|prefix| stem.starts_with(prefix));
+        let of_the_journal =
+            ["command-", "outcome-", "event-", "snapshot-"].iter().any(|prefix| stem.starts_with(prefix));
         assert!(of_the_journal || source.contains(&format!("\"{stem}\"")), "{name} belongs to no test");
     }
 }
