@@ -18,6 +18,8 @@ const PAGE: usize = 1_000;
 
 /// Waits until every process runs and is ready, has decided or seen everything, and no saga is under way.
 pub async fn quiet(world: &World) {
+    // Readers that began to stall before the last fault go on.
+    clock::sleep(world.shape.faults.longest).await;
     loop {
         let before = world.broker.landed().len();
         let is_quiet = why_not(world).await.is_none();
