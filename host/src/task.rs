@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-pub use tokio::task::JoinHandle;
+pub use tokio::task::{JoinHandle, JoinSet};
 
 /// Tells the tasks of a part that it is time to stop. Clones share one signal.
 #[derive(Debug, Clone, Default)]

@@ -39,7 +39,7 @@ use eventlog::{AppendError, Log, Place, ReadError, Unusable};
 use host::net::{self, TcpListener};
 use host::ops::Readiness;
 use host::secret::Secret;
-use host::task::{self, Shutdown};
+use host::task::{self, JoinSet, Shutdown};
 use ingest::Ingest;
 use shell::{Offsets, Shell};
 use start::Start;
@@ -211,16 +211,23 @@ impl Parts {
             shadows: bodies,
             report,
         };
-        let guarded = |part: task::JoinHandle<Result<(), Error>>, stop: Shutdown| async move {
-            let ended = part.await.unwrap_or_else(|error| Err(Error::Died(error.to_string())));
-            stop.stop();
-            ended
-        };
-        let (ingested, written, delivered) = tokio::join!(
-            guarded(task::spawn(ingest.run(stop.clone())), stop.clone()),
-            guarded(task::spawn(writer), stop.clone()),
-            guarded(task::spawn(shell.run(from, events, fronts, stop.clone())), stop.clone()),
-        );
-        ingested.and(written).and(delivered)
+        let mut parts = JoinSet::new();
+        parts.spawn(ingest.run(stop.clone()));
+        parts.spawn(writer);
+        parts.spawn(shell.run(from, events, fronts, stop.clone()));
+        all_ended(parts, &stop).await
     }
+}
+
+/// Waits until every part has ended; the first to end stops the others.
+///
+/// # Errors
+/// The first there was: what the others say when they are stopped follows from it.
+async fn all_ended(mut parts: JoinSet<Result<(), Error>>, stop: &Shutdown) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        stop.stop();
+        outcome = outcome.and(ended.unwrap_or_else(|error| Err(Error::Died(error.to_string()))));
+    }
+    outcome
 }

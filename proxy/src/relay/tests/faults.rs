@@ -6,10 +6,11 @@ use super::rig::{
     systems, transfer,
 };
 use super::systems::applied;
-use crate::relay::Error;
+use crate::relay::{Error, all_ended};
 use bytes::Bytes;
 use eventlog::{NewRecord, Record};
 use host::net;
+use host::task::{JoinSet, Shutdown};
 use wire::dead_letter::{self, Letters};
 use wire::exchange::ExchangeBody;
 use wire::ingest::IngestFrame;
@@ -241,4 +242,19 @@ async fn an_address_in_use_is_named() {
     let bound = crate::relay::bind(config, "test", eventlog::Place::here(std::sync::Arc::new(MemoryLog::new()))).await;
     let problem = bound.err().expect("the port is taken").to_string();
     assert!(problem.contains(&address.to_string()), "{problem}");
+}
+
+/// While another relay appends beside this one, appends of any part of it may fail.
+#[tokio::test]
+async fn why_the_relay_ended_is_what_stopped_its_other_parts() {
+    let stop = Shutdown::new();
+    let mut parts = JoinSet::new();
+    let stopped = stop.clone();
+    parts.spawn(async move {
+        stopped.stopped().await;
+        Err(Error::Append(eventlog::AppendError::Unknown("while it was stopping".to_owned())))
+    });
+    parts.spawn(async { Err(Error::AnotherRelay { topic: shadow::TOPIC, offset: 7 }) });
+    let ended = all_ended(parts, &stop).await;
+    assert!(matches!(ended, Err(Error::AnotherRelay { .. })), "{ended:?}");
 }
