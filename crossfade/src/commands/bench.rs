@@ -119,19 +119,7 @@ mod engine {
         users: usize,
         connections: usize,
     ) -> anyhow::Result<Measured> {
-        let only_topups = Config {
-            hot_permille: 0,
-            retry_permille: 0,
-            duplicate_permille: 0,
-            insufficient_permille: 0,
-            odd_permille: 0,
-            invalid_permille: 0,
-            limited_users: 0,
-            mix: [1, 0, 0, 0],
-            ..Config::default()
-        };
-        let workload =
-            Workload::new(Config { prefix: prefix.to_owned(), users, hot_users: users.min(1), ..only_topups });
+        let workload = Workload::new(Config::topups(prefix, users));
         let pace = Pace::Closed { connections, think: Duration::ZERO };
         let options = Options { base_urls: vec![url.to_owned()], pace, max_requests: requests, ..Options::default() };
         let runner = Runner::new(options, workload, Arc::new(Mutex::new(Observer::new(Expectations::default()))));

@@ -32,6 +32,24 @@ pub enum Fault {
     LostAtCrash,
 }
 
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Refused,
+        Self::Lost,
+        Self::LostOneOfSeveral,
+        Self::Hidden,
+        Self::Late,
+        Self::Duplicated,
+        Self::Torn,
+        Self::Slow,
+        Self::StalledReader,
+        Self::FailedRead,
+        Self::LandedAtCrash,
+        Self::LostAtCrash,
+    ];
+}
+
 /// Those that a draw for an append chooses among.
 const OF_APPENDS: [Fault; 7] =
     [Fault::Refused, Fault::Lost, Fault::Hidden, Fault::Late, Fault::Duplicated, Fault::Torn, Fault::Slow];

@@ -56,6 +56,22 @@ pub struct Config {
 }
 
 impl Config {
+    /// Topups of so many accounts and nothing else, each once, none refused: for measuring.
+    pub fn topups(prefix: &str, users: usize) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            users,
+            hot_users: 1,
+            limited_users: 0,
+            hot_permille: 0,
+            insufficient_permille: 0,
+            odd_permille: 0,
+            invalid_permille: 0,
+            mix: [1, 0, 0, 0],
+            ..Self::default().asking_once()
+        }
+    }
+
     /// The same without anything that is asked for twice under one key: what a system can be asked that does not
     /// deduplicate.
     pub fn asking_once(self) -> Self {

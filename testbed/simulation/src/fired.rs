@@ -44,24 +44,6 @@ pub enum What {
 impl What {
     /// All of them.
     pub fn all() -> Vec<Self> {
-        use Fault::{
-            Duplicated, FailedRead, Hidden, LandedAtCrash, Late, Lost, LostAtCrash, LostOneOfSeveral, Refused, Slow,
-            StalledReader, Torn,
-        };
-        let of_the_log = [
-            Refused,
-            Lost,
-            LostOneOfSeveral,
-            Hidden,
-            Late,
-            Duplicated,
-            Torn,
-            Slow,
-            StalledReader,
-            FailedRead,
-            LandedAtCrash,
-            LostAtCrash,
-        ];
         let others = [
             Self::Killed,
             Self::Restarted,
@@ -79,7 +61,7 @@ impl What {
             Self::AnswerLost,
             Self::StillProcessing,
         ];
-        of_the_log.map(Self::Log).into_iter().chain(others).collect()
+        Fault::ALL.map(Self::Log).into_iter().chain(others).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine holds what it promises in the worlds of many seeds, and mistakes planted into it are found there.
 //!
-//! A failing run says which seed it was, and the command that replays it. `SIM_SEEDS` runs so many, `SIM_FROM` others.
+//! A failing run says which seed it was, and the command that replays it. `CROSSFADE_SIM_SEEDS` runs so many,
+//! `CROSSFADE_SIM_FROM` others.
 
 use std::process::Command;
 use testbed_simulation::Mistake;
@@ -16,7 +17,7 @@ fn plan(from: u64, seeds: u64, plant: Option<Mistake>) -> Plan {
 
 #[test]
 fn every_seed_holds() {
-    let (from, seeds) = (number("SIM_FROM", 0), number("SIM_SEEDS", 500));
+    let (from, seeds) = (number("CROSSFADE_SIM_FROM", 0), number("CROSSFADE_SIM_SEEDS", 500));
     let total = run_all(&plan(from, seeds, None), || {});
     for (seed, violations) in &total.wrong {
         println!("seed {seed} is wrong; replay: ./dev sim --seeds 1 --from {seed} --says");

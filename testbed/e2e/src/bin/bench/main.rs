@@ -181,20 +181,7 @@ fn spread(report: &Report) -> String {
 }
 
 async fn run(site: &Site, prefix: &str, users: usize, requests: u64, pace: Pace) -> anyhow::Result<Report> {
-    let workload = Workload::new(Config {
-        prefix: prefix.to_owned(),
-        users,
-        hot_users: 1,
-        limited_users: 0,
-        hot_permille: 0,
-        retry_permille: 0,
-        duplicate_permille: 0,
-        insufficient_permille: 0,
-        odd_permille: 0,
-        invalid_permille: 0,
-        mix: [1, 0, 0, 0],
-        ..Config::default()
-    });
+    let workload = Workload::new(Config::topups(prefix, users));
     let options = Options { base_urls: vec![site.engine()], pace, max_requests: requests, ..Options::default() };
     let runner = Runner::new(options, workload, Arc::new(Mutex::new(Observer::new(Expectations::default()))));
     runner.create_accounts().await?;
