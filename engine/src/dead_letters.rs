@@ -1,7 +1,8 @@
 //! Dead letters of the engine: commands and journal records that are none, kept with the reason; nothing waits for them.
 //!
 //! A command that cannot be read has an outcome that says so; a journal record that is no outcome is no part of the
-//! chain. Both are found by folding the journal, so a letter that was not written before a crash is written after it.
+//! chain. Both are found by folding the journal, so a letter that was not written before a crash is written after it; and no
+//! snapshot, at which a fold may begin, goes beyond what has its letter.
 
 use crate::view::read_model::Projection;
 use crate::{codec, metrics};
@@ -140,6 +141,18 @@ impl DeadLetters {
                 Err(ReadError::Failed(_)) => host::clock::sleep(READ_AGAIN).await,
             }
         }
+    }
+
+    /// Whether all of these are there.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::all`].
+    pub(crate) async fn has(&self, origins: &[Origin]) -> Result<bool, Refused> {
+        if origins.is_empty() {
+            return Ok(true);
+        }
+        let letters = self.all().await?;
+        Ok(origins.iter().all(|origin| letters.get(origin).is_some()))
     }
 
     fn found(&self, letter: &DeadLetter) {

@@ -1,12 +1,10 @@
 //! Everything that a shard keeps, in order: to be written down, and to begin from.
 
 use crate::account::Account;
-use crate::ids::{AccountId, Currency, Position, SagaId, TransactionId};
-use crate::money::Money;
+use crate::ids::{AccountId, Position, SagaId, TransactionId};
 use crate::saga::{Saga, Stage, StepAnswer};
 use crate::shard::{Entry, Shard, TakenHere};
 use crate::transaction::Remembered;
-use std::collections::BTreeMap;
 
 /// What a shard keeps. What it could go back to is not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,24 +55,33 @@ impl Shard {
     /// The shard that keeps this.
     pub fn of_image(number: u32, shards: u32, image: Image) -> Self {
         let mut shard = Self::new(number, shards);
-        let mut sums: BTreeMap<Currency, Money> = BTreeMap::new();
-        for (id, account) in image.accounts {
-            let sum = sums.entry(account.currency).or_default();
-            *sum = sum.plus(account.balance);
-            shard.write(Entry::Account(id, Some(account)));
-        }
-        for (currency, sum) in sums {
-            shard.write(Entry::Sum(currency, Some(sum)));
-        }
-        for (id, remembered) in image.transactions {
-            shard.write(Entry::Transaction(id, Some(remembered)));
-        }
-        for saga in image.sagas {
-            shard.write(Entry::Saga(saga.id.offset, Some(Box::new(saga))));
-        }
-        for StepTaken { saga, stage, done_at, answer } in image.steps {
-            shard.write(Entry::Step((saga, stage), Some(TakenHere { done_at, answer })));
-        }
+        image.accounts.into_iter().for_each(|(id, account)| shard.keep_account(id, account));
+        image.transactions.into_iter().for_each(|(id, remembered)| shard.keep_transaction(id, remembered));
+        image.sagas.into_iter().for_each(|saga| shard.keep_saga(saga));
+        image.steps.into_iter().for_each(|step| shard.keep_step(step));
         shard
+    }
+
+    /// An account of an image. Each comes once, to a shard that is being put together.
+    pub fn keep_account(&mut self, id: AccountId, account: Account) {
+        let sum = self.sum(account.currency).plus(account.balance);
+        self.write(Entry::Sum(account.currency, Some(sum)));
+        self.write(Entry::Account(id, Some(account)));
+    }
+
+    /// What is remembered of a transaction, likewise.
+    pub fn keep_transaction(&mut self, id: TransactionId, remembered: Remembered) {
+        self.write(Entry::Transaction(id, Some(remembered)));
+    }
+
+    /// A saga under way, likewise.
+    pub fn keep_saga(&mut self, saga: Saga) {
+        self.write(Entry::Saga(saga.id.offset, Some(Box::new(saga))));
+    }
+
+    /// A step that was done, likewise.
+    pub fn keep_step(&mut self, step: StepTaken) {
+        let StepTaken { saga, stage, done_at, answer } = step;
+        self.write(Entry::Step((saga, stage), Some(TakenHere { done_at, answer })));
     }
 }

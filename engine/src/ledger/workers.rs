@@ -9,7 +9,7 @@ use crate::shard::follow_up;
 use crate::shard::health::Health;
 use crate::shard::owner::{Owner, Stopped};
 use crate::shard::round::by_the_rules;
-use crate::snapshot::Fold;
+use crate::snapshot::fold::{Fold, Went};
 use crate::snapshot::keeper::Keeper;
 use crate::view::follow::Follower;
 use crate::view::{SAGA_KINDS, View};
@@ -140,8 +140,10 @@ pub(super) async fn fold(
         ledger: ledger.clone(),
         view: view.clone(),
         duties: duties.clone(),
+        dead_letters: dead_letters.clone(),
         after: settings.snapshot_after_outcomes,
         last: snapshots,
+        not_before: BTreeMap::new(),
     };
     Ok((workers, keeper))
 }
@@ -163,16 +165,16 @@ async fn fold_shard(
     };
     loop {
         match fold.go_on().await? {
-            Ok(true) => {
+            Went::On => {
                 health.well(number);
                 // One shard's history is not to keep the others from being read.
                 host::task::yield_now().await;
             }
-            Ok(false) => {
+            Went::ToTheEnd => {
                 health.well(number);
                 return Ok(fold);
             }
-            Err(error) => wait(&health, number, &error).await,
+            Went::Nowhere(error) => wait(&health, number, &error).await,
         }
     }
 }

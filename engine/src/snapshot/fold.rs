@@ -6,10 +6,11 @@ use crate::planted::{Mistake, planted};
 use crate::shard::owner::Stopped;
 use crate::shard::reader::{Read, Reader, Unreadable};
 use crate::view::{Progress, View};
-use engine_domain::{Event, Shard, evolve};
+use engine_domain::{Answer, Event, Shard, evolve};
 use eventlog::{Log, ReadError, Record};
 use std::sync::Arc;
-use wire::journal::JOURNAL;
+use wire::dead_letter::Origin;
+use wire::journal::{COMMANDS, JOURNAL};
 use wire::snapshot::Complete;
 
 /// Journal records read together.
@@ -25,9 +26,32 @@ pub(crate) struct Fold {
     pub(crate) from: Option<Complete>,
     /// Takes what cannot be processed; a fold for a snapshot leaves that to others.
     dead_letters: Option<DeadLetters>,
+    /// What could not be processed since it began.
+    pub(super) unprocessed: Vec<Origin>,
     /// For planted mistakes: outcomes that do not count behind those that do, and where the last of these was met.
     pub(super) drafts: Vec<engine_domain::Outcome>,
     pub(super) before_last: Option<Reader>,
+}
+
+/// How a fold went on.
+#[derive(Debug)]
+pub(crate) enum Went {
+    /// It took some records.
+    On,
+    /// There are no more.
+    ToTheEnd,
+    /// The log cannot be read now.
+    Nowhere(ReadError),
+}
+
+impl Went {
+    /// The same, for whoever does not try again.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(super) fn or_failed(self) -> Result<Self, ReadError> {
+        if let Self::Nowhere(error) = self { Err(error) } else { Ok(self) }
+    }
 }
 
 impl Fold {
@@ -49,20 +73,29 @@ impl Fold {
             None => (Shard::new(number, shards), Reader::new(ledger, number, shards), None),
         };
         view.advance(number, Progress::of(&reader));
-        Ok(Self { log, shard, reader, view, from, dead_letters, drafts: Vec::new(), before_last: None })
+        Ok(Self {
+            log,
+            shard,
+            reader,
+            view,
+            from,
+            dead_letters,
+            unprocessed: Vec::new(),
+            drafts: Vec::new(),
+            before_last: None,
+        })
     }
 
-    /// Takes the next records; whether there were any.
+    /// Takes the next records.
     ///
     /// # Errors
-    /// [`Stopped`]: what was accepted before is included, and nothing may follow. [`Stopped::Gone`] also when records
-    /// cannot be read now: `Ok(Err(…))` says why.
-    pub(crate) async fn go_on(&mut self) -> Result<Result<bool, ReadError>, Stopped> {
+    /// [`Stopped`]: what was accepted before is included, and nothing may follow.
+    pub(crate) async fn go_on(&mut self) -> Result<Went, Stopped> {
         let number = self.shard.number();
         let records = match self.log.read(JOURNAL, number, self.reader.next(), TOGETHER).await {
             Ok(records) => records,
             Err(error @ ReadError::Gone { .. }) => return Err(Stopped::Gone(error)),
-            Err(error @ ReadError::Failed(_)) => return Ok(Err(error)),
+            Err(error @ ReadError::Failed(_)) => return Ok(Went::Nowhere(error)),
         };
         let mut accepted = Vec::with_capacity(records.len());
         let mut unreadable = None;
@@ -83,8 +116,13 @@ impl Fold {
         self.view.advance(number, Progress::of(&self.reader));
         match unreadable {
             Some(error) => Err(error.into()),
-            None => Ok(Ok(!records.is_empty())),
+            None if records.is_empty() => Ok(Went::ToTheEnd),
+            None => Ok(Went::On),
         }
+    }
+
+    fn unprocessed(&mut self, topic: &str, offset: u64) {
+        self.unprocessed.push(Origin { topic: topic.to_owned(), partition: self.shard.number(), offset });
     }
 
     /// A planted mistake takes what an owner has decided for what is accepted.
@@ -102,6 +140,9 @@ impl Fold {
         match self.reader.take(record)? {
             Read::Accepted(outcome) => {
                 self.drafts.clear();
+                if outcome.answer == Answer::Unreadable {
+                    self.unprocessed(COMMANDS, outcome.source_offset);
+                }
                 self.before_last = before;
                 let known = |event: &&Event| {
                     !(matches!(event, Event::SagaStepTaken(_)) && planted(Mistake::StepsForgottenAtRestart))
@@ -114,6 +155,7 @@ impl Fold {
                 Ok(None)
             }
             Read::NoOutcome(reason) => {
+                self.unprocessed(JOURNAL, record.offset);
                 if let Some(dead_letters) = &self.dead_letters {
                     dead_letters.outcome(self.shard.number(), record, &reason);
                 }

@@ -1,13 +1,13 @@
 //! Finds the newest generation that can be trusted.
 
 use super::entries::Gathered;
-use crate::codec::snapshot::entry_from_wire;
+use crate::codec::{self, snapshot::entry_from_wire};
 use crate::view::View;
 use engine_domain::{FEATURE, Shard};
 use eventlog::{Log, ReadError, Record};
 use wire::journal::{JOURNAL, Outcome};
 use wire::scalar::Digest;
-use wire::snapshot::{Complete, SnapshotBody, SnapshotRecord, TOPIC};
+use wire::snapshot::{Complete, Entry, SnapshotBody, SnapshotRecord, TOPIC};
 
 /// Records read together: each has up to [`super::write::PART_BYTES`].
 const TOGETHER: usize = 16;
@@ -47,7 +47,7 @@ pub(crate) async fn newest(
 ) -> Result<Option<(Shard, Complete)>, ReadError> {
     let mut before = log.end(TOPIC, number).await?;
     while let Some((offset, complete)) = last_complete(log, number, before).await? {
-        match read(log, ledger, offset, &complete, view).await {
+        match read(log, (ledger, number), offset, &complete, view).await {
             Ok(shard) => return Ok(Some((shard, complete))),
             Err(Distrusted::Log(error @ ReadError::Failed(_))) => return Err(error),
             Err(why) => {
@@ -59,15 +59,17 @@ pub(crate) async fn newest(
     Ok(None)
 }
 
-/// The last end of a generation before an offset, with its own offset.
+/// What the newest generation says of itself, whether or not it can be trusted.
 ///
 /// # Errors
 /// When the log cannot be read.
-pub(super) async fn last_complete(
-    log: &dyn Log,
-    number: u32,
-    mut before: u64,
-) -> Result<Option<(u64, Complete)>, ReadError> {
+pub(super) async fn last(log: &dyn Log, number: u32) -> Result<Option<Complete>, ReadError> {
+    let end = log.end(TOPIC, number).await?;
+    Ok(last_complete(log, number, end).await?.map(|(_, complete)| complete))
+}
+
+/// The last end of a generation before an offset, with its own offset.
+async fn last_complete(log: &dyn Log, number: u32, mut before: u64) -> Result<Option<(u64, Complete)>, ReadError> {
     while before > 0 {
         let from = before.saturating_sub(TOGETHER as u64);
         let records = match read_all(log, TOPIC, number, from, before).await {
@@ -108,18 +110,56 @@ async fn read_all(log: &dyn Log, topic: &str, number: u32, from: u64, to: u64) -
     }
 }
 
-/// Reads a generation whose end is at `offset`.
-async fn read(log: &dyn Log, ledger: &str, offset: u64, complete: &Complete, view: &View) -> Result<Shard, Distrusted> {
-    let Complete { shard: number, shards, feature, .. } = *complete;
-    if (complete.ledger.as_str(), shards) != (ledger, view.shards()) || number >= shards {
-        return Err(Distrusted::OfAnother { ledger: complete.ledger.clone(), shard: number, shards });
+/// The shard of a generation whose end is at `offset`.
+async fn read(
+    log: &dyn Log,
+    (ledger, number): (&str, u32),
+    offset: u64,
+    complete: &Complete,
+    view: &View,
+) -> Result<Shard, Distrusted> {
+    let Complete { shard, shards, feature, .. } = *complete;
+    if (complete.ledger.as_str(), shard, shards) != (ledger, number, view.shards()) {
+        return Err(Distrusted::OfAnother { ledger: complete.ledger.clone(), shard, shards });
     }
     if feature > FEATURE {
         return Err(Distrusted::Newer(feature));
     }
     has_outcome(log, complete).await?;
-    let (mut gathered, mut digest, mut wanted) = (Gathered::default(), Digest([0; 32]), 0);
+    let mut gathered = Gathered::of(number, shards);
+    parts(log, offset, complete, |entries| {
+        entries.into_iter().try_for_each(|entry| entry_from_wire(entry).map(|entry| gathered.take(entry)))
+    })
+    .await?;
+    let sums = gathered.sums();
+    if sums != complete.sums || sums.iter().any(|sum| !sum.all.0.is_zero()) {
+        return Err(Distrusted::Sums);
+    }
+    Ok(gathered.restore(complete, view))
+}
+
+/// Whether a generation whose end is at `offset` can be read back, every byte of it.
+///
+/// # Errors
+/// When the log cannot be read.
+pub(super) async fn is_intact(log: &dyn Log, offset: u64, complete: &Complete) -> Result<bool, ReadError> {
+    match parts(log, offset, complete, |_| Ok(())).await {
+        Ok(()) => Ok(true),
+        Err(Distrusted::Log(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Calls `take` with the parts of a generation, all of which have to be there as they were written.
+async fn parts(
+    log: &dyn Log,
+    offset: u64,
+    complete: &Complete,
+    mut take: impl FnMut(Vec<Entry>) -> Result<(), codec::Error>,
+) -> Result<(), Distrusted> {
+    let number = complete.shard;
     let generation = generation_at(log, number, offset).await?;
+    let (mut digest, mut wanted, mut found) = (Digest([0; 32]), 0, 0);
     let mut next = complete.begins_at;
     while next < offset {
         let records = log.read(TOPIC, number, next, TOGETHER).await?;
@@ -139,23 +179,20 @@ async fn read(log: &dyn Log, ledger: &str, offset: u64, complete: &Complete, vie
             }
             wanted += 1;
             digest = Complete::chained(digest, &record.value);
-            for entry in entries {
-                gathered.take(entry_from_wire(entry).map_err(|error| unreadable(error.to_string()))?);
-            }
+            found += entries.len() as u64;
+            take(entries).map_err(|error| unreadable(error.to_string()))?;
+            // One shard's snapshot is not to keep others from being served.
+            host::task::yield_now().await;
         }
     }
-    if gathered.count != complete.entries {
-        return Err(Distrusted::Entries { found: gathered.count, expected: complete.entries });
+    if found != complete.entries {
+        return Err(Distrusted::Entries { found, expected: complete.entries });
     }
     let sealed = complete.clone().sealed(digest).digest;
     if sealed != complete.digest {
         return Err(Distrusted::Digest { found: sealed, expected: complete.digest });
     }
-    let sums = gathered.sums();
-    if sums != complete.sums || sums.iter().any(|sum| !sum.all.0.is_zero()) {
-        return Err(Distrusted::Sums);
-    }
-    Ok(gathered.restore(complete, view))
+    Ok(())
 }
 
 async fn generation_at(log: &dyn Log, number: u32, offset: u64) -> Result<uuid::Uuid, Distrusted> {

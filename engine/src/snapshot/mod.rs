@@ -17,5 +17,3 @@ pub(crate) mod fold;
 pub(crate) mod keeper;
 pub(crate) mod load;
 pub(crate) mod write;
-
-pub(crate) use fold::Fold;

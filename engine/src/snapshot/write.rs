@@ -1,15 +1,16 @@
 //! Writes generations, and takes old ones away.
 
-use super::{Fold, entries, load};
+use super::entries::{self, Sums};
+use super::fold::{Fold, Went};
+use super::load;
 use crate::codec::snapshot::entry_to_wire;
+use crate::dead_letters::{DeadLetters, Refused};
 use crate::shard::owner::Stopped;
-use crate::shard::reader::Reader;
 use crate::view::View;
 use engine_domain::{FEATURE, evolve};
 use eventlog::{AppendError, Log, NewRecord, ReadError};
 use host::moment;
 use std::sync::Arc;
-use uuid::Uuid;
 use wire::scalar::{Digest, Timestamp};
 use wire::snapshot::{Complete, Entry, SnapshotBody, SnapshotRecord, TOPIC};
 use wire::stored::encode;
@@ -26,6 +27,10 @@ pub(crate) enum Abandoned {
     Append(#[from] AppendError),
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    #[error("something that could not be processed is not among the dead letters yet")]
+    LettersWait,
+    #[error(transparent)]
+    Letters(#[from] Refused),
     #[error("it cannot be read back as it was written")]
     NotReadBack,
 }
@@ -40,93 +45,90 @@ pub(crate) async fn generation(
     ledger: &str,
     number: u32,
     shards: u32,
+    dead_letters: &DeadLetters,
 ) -> Result<Option<Complete>, Abandoned> {
     let view = View::new(shards);
     let mut fold = Fold::begin(log, ledger, number, view.clone(), None).await?;
-    while fold.go_on().await?? {
+    while let Went::On = fold.go_on().await?.or_failed()? {
         // One shard's history is not to keep others from being served.
         host::task::yield_now().await;
     }
-    for event in fold.drafts.iter().flat_map(|draft| &draft.events) {
-        evolve(&mut fold.shard, event);
-    }
-    let before = fold.from.as_ref();
-    if fold.reader.chain().next_source() == before.map_or(0, |complete| complete.next_source) {
+    let drafts = fold.drafts.iter().flat_map(|draft| &draft.events);
+    drafts.for_each(|event| evolve(&mut fold.shard, event));
+    if fold.reader.chain().next_source() == fold.from.as_ref().map_or(0, |complete| complete.next_source) {
         return Ok(None);
     }
-    let reader = fold.before_last.as_ref().unwrap_or(&fold.reader);
-    let complete = write(&**log, ledger, &fold, reader, &view).await?;
+    // Who begins at the snapshot does not meet again what could not be processed.
+    if !dead_letters.has(&fold.unprocessed).await? {
+        return Err(Abandoned::LettersWait);
+    }
+    let (offset, complete) = write(&**log, ledger, &fold, &view).await?;
     moment::passes("snapshot-written");
-    let again = View::new(shards);
-    match load::newest(&**log, ledger, number, &again).await? {
-        Some((shard, read)) if read.digest == complete.digest && shard == fold.shard => {}
-        _ => return Err(Abandoned::NotReadBack),
+    if !load::is_intact(&**log, offset, &complete).await? {
+        return Err(Abandoned::NotReadBack);
     }
     moment::passes("snapshot-read-back");
-    if let Some(before) = before {
+    if let Some(before) = &fold.from {
         log.delete_before(TOPIC, number, before.begins_at).await?;
         moment::passes("old-snapshot-deleted");
     }
     Ok(Some(complete))
 }
 
-async fn write(log: &dyn Log, ledger: &str, fold: &Fold, reader: &Reader, view: &View) -> Result<Complete, Abandoned> {
+/// Writes it, part by part; where its end is, and what that says.
+async fn write(log: &dyn Log, ledger: &str, fold: &Fold, view: &View) -> Result<(u64, Complete), Abandoned> {
     let (number, generation) = (fold.shard.number(), host::random::uuid());
+    let (mut entries, mut sums) = (entries::of(&fold.shard, view), Sums::default());
+    let (mut first, mut digest, mut count) = (None, Digest([0; 32]), 0);
+    for part in 0.. {
+        let entries = next_part(&mut entries, &mut sums);
+        if entries.is_empty() {
+            break;
+        }
+        count += entries.len() as u64;
+        let record = encode(&SnapshotRecord { generation, number: part, body: SnapshotBody::Part(entries) });
+        digest = Complete::chained(digest, &record);
+        let offset = log.append(TOPIC, number, vec![NewRecord::of(record)]).await?;
+        first.get_or_insert(offset);
+        moment::passes("snapshot-part-written");
+        host::task::yield_now().await;
+    }
+    let reader = fold.before_last.as_ref().unwrap_or(&fold.reader);
     let (events, complete_events) = view.audited();
-    let mut complete = Complete {
+    let complete = Complete {
         ledger: ledger.to_owned(),
         shard: number,
         shards: fold.shard.shards(),
-        begins_at: 0,
+        begins_at: first.unwrap_or_default(),
         outcome_offset: reader.last().unwrap_or_default(),
         outcome_hash: reader.chain().parent(),
         next_source: reader.chain().next_source(),
         at: Timestamp(reader.at().0),
         feature: FEATURE,
-        entries: 0,
-        digest: Digest([0; 32]),
-        sums: entries::of_shard(&fold.shard),
+        entries: count,
+        digest,
+        sums: sums.shown(),
         events,
         complete_events,
-    };
-    let mut first = None;
-    for part in parts(fold, view, generation, &mut complete) {
-        let offset = log.append(TOPIC, number, vec![NewRecord::of(part)]).await?;
-        first.get_or_insert(offset);
-        moment::passes("snapshot-part-written");
     }
-    complete.begins_at = first.unwrap_or_default();
-    let parts = complete.digest;
-    complete = complete.sealed(parts);
-    let last =
-        SnapshotRecord { generation, number: u32::MAX, body: SnapshotBody::Complete(Box::new(complete.clone())) };
-    log.append(TOPIC, number, vec![NewRecord::of(encode(&last))]).await?;
-    Ok(complete)
+    .sealed(digest);
+    let body = SnapshotBody::Complete(Box::new(complete.clone()));
+    let last = encode(&SnapshotRecord { generation, number: u32::MAX, body });
+    Ok((log.append(TOPIC, number, vec![NewRecord::of(last)]).await?, complete))
 }
 
-/// The stored parts; `complete` counts their entries and has their digest then.
-fn parts(fold: &Fold, view: &View, generation: Uuid, complete: &mut Complete) -> Vec<Vec<u8>> {
-    let (mut parts, mut pending, mut bytes) = (Vec::new(), Vec::<Entry>::new(), 0);
-    let mut end = |pending: &mut Vec<Entry>| {
-        let number = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-        let part = encode(&SnapshotRecord { generation, number, body: SnapshotBody::Part(std::mem::take(pending)) });
-        complete.digest = Complete::chained(complete.digest, &part);
-        parts.push(part);
-    };
-    entries::of(&fold.shard, view, |entry| {
-        complete.entries += 1;
+/// The next entries that make a part; none at the end.
+fn next_part(entries: &mut impl Iterator<Item = crate::codec::snapshot::Entry>, sums: &mut Sums) -> Vec<Entry> {
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    while bytes < PART_BYTES
+        && let Some(entry) = entries.next()
+    {
+        sums.take(&entry);
         let entry = entry_to_wire(&entry);
         bytes += size(&entry);
-        pending.push(entry);
-        if bytes >= PART_BYTES {
-            end(&mut pending);
-            bytes = 0;
-        }
-    });
-    if !pending.is_empty() {
-        end(&mut pending);
+        part.push(entry);
     }
-    parts
+    part
 }
 
 /// About how many bytes an entry takes.

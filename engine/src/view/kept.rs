@@ -5,20 +5,30 @@ use super::fold::{OpenedSaga, ShardView};
 use super::rows::{AccountRow, TransactionRow};
 use engine_domain::saga::Saga;
 use engine_domain::{AccountId, SagaId, Timestamp};
+use wire::snapshot::Complete;
 
-/// All that cannot be derived from the rest.
+/// A part of the view that is being put together. What can be derived from the rest comes by itself.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) accounts: Vec<(AccountId, AccountRow)>,
-    /// In the order in which they were asked for.
-    pub(crate) transactions: Vec<TransactionRow>,
-    /// Each with when it began.
-    pub(crate) sagas: Vec<(SagaId, Saga, Timestamp)>,
-    /// The newest outcome: its time, and the command it decided.
-    pub(crate) at: Timestamp,
-    pub(crate) last_source: Option<u64>,
-    /// Events, and those of them whose envelope is complete.
-    pub(crate) audited: (u64, u64),
+pub(crate) struct Kept(ShardView);
+
+impl Kept {
+    /// An account; each comes once.
+    pub(crate) fn account(&mut self, id: AccountId, row: AccountRow) {
+        let sum = self.0.sums.entry(row.state.currency).or_default();
+        *sum = sum.plus(row.state.balance);
+        self.0.ids.insert(id.as_str().into());
+        self.0.accounts.insert(id, row);
+    }
+
+    /// The next transaction, in the order in which they were asked for.
+    pub(crate) fn transaction(&mut self, row: TransactionRow) {
+        self.0.put_back(row);
+    }
+
+    /// A saga under way, and when it began.
+    pub(crate) fn saga(&mut self, saga: Saga, since: Timestamp) {
+        self.0.sagas.insert(saga.id, OpenedSaga { saga, since });
+    }
 }
 
 impl View {
@@ -27,9 +37,9 @@ impl View {
         self.read(shard).accounts.get(id).cloned()
     }
 
-    /// Calls `show` with all transactions that were asked for on this shard, in order.
-    pub(crate) fn each_transaction(&self, shard: u32, show: impl FnMut(&TransactionRow)) {
-        self.read(shard).transactions.iter().for_each(show);
+    /// The transaction of this number, in the order in which they were asked for.
+    pub(crate) fn transaction_row(&self, shard: u32, number: usize) -> Option<TransactionRow> {
+        self.read(shard).transactions.get(number).cloned()
     }
 
     /// When a saga under way began.
@@ -37,26 +47,11 @@ impl View {
         self.read(id.shard).sagas.get(&id).map(|opened| opened.since)
     }
 
-    /// From now on a shard's part is this.
-    pub(crate) fn restore(&self, shard: u32, kept: Kept) {
-        *self.write(shard) = ShardView::of(kept);
-    }
-}
-
-impl ShardView {
-    fn of(kept: Kept) -> Self {
-        let mut view = Self::default();
-        for (id, row) in kept.accounts {
-            let sum = view.sums.entry(row.state.currency).or_default();
-            *sum = sum.plus(row.state.balance);
-            view.ids.insert(id.as_str().into());
-            view.accounts.insert(id, row);
-        }
-        kept.transactions.into_iter().for_each(|row| view.put_back(row));
-        for (id, saga, since) in kept.sagas {
-            view.sagas.insert(id, OpenedSaga { saga, since });
-        }
-        (view.at, view.last_source, view.audited) = (kept.at, kept.last_source, kept.audited);
-        view
+    /// From now on a shard's part is what a snapshot has of it.
+    pub(crate) fn restore(&self, Kept(mut kept): Kept, snapshot: &Complete) {
+        kept.at = Timestamp(snapshot.at.0);
+        kept.last_source = snapshot.next_source.checked_sub(1);
+        kept.audited = (snapshot.events, snapshot.complete_events);
+        *self.write(snapshot.shard) = kept;
     }
 }
