@@ -327,7 +327,7 @@ pub enum AccountCommand {
 /// `crossfade transaction …`
 #[derive(Debug, Subcommand)]
 pub enum TransactionCommand {
-    /// Show a transaction, by either system's id
+    /// Show a transaction, by either system's id, with the steps of its saga
     Show {
         /// Its id
         id: String,

@@ -19,7 +19,7 @@ pub use workers::OpenError;
 use crate::dead_letters::DeadLetters;
 use crate::shard::health::Health;
 use crate::snapshot::keeper::Keeper;
-use crate::view::{Progress, View, trail};
+use crate::view::{Progress, View, timeline, trail};
 use crate::{codec, metrics};
 use engine_domain::{Body, Command, Position, TransactionId};
 use eventlog::{AppendError, Log, NewRecord, ReadError};
@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use waiters::Waiters;
-use wire::billing::AccountEventPage;
+use wire::billing::{AccountEventPage, TransactionSaga};
 use wire::journal::{COMMANDS, JOURNAL};
 use wire::{dead_letter, snapshot};
 use workers::Worker;
@@ -347,6 +347,14 @@ impl Ledger {
         limit: usize,
     ) -> Result<Option<AccountEventPage>, ReadError> {
         trail::page(&self.0.view, &*self.0.log, account, from_version, limit).await
+    }
+
+    /// The saga of a transaction, by either system's id, from the journal; `None` if there is no such transaction.
+    ///
+    /// # Errors
+    /// When the journal cannot be read back.
+    pub async fn transaction_saga(&self, id: &str) -> Result<Option<TransactionSaga>, ReadError> {
+        timeline::of(&self.0.view, &*self.0.log, id).await
     }
 }
 

@@ -46,6 +46,7 @@ fn openapi_document_has_the_routes_of_the_contract() {
             "get /transactions",
             "get /transactions/status/{trackingId}",
             "get /transactions/{id}",
+            "get /transactions/{id}/saga",
             "patch /accounts/{id}",
             "post /accounts",
             "post /transactions/batch",

@@ -326,3 +326,49 @@ pub struct AccountEventPage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }
+
+/// What a transaction took on several shards, step by step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionSaga {
+    /// The transaction.
+    pub transaction_id: String,
+    /// The saga, named by the command that began it: `shard:offset`. Absent when one shard did all of it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saga_id: Option<String>,
+    /// `running`, `completed`, or `compensated`: refused, and what was done is undone.
+    pub status: String,
+    /// When the transaction was asked for.
+    #[schema(value_type = String)]
+    pub started_at: Timestamp,
+    /// When it was final; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ended_at: Option<Timestamp>,
+    /// The steps, in the order in which its home took note of them; last, while it runs, the one that it waits for.
+    pub steps: Vec<SagaStep>,
+}
+
+/// A step of a saga.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SagaStep {
+    /// Its name: `Reserve`, `Debit`, `Credit`, …
+    pub step: String,
+    /// The shard that does it.
+    pub shard: u32,
+    /// The account that it is about; absent where it is about the original of a refund.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// `done`, `refused`, or `waiting`.
+    pub status: String,
+    /// When the saga's home took note of it; since when it waits for it.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// The outcome that did or refused it: `shard:offset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+}

@@ -54,8 +54,9 @@ pub struct Complete {
     pub outcome_hash: Digest,
     /// The offset of the first command whose outcome is not included.
     pub next_source: u64,
-    /// The time of that last outcome, and the behaviour that decided it.
+    /// The time of that last outcome.
     pub at: Timestamp,
+    /// The behaviour of the program that wrote this.
     pub feature: u32,
     /// Entries in all parts.
     pub entries: u64,
@@ -159,6 +160,7 @@ pub struct TransactionRow {
     pub correlation_id: String,
     pub created_at: Timestamp,
     pub requested_in: Position,
+    pub saga: Vec<u64>,
     pub instead_of: Option<Box<Instead>>,
     pub state: State,
 }

@@ -4,7 +4,10 @@ use super::exchanges::escaped;
 use crate::cli::{AccountCommand, Output, TransactionCommand};
 use crate::client::{Exit, Part, Parts};
 use crate::render;
-use wire::billing::{Account, AccountEvent, AccountEventPage, Balance, Side, TransactionResult};
+use serde::Serialize;
+use wire::billing::{
+    Account, AccountEvent, AccountEventPage, Balance, SagaStep, Side, TransactionResult, TransactionSaga,
+};
 
 /// Shows an account, its audit trail, or its balance.
 pub async fn run(parts: &Parts, command: AccountCommand, output: Output) -> anyhow::Result<Exit> {
@@ -29,9 +32,48 @@ pub async fn run(parts: &Parts, command: AccountCommand, output: Output) -> anyh
 /// Shows a transaction by either system's id.
 pub async fn transaction(parts: &Parts, command: TransactionCommand, output: Output) -> anyhow::Result<Exit> {
     let TransactionCommand::Show { id } = command;
-    let result: TransactionResult = parts.get(Part::Engine, &format!("/transactions/{}", escaped(&id))).await?;
-    render::show(output, &result, transaction_page)?;
+    let path = format!("/transactions/{}", escaped(&id));
+    // The timeline first: a transaction that ends meanwhile may be shown further than its steps, never behind them.
+    let saga: TransactionSaga = parts.get(Part::Engine, &format!("{path}/saga")).await?;
+    let transaction: TransactionResult = parts.get(Part::Engine, &path).await?;
+    render::show(output, &Shown { transaction, saga }, |shown| {
+        let mut page = transaction_page(&shown.transaction);
+        if shown.saga.saga_id.is_some() {
+            page.push('\n');
+            page.push_str(&timeline(&shown.saga));
+        }
+        page
+    })?;
     Ok(Exit::Done)
+}
+
+/// A transaction, with what it took on other shards.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    transaction: TransactionResult,
+    saga: TransactionSaga,
+}
+
+/// Every step with how long after the request its saga took note of it.
+fn timeline(saga: &TransactionSaga) -> String {
+    let row = |step: &SagaStep| {
+        let micros = step.at.since_micros(saga.started_at);
+        [
+            format!("+{}.{:03} ms", micros / 1_000, micros % 1_000),
+            step.step.clone(),
+            step.account_id.clone().unwrap_or_default(),
+            step.shard.to_string(),
+            step.status.clone(),
+            step.error_code.clone().unwrap_or_default(),
+            step.position.clone().unwrap_or_default(),
+        ]
+    };
+    render::table(
+        ["at", "step", "account", "shard", "became", "because", "position"],
+        &[0, 3],
+        saga.steps.iter().map(row),
+    )
 }
 
 /// All pages of the audit trail from a version on.

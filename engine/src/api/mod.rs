@@ -121,6 +121,7 @@ fn billing_routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(transactions::list))
         .routes(routes!(transactions::status))
         .routes(routes!(transactions::get))
+        .routes(routes!(transactions::saga))
         .routes(routes!(analytics::daily))
         .routes(routes!(analytics::trends))
 }

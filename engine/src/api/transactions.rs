@@ -19,7 +19,7 @@ use engine_domain::command::{self, MoveKind};
 use engine_domain::{Body, Text, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use wire::billing::{Processing, TransactionPage, TransactionResult};
+use wire::billing::{Processing, TransactionPage, TransactionResult, TransactionSaga};
 
 /// From EXTERNAL or SYSTEM to USER.
 #[utoipa::path(
@@ -105,8 +105,28 @@ pub async fn get(State(api): State<Arc<Api>>, Segment(id): Segment) -> Result<Re
     let _timer = api.timer("transaction");
     match api.transaction(&id).await? {
         Some(found) => Ok(json(StatusCode::OK, &found)),
-        None => Err(not_found(&format!("there is no transaction of the id `{}`: check it", shortened(&id)))),
+        None => Err(no_such(&id)),
     }
+}
+
+/// What a transaction took on several shards, step by step; one that a single shard did at once has no steps.
+#[utoipa::path(
+    get, path = "/transactions/{id}/saga", tag = "transactions", operation_id = "getTransactionSaga",
+    params(("id" = String, Path, description = "the engine's id of it, or the legacy's")),
+    responses(
+        (status = 200, description = "its saga", body = TransactionSaga),
+        ReadProblems, NotFound,
+    ),
+)]
+pub async fn saga(State(api): State<Arc<Api>>, Segment(id): Segment) -> Result<Response, Refusal> {
+    let _timer = api.timer("transaction-saga");
+    // Also waits for what was answered before.
+    let found = api.transaction(&id).await?.map(|found| found.transaction_id);
+    let saga = match &found {
+        Some(own_id) => api.ledger.transaction_saga(own_id).await.map_err(|error| unreadable(&error))?,
+        None => None,
+    };
+    saga.map(|saga| json(StatusCode::OK, &saga)).ok_or_else(|| no_such(&id))
 }
 
 /// The result of a request, by its idempotency key.
@@ -278,6 +298,10 @@ fn percent_encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+fn no_such(id: &str) -> Refusal {
+    not_found(&format!("there is no transaction of the id `{}`: check it", shortened(id)))
 }
 
 fn not_found(detail: &str) -> Refusal {

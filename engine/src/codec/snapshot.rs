@@ -128,7 +128,7 @@ structs! {
     Applied = snapshot { kind, amount, refunded }
     TransactionRow = snapshot {
         id, kind, tenant, deciding_account, key, source, destination, currency, amount, reference, metadata, original,
-        original_named, client_reason, alias, correlation_id, created_at, requested_in, instead_of, state,
+        original_named, client_reason, alias, correlation_id, created_at, requested_in, saga, instead_of, state,
     }
 }
 

@@ -3,8 +3,9 @@
 use super::Status;
 use super::rows::{AccountRow, State, TransactionRow};
 use crate::analytics::{self, Daily, Day, Series, Total};
+use engine_domain::event::{SagaStepCompleted, SagaStepFailed};
 use engine_domain::ids::AccountAggregate;
-use engine_domain::saga::{Awaited, Saga, Taken, Work};
+use engine_domain::saga::{Awaited, Movement, Saga, Taken, Work};
 use engine_domain::{AccountId, Currency, Event, Money, Outcome, Position, SagaId, Text, Timestamp, TransactionId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -160,11 +161,17 @@ impl ShardView {
                     }
                 }
                 Event::SagaStarted(saga) => {
-                    self.sagas.insert(saga.id, OpenedSaga { saga: *saga, since: at });
+                    let id = saga.id;
+                    self.sagas.insert(id, OpenedSaga { saga: *saga, since: at });
+                    self.note_saga(id, offset);
                 }
-                Event::SagaStepCompleted(step) => self.step(step.saga, step.version, step.taken, step.awaited),
-                Event::SagaStepFailed(step) => self.step(step.saga, step.version, step.taken, step.awaited),
+                Event::SagaStepCompleted(SagaStepCompleted { saga, version, taken, awaited })
+                | Event::SagaStepFailed(SagaStepFailed { saga, version, taken, awaited }) => {
+                    self.step(saga, version, taken, awaited);
+                    self.note_saga(saga, offset);
+                }
                 Event::SagaCompleted(ended) | Event::SagaCompensated(ended) => {
+                    self.note_saga(ended.saga, offset);
                     self.sagas.remove(&ended.saga);
                 }
                 // What is held of an original for a refund decides; nobody asks the view for it. Steps for sagas of
@@ -271,6 +278,17 @@ impl ShardView {
             if let Some(awaited) = awaited {
                 opened.saga.awaited = awaited;
             }
+        }
+    }
+
+    /// Notes with its transaction that a saga began, or went on, by the outcome at `offset`.
+    fn note_saga(&mut self, saga: SagaId, offset: u64) {
+        let Some(opened) = self.sagas.get(&saga) else { return };
+        let Work::Transaction(Movement { transaction, .. }) = opened.saga.work else { return };
+        // A trial run has a saga too; its transaction was never asked for, or by another command.
+        let row = self.transaction_mut(transaction).filter(|row| row.requested_in == saga);
+        if let Some(row) = row.filter(|row| row.saga.last() != Some(&offset)) {
+            row.saga.push(offset);
         }
     }
 

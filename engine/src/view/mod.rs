@@ -11,6 +11,7 @@
 //! | [`follow`] | tails a shard's journal, folds it, answers who waits |
 //! | [`read_model`] | the port through which queries look back |
 //! | [`trail`] | the audit trail of an account, read back from the journal |
+//! | [`timeline`] | the saga of a transaction, likewise |
 //!
 //! Invariants: only accepted outcomes come in; a shard's part is behind its own lock, held for one batch or one
 //! query, never across an await, and a writer holds one lock only. The view is separate from the owners' states,
@@ -24,6 +25,7 @@ mod lists;
 pub mod read_model;
 pub(crate) mod render;
 pub(crate) mod rows;
+pub(crate) mod timeline;
 pub(crate) mod trail;
 
 pub use cursor::{Cursor, NotACursor};

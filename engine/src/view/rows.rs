@@ -102,6 +102,8 @@ pub(crate) struct TransactionRow {
     pub(crate) correlation_id: Text,
     pub(crate) created_at: Timestamp,
     pub(crate) requested_in: Position,
+    /// Where the outcomes stand, in the journal of its home, that began its saga and went on with it.
+    pub(crate) saga: Vec<u64>,
     /// The number of the refused transaction that it took the key from, and how that one stood.
     pub(crate) instead_of: Option<Box<(usize, State)>>,
     pub(crate) state: State,
@@ -188,6 +190,7 @@ impl TransactionRow {
             correlation_id,
             created_at: at,
             requested_in,
+            saga: Vec::new(),
             instead_of: None,
             state: State::Processing,
         }

@@ -87,11 +87,7 @@ pub(crate) async fn page(
 
 /// The account's events in one outcome.
 async fn read_back(log: &dyn Log, place: Touched, id: &AccountId) -> Result<Vec<AccountEvent>, ReadError> {
-    let failed = |why: String| ReadError::Failed(format!("outcome at {}/{}: {why}", place.shard, place.offset));
-    let records = log.read(JOURNAL, place.shard, place.offset, 1).await?;
-    let record = records.first().ok_or_else(|| failed("it is not there".to_owned()))?;
-    let stored: journal::Outcome = wire::stored::decode(&record.value).map_err(|error| failed(error.to_string()))?;
-    let outcome = codec::outcome_from_wire(stored).map_err(|error| failed(error.to_string()))?;
+    let outcome = outcome_at(log, place.shard, place.offset).await?;
     Ok(outcome
         .events
         .iter()
@@ -99,6 +95,18 @@ async fn read_back(log: &dyn Log, place: Touched, id: &AccountId) -> Result<Vec<
         .filter(|(_, event)| event.account().is_some_and(|account| account == id))
         .map(|(index, event)| shown(&outcome, index, event))
         .collect())
+}
+
+/// The outcome at an offset of a shard's journal, where the view has seen an accepted one.
+///
+/// # Errors
+/// When it cannot be read back.
+pub(super) async fn outcome_at(log: &dyn Log, shard: u32, offset: u64) -> Result<Outcome, ReadError> {
+    let failed = |why: String| ReadError::Failed(format!("outcome at {shard}/{offset}: {why}"));
+    let records = log.read(JOURNAL, shard, offset, 1).await?;
+    let record = records.first().ok_or_else(|| failed("it is not there".to_owned()))?;
+    let stored: journal::Outcome = wire::stored::decode(&record.value).map_err(|error| failed(error.to_string()))?;
+    codec::outcome_from_wire(stored).map_err(|error| failed(error.to_string()))
 }
 
 fn shown(outcome: &Outcome, index: usize, event: &Event) -> AccountEvent {

@@ -4,38 +4,12 @@ use crate::faulty::Fate;
 use crate::support::*;
 use engine::ledger::Submitted;
 use engine::view::ByKey;
-use engine_domain::{AccountType, Answer, Body, Command, Limits};
+use engine_domain::{AccountType, Answer, Body, Limits};
 use eventlog::{Log, NewRecord};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::time::Duration;
 use wire::journal::{COMMANDS, JOURNAL};
-
-/// Two users of different shards, the first with 100.
-async fn two_users(running: &Running) -> (String, String) {
-    let (from, to) = (on_shard(2, "from"), on_shard(5, "to"));
-    running.create(external("world")).await;
-    running.create(user(&from)).await;
-    running.create(user(&to)).await;
-    running.transact(topup("first", "world", &from, "100")).await;
-    (from, to)
-}
-
-/// Submits what cannot be answered yet.
-async fn pending(running: &Running, command: Command) {
-    let soon = host::clock::now() + Duration::from_millis(30);
-    assert_eq!(running.ledger.submit(command, soon).await, Submitted::Pending);
-}
-
-/// Waits until there is a saga that waits for `shard`.
-async fn saga_waits_for(running: &Running, shard: u32) {
-    let waits = async {
-        while !running.ledger.view().open_sagas().iter().any(|saga| saga.awaits.0 == shard) {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("a saga that waits", waits).await;
-}
 
 #[tokio::test]
 async fn a_transfer_cut_off_at_any_message_completes_after_a_restart() {
@@ -44,7 +18,7 @@ async fn a_transfer_cut_off_at_any_message_completes_after_a_restart() {
     for (topic, partition, nth) in [(COMMANDS, 5, 1), (JOURNAL, 5, 1), (COMMANDS, 2, 2), (JOURNAL, 2, 2)] {
         let bed = Bed::new();
         let running = bed.start().await;
-        let (from, to) = two_users(&running).await;
+        let (from, to) = payer_and_payee(&running).await;
         let mut seen = 0;
         running.log.rule(move |at, number, _| {
             if (at, number) == (topic, partition) {
@@ -72,7 +46,7 @@ async fn a_transfer_cut_off_at_any_message_completes_after_a_restart() {
 async fn a_transfer_that_the_other_side_refuses_is_undone_after_a_restart() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, _) = two_users(&running).await;
+    let (from, _) = payer_and_payee(&running).await;
     let limits = Limits { min: None, max: Some(money("10")) };
     let small = on_shard(8, "small");
     running.create(command(Body::CreateAccount(new_account(&small, AccountType::User, limits)))).await;
@@ -91,7 +65,7 @@ async fn a_transfer_that_the_other_side_refuses_is_undone_after_a_restart() {
 async fn what_was_appended_is_decided_by_whoever_comes_next() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, to) = two_users(&running).await;
+    let (from, to) = payer_and_payee(&running).await;
     running.kill().await;
     // The process died between the command's append and the outcome's: all that is left is the command.
     let orphan = engine::codec::encode_command(&transfer("orphan", &from, &to, "1"));
@@ -106,7 +80,7 @@ async fn what_was_appended_is_decided_by_whoever_comes_next() {
 async fn a_restart_shows_exactly_what_was_shown_before() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, to) = two_users(&running).await;
+    let (from, to) = payer_and_payee(&running).await;
     for number in 0..20 {
         running.answered(transfer(&format!("t{number}"), &from, &to, "7")).await;
         running.answered(withdraw(&format!("w{number}"), &to, "world", "3.5")).await;
@@ -127,7 +101,7 @@ async fn a_restart_shows_exactly_what_was_shown_before() {
 async fn lost_follow_ups_are_sent_again() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, to) = two_users(&running).await;
+    let (from, to) = payer_and_payee(&running).await;
     // The first two attempts to reach the other shard, and the first answer, get lost.
     let (mut there, mut back) = (0, 0);
     running.log.rule(move |topic, partition, _| match (topic, partition) {
@@ -152,7 +126,7 @@ async fn lost_follow_ups_are_sent_again() {
 async fn an_append_that_certainly_failed_is_told_and_leaves_nothing() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, to) = two_users(&running).await;
+    let (from, to) = payer_and_payee(&running).await;
     running.log.rule(|topic, _, _| if topic == COMMANDS { Fate::Refuse } else { Fate::Pass });
     let submitted = running.submit(transfer("t", &from, &to, "30")).await;
     assert!(matches!(submitted, Submitted::NotAppended(_)), "{submitted:?}");
@@ -166,7 +140,7 @@ async fn an_append_that_certainly_failed_is_told_and_leaves_nothing() {
 async fn a_command_that_is_perhaps_in_the_log_is_answered_if_it_is() {
     let bed = Bed::new();
     let running = bed.start().await;
-    let (from, to) = two_users(&running).await;
+    let (from, to) = payer_and_payee(&running).await;
     running.log.rule(|topic, _, _| if topic == COMMANDS { Fate::Hide } else { Fate::Pass });
     assert_eq!(running.transact(transfer("t", &from, &to, "30")).await.status, "completed");
     running.log.rule(|topic, _, _| if topic == COMMANDS { Fate::Lose } else { Fate::Pass });

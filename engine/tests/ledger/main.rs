@@ -14,3 +14,4 @@ mod snapshots;
 mod standby;
 mod stops;
 mod support;
+mod timeline;

@@ -1,9 +1,12 @@
 //! A restart from a snapshot shows and decides as one from the beginning; what cannot be trusted is not used.
 
+use crate::faulty::Fate;
 use crate::support::*;
 use engine_domain::{Answer, Rejection};
 use eventlog::{Log, NewRecord, Record};
 use std::sync::Arc;
+use wire::dead_letter;
+use wire::journal::COMMANDS;
 use wire::snapshot::{SnapshotBody, SnapshotRecord, TOPIC};
 
 /// An outcome in a shard is enough for a snapshot of it.
@@ -41,7 +44,12 @@ async fn shown(running: &Running) -> String {
     let mut all = vec![accounts];
     for shard in 0..SHARDS {
         let user = on_shard(shard, "user");
-        all.push(serde_json::to_string(&history(view, &user, None, 1_000, Default::default())).unwrap());
+        let history = history(view, &user, None, 1_000, Default::default()).unwrap();
+        all.push(serde_json::to_string(&history).unwrap());
+        for transaction in history.transactions {
+            let saga = running.ledger.transaction_saga(&transaction.transaction_id).await.unwrap();
+            all.push(serde_json::to_string(&saga).unwrap());
+        }
         let events = running.ledger.account_events(&user, 0, 1_000).await.unwrap();
         all.push(serde_json::to_string(&events).unwrap());
     }
@@ -125,7 +133,46 @@ async fn the_last_two_generations_are_kept() {
     running.stop().await;
 }
 
-/// Spoils the newest generation of every shard, by appending one that claims to be newer.
+/// Whoever begins at a snapshot does not read what came before it: that has to have its dead letter by then.
+#[tokio::test]
+async fn no_snapshot_goes_beyond_what_waits_for_its_dead_letter() {
+    let bed = Bed::new();
+    let running = bed.start_keeping(OFTEN).await;
+    busy(&running).await;
+    running.log.rule(|topic, _, _| if topic == dead_letter::TOPIC { Fate::Refuse } else { Fate::Pass });
+    let garbage = bed.log.append(COMMANDS, 5, vec![NewRecord::of("garbage")]).await.unwrap();
+    // As many again, so that every shard is due; shard 5 comes before shard 6.
+    let six = generations(&bed, 6).await.len();
+    let due = async {
+        for round in 0.. {
+            for number in 0..50 {
+                for shard in [5, 6] {
+                    let key = format!("more-{round}-{number}");
+                    running.transact(topup(&key, "world", &on_shard(shard, "user"), "1")).await;
+                }
+            }
+            if generations(&bed, 6).await.len() > six {
+                return;
+            }
+        }
+    };
+    within("a snapshot of shard 6", due).await;
+    for (_, stored) in generations(&bed, 5).await {
+        let SnapshotBody::Complete(complete) = stored.body else { panic!("an end") };
+        assert!(complete.next_source <= garbage, "{complete:?}");
+    }
+    running.kill().await;
+
+    let running = bed.start_keeping(OFTEN).await;
+    within("the letter", async {
+        while bed.log.end(dead_letter::TOPIC, 0).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_trusted_is_not_used() {
     let bed = Bed::new();
@@ -149,6 +196,7 @@ async fn what_cannot_be_trusted_is_not_used() {
     lie(&|complete| complete.outcome_offset += 1);
     lie(&|complete| complete.next_source += 1);
     lie(&|complete| complete.ledger = "another".into());
+    lie(&|complete| complete.shard = 4);
     lie(&|complete| complete.feature += 1);
     lie(&|complete| complete.sums.clear());
     lie(&|complete| complete.begins_at += 1);

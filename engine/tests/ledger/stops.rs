@@ -31,15 +31,20 @@ async fn until_blocked(readiness: &Readiness, what: &str) {
 
 #[tokio::test]
 async fn a_newer_journal_stops_its_shard_and_no_other() {
+    stops_its_shard_and_no_other(newer::<wire::journal::Outcome>(), "version 3").await;
+    stops_its_shard_and_no_other(newer_type(), "record type 0x0fff").await;
+}
+
+async fn stops_its_shard_and_no_other(record: NewRecord, why: &str) {
     let bed = Bed::new();
     let running = bed.start().await;
     let (here, there) = two_users(&running).await;
-    bed.log.append(JOURNAL, 4, vec![newer::<wire::journal::Outcome>()]).await.expect("appended");
+    bed.log.append(JOURNAL, 4, vec![record]).await.expect("appended");
     until_blocked(&running.readiness, "shard 4").await;
     for running in [running, bed.start().await] {
         until_blocked(&running.readiness, "shard 4").await;
         let submitted = running.submit(topup("later", "world", &here, "1")).await;
-        assert!(matches!(&submitted, Submitted::NotAppended(why) if why.contains("version 2")), "{submitted:?}");
+        assert!(matches!(&submitted, Submitted::NotAppended(said) if said.contains(why)), "{submitted:?}");
         let barrier = running.ledger.read_barrier(&[4], host::clock::now() + ANSWER).await;
         assert!(matches!(barrier, Err(BarrierError::Stopped { shard: 4, .. })), "{barrier:?}");
         let key = format!("other {}", host::random::token());
@@ -51,12 +56,17 @@ async fn a_newer_journal_stops_its_shard_and_no_other() {
 
 #[tokio::test]
 async fn a_newer_command_waits_for_a_newer_program() {
+    waits_for_a_newer_program(newer::<wire::journal::Command>()).await;
+    waits_for_a_newer_program(newer_type()).await;
+}
+
+async fn waits_for_a_newer_program(record: NewRecord) {
     let bed = Bed::new();
     let running = bed.start().await;
     let (here, there) = two_users(&running).await;
     let before = bed.log.end(JOURNAL, 4).await.expect("readable");
     let known = NewRecord::of(engine::codec::encode_command(&topup("before", "world", &here, "1")));
-    let batch = vec![known.clone(), newer::<wire::journal::Command>(), known];
+    let batch = vec![known.clone(), record, known];
     bed.log.append(COMMANDS, 4, batch).await.expect("appended");
     until_blocked(&running.readiness, "newer than this program").await;
     assert_eq!(bed.log.end(JOURNAL, 4).await, Ok(before + 1), "what stands before it is decided, and no more");

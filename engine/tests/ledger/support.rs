@@ -41,6 +41,11 @@ pub fn newer<T: Stored>() -> NewRecord {
     NewRecord::of([tag, b"what a newer program would write".to_vec()].concat())
 }
 
+/// A stored record of a type that nobody knows yet.
+pub fn newer_type() -> NewRecord {
+    NewRecord::of([0x0FFF_u16.to_le_bytes(), 1_u16.to_le_bytes()].concat())
+}
+
 /// A log in a temporary directory, and what is started on it.
 pub struct Bed {
     pub log: Arc<EmbeddedLog>,
@@ -290,7 +295,6 @@ pub fn refund(running: &Running, key: &str, named: &str, how_much: Option<&str>)
     }))
 }
 
-/// The rule that refused it, whether that is kept or not.
 /// A page of an account's history; `None` if there is no such account.
 pub fn history(
     view: &View,
@@ -304,6 +308,7 @@ pub fn history(
     Some(view.history(&HistoryQuery { account: &account, made_at, before, limit, filter }))
 }
 
+/// The rule that refused it, whether that is kept or not.
 pub fn rejection(answered: &Answered) -> Option<Rejection> {
     match &answered.answer {
         Answer::Refused { rejection, .. } => Some(*rejection),
@@ -312,4 +317,30 @@ pub fn rejection(answered: &Answered) -> Option<Rejection> {
             Some(Rejection::from_code(code).expect("a known code"))
         }
     }
+}
+
+/// Two users, on the shards 2 and 5, the first with 100.
+pub async fn payer_and_payee(running: &Running) -> (String, String) {
+    let (from, to) = (on_shard(2, "from"), on_shard(5, "to"));
+    running.create(external("world")).await;
+    running.create(user(&from)).await;
+    running.create(user(&to)).await;
+    running.transact(topup("first", "world", &from, "100")).await;
+    (from, to)
+}
+
+/// Submits what cannot be answered yet.
+pub async fn pending(running: &Running, command: Command) {
+    let soon = host::clock::now() + Duration::from_millis(30);
+    assert_eq!(running.ledger.submit(command, soon).await, Submitted::Pending);
+}
+
+/// Waits until there is a saga that waits for `shard`.
+pub async fn saga_waits_for(running: &Running, shard: u32) {
+    let waits = async {
+        while !running.ledger.view().open_sagas().iter().any(|saga| saga.awaits.0 == shard) {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a saga that waits", waits).await;
 }
