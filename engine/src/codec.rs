@@ -350,7 +350,7 @@ structs! {
     AliasLearnt = event { transaction, version, alias }
     SagaStepCompleted = event { saga, version, taken, awaited }
     SagaStepFailed = event { saga, version, taken, awaited }
-    SagaEnded = event { saga, version }
+    SagaEnded = event { saga, version, transaction }
     SagaStepTaken = event { saga, stage, done_at, answer, guard }
 
     Position = journal { shard, offset }

@@ -41,11 +41,12 @@ macro_rules! version {
 }
 
 /// Every version there ever was, the oldest of each topic first.
-pub const VERSIONS: [Version; 4] = [
+pub const VERSIONS: [Version; 5] = [
     version!(ACCOUNT_EVENTS, 1, 1, "account-events.v1.avsc"),
     version!(ACCOUNT_EVENTS, 2, 2, "account-events.v2.avsc"),
     version!(TRANSACTION_EVENTS, 1, 3, "transaction-events.v1.avsc"),
     version!(SAGA_EVENTS, 1, 4, "saga-events.v1.avsc"),
+    version!(SAGA_EVENTS, 2, 5, "saga-events.v2.avsc"),
 ];
 
 /// The version of a public topic that is written.

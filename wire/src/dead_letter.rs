@@ -133,14 +133,14 @@ impl Letters {
     /// Takes the next record as it is stored, and says whether it is a letter. One that is none changes nothing.
     ///
     /// # Errors
-    /// [`DecodeError::UnknownVersion`], when a newer program wrote it: it may be about any letter.
+    /// [`DecodeError`], when a newer program wrote it: it may be about any letter.
     pub fn take_stored(&mut self, at: Timestamp, bytes: &[u8]) -> Result<bool, DecodeError> {
         match decode(bytes) {
             Ok(letter) => {
                 self.take(at, letter);
                 Ok(true)
             }
-            Err(newer @ DecodeError::UnknownVersion { .. }) => Err(newer),
+            Err(error) if error.is_newer() => Err(error),
             Err(_) => Ok(false),
         }
     }

@@ -29,7 +29,7 @@ impl Stored for DecisionRecord {
     const TYPE: u16 = 0x0104;
     /// 2 adds `told`.
     const VERSION: u16 = 2;
-    const SINCE: u16 = 1;
+    const OLDEST: u16 = 1;
 }
 
 impl Chained for DecisionRecord {

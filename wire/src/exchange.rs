@@ -30,7 +30,7 @@ impl Stored for ExchangeRecord {
     const TYPE: u16 = 0x0101;
     /// 2: overrides.
     const VERSION: u16 = 2;
-    const SINCE: u16 = 1;
+    const OLDEST: u16 = 1;
 }
 
 impl ExchangeRecord {

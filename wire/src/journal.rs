@@ -8,17 +8,19 @@
 //! | [`command`] | what a shard is asked to do |
 //! | [`event`] | what happened |
 //! | [`saga`] | what takes more than one shard |
+//! | `v1` | outcomes of version 1 |
 
 pub mod command;
 pub mod event;
 pub mod saga;
+mod v1;
 
 pub use command::Command;
 pub use event::Event;
 
 use crate::chain::Chained;
 use crate::scalar::{Digest, Timestamp};
-use crate::stored::Stored;
+use crate::stored::{self, DecodeError, Stored};
 use crate::words::Mode;
 use event::Rejection;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -60,7 +62,16 @@ pub struct Outcome {
 
 impl Stored for Outcome {
     const TYPE: u16 = 0x0002;
-    const VERSION: u16 = 1;
+    /// 2: the end of a saga says its transaction.
+    const VERSION: u16 = 2;
+    const OLDEST: u16 = 1;
+
+    fn upcast(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        match version {
+            1 => stored::whole::<v1::OutcomeV1>(body).map(Self::from),
+            _ => stored::whole(body),
+        }
+    }
 }
 
 impl Chained for Outcome {

@@ -1,7 +1,8 @@
 //! The tag in front of every stored record: `u16 type, u16 version` (little endian), then the body in postcard.
 //!
 //! Old versions are upcast on read; a type or version that this program does not know stops the reader: it is
-//! never skipped.
+//! never skipped (DESIGN 3.1). Bytes that no program of this project can have written are damage or somebody else's: what
+//! becomes of those is each reader's to say (decision 14).
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,10 +13,26 @@ pub trait Stored: Serialize + DeserializeOwned {
     const TYPE: u16;
     /// The version that this program writes.
     const VERSION: u16;
-    /// The oldest version whose bodies the newest one reads as they are: since then there are only more variants, each
-    /// behind those of before.
-    const SINCE: u16 = Self::VERSION;
+    /// The oldest version that this program reads.
+    const OLDEST: u16 = Self::VERSION;
+
+    /// Reads a body of any version from the oldest to the newest. Unless a type says otherwise, the newest version reads
+    /// them as they are: since the oldest there are only more variants, each behind those of before.
+    ///
+    /// # Errors
+    /// [`DecodeError::Damaged`], when the body does not follow that version.
+    fn upcast(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        let _ = version;
+        whole(body)
+    }
 }
+
+/// Every type there is. A number below [`RESERVED`] that is not among them belongs to a newer program.
+const TYPES: [u16; 12] =
+    [0x0001, 0x0002, 0x0003, 0x0101, 0x0102, 0x0103, 0x0104, 0x0105, 0x0106, 0x0201, 0x0302, 0x0303];
+
+/// Numbers of types are below it, so that no text begins like a record: a text's second byte is larger.
+const RESERVED: u16 = 0x1000;
 
 /// Why stored bytes cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +48,9 @@ pub enum DecodeError {
         /// The type that the reader wanted.
         expected: u16,
     },
+    /// A type that this program does not know: a newer program wrote it.
+    #[error("record type {0:#06x} is not known to this program")]
+    UnknownType(u16),
     /// A version that this program does not know: a newer program wrote it.
     #[error("version {found} of record type {record_type:#06x} is not known to this program (it knows {known})")]
     UnknownVersion {
@@ -44,6 +64,13 @@ pub enum DecodeError {
     /// The body does not follow its type.
     #[error("record body is damaged: {0}")]
     Damaged(String),
+}
+
+impl DecodeError {
+    /// Whether a newer program wrote the record: it knows what it means, so it is never passed over.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::UnknownType(_) | Self::UnknownVersion { .. })
+    }
 }
 
 /// Bytes of the tag.
@@ -61,15 +88,25 @@ pub fn encode<T: Stored>(record: &T) -> Vec<u8> {
 /// Reads a record with its tag; all bytes have to belong to it.
 ///
 /// # Errors
-/// [`DecodeError`], when the bytes are another type, a newer version, or damaged.
+/// [`DecodeError`], when the bytes are another type, of a newer program, or damaged.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (record_type, version, body) = untag(bytes)?;
     if record_type != T::TYPE {
-        return Err(DecodeError::OtherType { found: record_type, expected: T::TYPE });
+        let is_newer = (1..RESERVED).contains(&record_type) && !TYPES.contains(&record_type);
+        let other = DecodeError::OtherType { found: record_type, expected: T::TYPE };
+        return Err(if is_newer { DecodeError::UnknownType(record_type) } else { other });
     }
-    if !(T::SINCE..=T::VERSION).contains(&version) {
+    if !(T::OLDEST..=T::VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion { record_type, found: version, known: T::VERSION });
     }
+    T::upcast(version, body)
+}
+
+/// Reads a body that has the shape of `T`; all bytes have to belong to it.
+///
+/// # Errors
+/// [`DecodeError::Damaged`].
+pub(crate) fn whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(body) {
         Ok((record, [])) => Ok(record),
         Ok((_, rest)) => Err(DecodeError::Damaged(format!("{} bytes too many", rest.len()))),

@@ -33,7 +33,7 @@ pub(super) fn fingerprint(parts: &[&str]) -> u64 {
 fn place(bytes: &[u8]) -> Option<(String, u64, u64)> {
     let [type_low, type_high, version_low, version_high, body @ ..] = bytes else { return None };
     let tag = (u16::from_le_bytes([*type_low, *type_high]), u16::from_le_bytes([*version_low, *version_high]));
-    if tag.0 != ExchangeRecord::TYPE || !(ExchangeRecord::SINCE..=ExchangeRecord::VERSION).contains(&tag.1) {
+    if tag.0 != ExchangeRecord::TYPE || !(ExchangeRecord::OLDEST..=ExchangeRecord::VERSION).contains(&tag.1) {
         return None;
     }
     let (place, _) = postcard::take_from_bytes::<(String, u64, u64)>(body).ok()?;

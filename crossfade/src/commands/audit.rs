@@ -200,9 +200,7 @@ impl Walk {
         let accepted = self.verified.records;
         match link {
             // It cannot be an outcome, so no reader of a journal takes it for one; it is a dead letter.
-            Err(error)
-                if self.losers == Losers::Descendants && !matches!(error, DecodeError::UnknownVersion { .. }) =>
-            {
+            Err(error) if self.losers == Losers::Descendants && !error.is_newer() => {
                 self.verified.ignored += 1;
             }
             Err(error) => self.verified.broken = Some(format!("offset {offset}: {error}")),

@@ -371,6 +371,9 @@ pub struct SagaEnded {
     pub saga: SagaId,
     /// Its version with this event.
     pub version: u64,
+    /// What the key of its request stands for, as [`Work::transaction`](crate::saga::Work::transaction) says; `None` also in
+    /// events from before they said it.
+    pub transaction: Option<TransactionId>,
 }
 
 /// See [`Event::SagaStepTaken`].

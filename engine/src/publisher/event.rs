@@ -4,11 +4,11 @@ use crate::view::trail::event_id;
 use apache_avro::Decimal;
 use apache_avro::types::Value;
 use engine_domain::event::{
-    AccountCreated, BalanceChanged, Event, FundsReserved, ReservationReleased, SagaEnded, TransactionCompleted,
-    TransactionFailed, TransactionRequested,
+    AccountCreated, BalanceChanged, Event, FundsReserved, ReservationReleased, TransactionCompleted, TransactionFailed,
+    TransactionRequested,
 };
 use engine_domain::saga::{Saga, Stage, Work};
-use engine_domain::{Limits, Money, Outcome, Position, Timestamp};
+use engine_domain::{Limits, Money, Outcome, Position, SagaId, Timestamp, TransactionId};
 use wire::avro::{ACCOUNT_EVENTS, SAGA_EVENTS, TRANSACTION_EVENTS};
 
 /// The scale of every amount in a schema: as many decimals as money has (DESIGN 3.2).
@@ -89,7 +89,8 @@ fn detail(event: &Event) -> (&'static str, u32, Fields, Option<&str>) {
         }
         Event::AliasLearnt(learnt) => (TRANSACTION_EVENTS, 4, vec![field("alias", &learnt.alias)], None),
         Event::SagaStarted(saga) => {
-            let fields = vec![field("sagaType", saga_type(saga)), field("sagaId", &saga.id.to_string())];
+            let mut fields = vec![field("sagaType", saga_type(saga))];
+            fields.extend(saga_of(&saga.id, saga.work.transaction()));
             (SAGA_EVENTS, 0, fields, None)
         }
         Event::SagaStepCompleted(step) => {
@@ -101,7 +102,9 @@ fn detail(event: &Event) -> (&'static str, u32, Fields, Option<&str>) {
             (SAGA_EVENTS, 1, saga_step(step.taken.stage, awaited), None)
         }
         Event::SagaStepTaken(step) => (SAGA_EVENTS, 1, saga_step(step.stage, None), None),
-        Event::SagaCompleted(ended) | Event::SagaCompensated(ended) => (SAGA_EVENTS, 2, saga_ended(ended), None),
+        Event::SagaCompleted(ended) | Event::SagaCompensated(ended) => {
+            (SAGA_EVENTS, 2, saga_of(&ended.saga, ended.transaction), None)
+        }
     }
 }
 
@@ -187,7 +190,7 @@ fn transaction_failed(failed: &TransactionFailed) -> Fields {
     ]
 }
 
-fn refund_hold(refund: &engine_domain::TransactionId, amount: Money, refunded: Money) -> Fields {
+fn refund_hold(refund: &TransactionId, amount: Money, refunded: Money) -> Fields {
     vec![field("refundId", &refund.to_string()), money("amount", amount), money("refunded", refunded)]
 }
 
@@ -204,8 +207,9 @@ fn saga_step(step: Stage, awaited: Option<Stage>) -> Fields {
     vec![field("step", &name(step)), optional("awaited", awaited.map(name).as_deref())]
 }
 
-fn saga_ended(ended: &SagaEnded) -> Fields {
-    vec![field("sagaId", &ended.saga.to_string())]
+fn saga_of(id: &SagaId, transaction: Option<TransactionId>) -> Fields {
+    let transaction = transaction.map(|transaction| transaction.to_string());
+    vec![field("sagaId", &id.to_string()), optional("transactionId", transaction.as_deref())]
 }
 
 fn field(name: &str, text: &str) -> (String, Value) {

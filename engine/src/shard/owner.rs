@@ -446,7 +446,7 @@ fn later(error: ReadError) -> Result<Option<ReadError>, Stopped> {
 fn asked(shard: u32, record: &Record) -> Result<Asked, Stopped> {
     let command = match codec::decode_command(&record.value) {
         Ok(command) => command,
-        Err(codec::Error::Decode(reason @ DecodeError::UnknownVersion { .. })) => {
+        Err(codec::Error::Decode(reason)) if reason.is_newer() => {
             return Err(Stopped::Newer { offset: record.offset, reason });
         }
         Err(error) => {

@@ -114,7 +114,7 @@ impl Reader {
         let stored: journal::Outcome = match wire::stored::decode(&record.value) {
             Ok(stored) => stored,
             // A newer program knows whether it counts.
-            Err(error @ DecodeError::UnknownVersion { .. }) => return Err(unreadable(codec::Error::Decode(error))),
+            Err(error) if error.is_newer() => return Err(unreadable(codec::Error::Decode(error))),
             Err(error) => {
                 self.next = record.offset + 1;
                 return Ok(Read::NoOutcome(error));

@@ -28,7 +28,7 @@ impl Stored for LastKnown {
     const TYPE: u16 = 0x0303;
     /// 2: any number of unfinished moves. The bytes of none and of one are those of version 1.
     const VERSION: u16 = 2;
-    const SINCE: u16 = 1;
+    const OLDEST: u16 = 1;
 }
 
 /// What the disk says.

@@ -11,7 +11,7 @@ use metrics::counter;
 use std::sync::Arc;
 use wire::dead_letter::{DeadLetter, Origin, TOPIC};
 use wire::exchange::{self, ExchangeRecord};
-use wire::stored::{DecodeError, decode, encode};
+use wire::stored::{decode, encode};
 
 /// Keeps what is no exchange.
 pub(super) struct DeadLetters(Once);
@@ -29,7 +29,7 @@ impl DeadLetters {
     pub fn exchange(&self, record: &Record) -> Result<Option<ExchangeRecord>, Error> {
         match decode(&record.value) {
             Ok(exchange) => Ok(Some(exchange)),
-            Err(newer @ DecodeError::UnknownVersion { .. }) => Err(unreadable(exchange::TOPIC, record.offset)(newer)),
+            Err(error) if error.is_newer() => Err(unreadable(exchange::TOPIC, record.offset)(error)),
             Err(reason) => {
                 tracing::error!(offset = record.offset, %reason, "a record is no exchange; it is passed over");
                 let origin = Origin { topic: exchange::TOPIC.to_owned(), partition: PARTITION, offset: record.offset };

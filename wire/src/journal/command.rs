@@ -30,7 +30,7 @@ impl Stored for Command {
     const TYPE: u16 = 0x0001;
     /// 2 has `refund-taken`.
     const VERSION: u16 = 2;
-    const SINCE: u16 = 1;
+    const OLDEST: u16 = 1;
 }
 
 /// A refusal by the other system.

@@ -279,6 +279,7 @@ pub struct SagaStepFailed {
 pub struct SagaEnded {
     pub saga: Position,
     pub version: u64,
+    pub transaction: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

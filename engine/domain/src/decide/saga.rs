@@ -49,7 +49,7 @@ pub(super) fn go_on(draft: &mut Draft<'_>, done: &StepDone) -> Answer {
         draft.send(Saga { awaited, ..saga.clone() }.ask(draft.at));
         return Answer::None;
     }
-    let ended = SagaEnded { saga: saga.id, version };
+    let ended = SagaEnded { saga: saga.id, version, transaction: work.transaction() };
     draft.emit(match refusal(&taken) {
         Some(_) if request.mode != Mode::ShadowRefused => Event::SagaCompensated(ended),
         _ => Event::SagaCompleted(ended),
@@ -179,8 +179,8 @@ fn guarded(draft: &Draft<'_>, request: &Request, work: &Work) -> Vec<AccountId> 
 }
 
 impl Work {
-    /// The id that the key of the request stands for.
-    fn transaction(&self) -> Option<TransactionId> {
+    /// The id that the key of the request stands for: that of the transaction, or of a new shared account's key.
+    pub fn transaction(&self) -> Option<TransactionId> {
         match self {
             Work::Transaction(movement) => Some(movement.transaction),
             Work::OpenStripes { key, .. } => key.as_ref().map(|key| key.transaction),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use wire::exchange::ExchangeRecord;
 use wire::scalar::Timestamp;
-use wire::stored::{DecodeError, decode};
+use wire::stored::decode;
 
 /// Shipments in one append: more than that many connections cannot be ahead of the log.
 const MAX_SHIPMENTS: usize = 256;
@@ -82,6 +82,6 @@ fn take_new(shipped: &mut Shipped, front: &str, boot: u64, records: Vec<(u64, By
 fn is_known(shipped: &Shipped, record: &Record) -> bool {
     match decode::<ExchangeRecord>(&record.value) {
         Ok(record) => shipped.get(&record.front).is_some_and(|last| (record.boot, record.sequence) <= *last),
-        Err(error) => !matches!(error, DecodeError::UnknownVersion { .. }),
+        Err(error) => !error.is_newer(),
     }
 }
