@@ -20,6 +20,8 @@ pub enum Mistake {
     SnapshotOfDrafts,
     /// A snapshot names the outcome before the last one that it includes.
     SnapshotOffByOne,
+    /// A snapshot goes beyond what waits for its dead letter.
+    SnapshotBeforeLetters,
     /// An outcome has the time of its command, also when that is before the one of the last outcome.
     TimeFalls,
 }

@@ -125,6 +125,11 @@ impl Broker {
         state.landed.iter().filter_map(record).collect()
     }
 
+    /// Somebody appends who is none of the clients; the offset.
+    pub fn put(&self, topic: &str, partition: u32, value: impl Into<bytes::Bytes>) -> u64 {
+        self.land(&(topic.to_owned(), partition), &[NewRecord::of(value)])
+    }
+
     /// A bit of one of a partition's records is another one from now on, wherever `draw` (below a bound) says; not if there
     /// is none.
     pub fn rot(&self, topic: &str, partition: u32, mut draw: impl FnMut(usize) -> usize) -> bool {

@@ -24,6 +24,8 @@ const EXTERNALS: usize = 2;
 pub enum Ask {
     /// A write.
     Write(Shot),
+    /// Transactions in one request.
+    Batch(Vec<Call>),
     /// The balance of an account.
     Balance(String),
 }
@@ -72,6 +74,7 @@ impl Asks {
             0..12 => Ask::Balance(self.account()),
             12..17 => Ask::Write(Shot { call: self.status(), copies: 1 }),
             17..32 => Ask::Write(Shot { call: self.across(), copies: 1 }),
+            32..40 => Ask::Batch(self.batch()),
             _ => Ask::Write(self.workload.shot()),
         })
     }
@@ -92,6 +95,15 @@ impl Asks {
             "destinationAccountId": destination, "amount": self.random.u32(1..900).to_string(), "currency": "CZK",
         });
         call(Method::POST, &format!("/transactions/{kind}"), &body)
+    }
+
+    /// Transactions of all kinds, some across shards; what cannot stand in a batch is left out.
+    fn batch(&mut self) -> Vec<Call> {
+        let size = self.random.usize(2..8);
+        let mut calls: Vec<Call> = (0..size).map(|_| self.workload.shot().call).collect();
+        calls.push(self.across());
+        calls.retain(|call| item(call).is_some());
+        calls
     }
 
     /// Freezes an account, or thaws it; a shared one may be asked to be closed.
@@ -120,6 +132,23 @@ impl Asks {
             index => format!("{PREFIX}-limited-{:05}", index - USERS),
         }
     }
+}
+
+/// A transaction as it stands in a batch; `None` for what is none, or has its key or its tenant in a header.
+pub fn item(call: &Call) -> Option<Value> {
+    let kind = call.path.strip_prefix("/transactions/")?;
+    if call.header_key.is_some() || !call.tenant.is_empty() || call.method != Method::POST {
+        return None;
+    }
+    let mut body: Value = serde_json::from_slice(&call.body).ok()?;
+    body.as_object_mut()?.insert("type".to_owned(), kind.into());
+    Some(body)
+}
+
+/// The request for a batch of these.
+pub fn batch(calls: &[Call]) -> Call {
+    let items: Vec<Value> = calls.iter().filter_map(item).collect();
+    call(Method::POST, "/transactions/batch", &json!({ "transactions": items }))
 }
 
 fn bank(index: usize) -> String {

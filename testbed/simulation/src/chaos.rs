@@ -7,11 +7,14 @@ use host::{clock, task};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use wire::journal::{COMMANDS, JOURNAL};
 
 /// A process that was killed or stopped comes back within this time.
 const BACK_WITHIN_MS: u64 = 3_000;
 /// A process that stands still does so for up to this long: others have long been given its shards.
 const LONGEST_PAUSE_MS: u64 = 40_000;
+/// What is written by somebody who knows nothing of the ledger.
+pub const LITTER: &[u8] = b"{\"not\":\"of this ledger\"}";
 /// A clock is moved by up to an hour.
 const CLOCK_MICROS: i64 = 3_600_000_000;
 
@@ -35,6 +38,7 @@ pub async fn run(world: Arc<World>) {
             6..9 => reassign(&world),
             9 => move_clock(&world),
             10 => rot(&world),
+            11 => litter(&world),
             _ => {}
         }
     }
@@ -94,6 +98,15 @@ fn rot(world: &World) {
     if world.broker.rot(wire::snapshot::TOPIC, shard, |bound| world.draw(|random| random.usize(..bound))) {
         world.happened(What::SnapshotRotten, &shard.to_string());
     }
+}
+
+fn litter(world: &World) {
+    let (topic, shard) = world.draw(|random| {
+        let topic = if random.bool() { COMMANDS } else { JOURNAL };
+        (topic, random.u32(..world.shape.shards))
+    });
+    let offset = world.broker.put(topic, shard, LITTER);
+    world.happened(What::Garbage, &format!("{topic} {shard} {offset}"));
 }
 
 fn move_clock(world: &World) {

@@ -1,5 +1,6 @@
 //! What must hold at the end: of the log, of every process, of all answers.
 
+use crate::chaos::LITTER;
 use crate::fired::What;
 use crate::history::{History, Reading};
 use crate::process::{LEDGER, Process, Reply};
@@ -7,9 +8,10 @@ use crate::world::World;
 use engine_domain::AccountId;
 use host::clock;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use testbed_auditor::Money;
+use wire::dead_letter::{self, DeadLetter, Origin};
 
 /// How often it is looked whether everything has ended.
 const LOOK: Duration = Duration::from_millis(250);
@@ -59,7 +61,23 @@ async fn why_not(world: &World) -> Option<String> {
             return Some(format!("{number} knows of sagas under way: {sagas:?}"));
         }
     }
-    None
+    let waiting = without_letter(world);
+    (!waiting.is_empty()).then(|| format!("no dead letter of {waiting:?}"))
+}
+
+/// What nobody can process, and has no dead letter yet.
+fn without_letter(world: &World) -> BTreeSet<Origin> {
+    let mut waiting = BTreeSet::new();
+    for (topic, partition, record) in world.broker.landed() {
+        if record.value == LITTER {
+            waiting.insert(Origin { topic, partition, offset: record.offset });
+        } else if topic == dead_letter::TOPIC
+            && let Ok(letter) = wire::stored::decode::<DeadLetter>(&record.value)
+        {
+            waiting.remove(&letter.origin);
+        }
+    }
+    waiting
 }
 
 /// Compares everything with everything.

@@ -1,6 +1,7 @@
 //! Who asks: sends what the seed says, again if it is lost, and compares what it is told.
 
-use crate::asks::Ask;
+use crate::asks::{self, Ask};
+use crate::fired::What;
 use crate::process::{Process, Reply};
 use crate::world::World;
 use futures_util::future::join_all;
@@ -74,6 +75,7 @@ async fn client(world: Arc<World>) {
                 let copies = (0..shot.copies).map(|_| write(&world, &shot.call));
                 join_all(copies).await;
             }
+            Some(Ask::Batch(calls)) => batch(&world, calls).await,
         }
         think(&world).await;
     }
@@ -100,18 +102,62 @@ async fn write(world: &World, call: &Call) {
     }
 }
 
+/// Sends transactions in one request, and those of which nobody knows what became mostly again.
+async fn batch(world: &World, mut calls: Vec<Call>) {
+    for _ in 0..ATTEMPTS {
+        world.happened(What::Batch, "");
+        let reply = send_unread(world, &asks::batch(&calls)).await;
+        let replies = each(world, &reply, calls.len());
+        let unknown = calls.into_iter().zip(replies).filter(|(call, reply)| {
+            let answer = take_reply(world, call, reply);
+            answer.is_none_or(|answer| answer.class() == Class::Unknown)
+        });
+        calls = unknown.map(|(call, _)| call).collect();
+        if calls.is_empty() || world.draw(|random| random.u8(..5)) == 0 {
+            return;
+        }
+        think(world).await;
+    }
+}
+
+/// What came of each transaction of a batch: what the answer says of it, or what came of the whole.
+fn each(world: &World, reply: &Reply, count: usize) -> Vec<Reply> {
+    let Reply::Answered { status: 200, body, .. } = reply else { return vec![reply.clone(); count] };
+    let answered: Value = serde_json::from_slice(body).unwrap_or_default();
+    let results = answered["results"].as_array().cloned().unwrap_or_default();
+    if results.len() != count {
+        world.violation(format!("{count} transactions in one request were answered with {answered}"));
+    }
+    let reply = |result: Value| Reply::Answered {
+        status: result["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or(0),
+        replayed: result["replayed"] == true,
+        body: result["body"].to_string().into(),
+    };
+    results.into_iter().map(reply).collect()
+}
+
 /// Sends a call once, to anybody, and shows the auditor what came of it.
 async fn send(world: &World, call: &Call) -> Option<Answer> {
+    let reply = send_unread(world, call).await;
+    take_reply(world, call, &reply)
+}
+
+async fn send_unread(world: &World, call: &Call) -> Reply {
     let process = any(world);
     let reply = process.send(call).await;
     let body = String::from_utf8_lossy(&call.body);
     let key = call.header_key.as_deref().unwrap_or_default();
     world.sent(process.number, &format!("{} {} {key} {body}", call.method, call.path), &reply);
+    reply
+}
+
+/// Shows the auditor what came of a call.
+fn take_reply(world: &World, call: &Call, reply: &Reply) -> Option<Answer> {
     let answer = reply.answer();
     let mut observer = world.observer.lock().expect("nobody panics with it");
     match (call.read(), &answer) {
         (Ok(request), Some(answer)) => observer.observe(&request, answer),
-        (Ok(request), None) if reply == Reply::Lost => observer.observe_unknown(&request),
+        (Ok(request), None) if *reply == Reply::Lost => observer.observe_unknown(&request),
         (Err(why), Some(answer)) => observer.observe_unreadable(&why, answer),
         (Ok(_) | Err(_), None) => {}
     }

@@ -35,6 +35,10 @@ pub enum What {
     SnapshotUsed,
     /// A record of a snapshot is no longer what was written.
     SnapshotRotten,
+    /// Somebody else writes among the commands, or into the journal, what is no record.
+    Garbage,
+    /// A client asks for many transactions at once.
+    Batch,
     /// A client does not hear what became of its request.
     AnswerLost,
     /// A client is answered that its request is being worked on.
@@ -58,6 +62,8 @@ impl What {
             Self::Compensated,
             Self::SnapshotUsed,
             Self::SnapshotRotten,
+            Self::Garbage,
+            Self::Batch,
             Self::AnswerLost,
             Self::StillProcessing,
         ];

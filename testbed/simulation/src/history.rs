@@ -3,6 +3,7 @@
 //! Acceptance is written anew here, on the stored bytes; the rules are the engine's own, because what is looked for is not a
 //! wrong rule but a wrong state that it was asked on.
 
+use crate::chaos::LITTER;
 use engine::codec;
 use engine_domain::outcome::FollowUp;
 use engine_domain::{
@@ -10,6 +11,7 @@ use engine_domain::{
 };
 use eventlog::Record;
 use std::collections::{BTreeMap, BTreeSet};
+use wire::dead_letter::{self, DeadLetter, Origin};
 use wire::journal::{COMMANDS, JOURNAL};
 use wire::scalar::Digest;
 
@@ -29,6 +31,10 @@ pub struct History {
     pub divergent: u64,
     /// Sagas that were compensated.
     pub compensated: u64,
+    /// What nobody can process, and has to have a dead letter.
+    pub litter: BTreeSet<Origin>,
+    /// Dead letters that there are.
+    pub letters: BTreeSet<Origin>,
     /// What must not be.
     pub violations: Vec<String>,
 }
@@ -66,6 +72,8 @@ impl Reading {
             ignored: 0,
             divergent: 0,
             compensated: 0,
+            litter: BTreeSet::new(),
+            letters: BTreeSet::new(),
             violations: Vec::new(),
         };
         Self { history, chains: (0..shards).map(chain).collect(), sent: BTreeMap::new(), diverges }
@@ -76,6 +84,7 @@ impl Reading {
         match topic {
             COMMANDS => self.take_command(shard, record),
             JOURNAL => self.take_outcome(shard, record),
+            dead_letter::TOPIC => self.take_letter(record),
             _ => {}
         }
     }
@@ -87,8 +96,31 @@ impl Reading {
             let text = format!("of {commands:?} commands per shard {decided:?} have an outcome");
             self.history.violations.push(text);
         }
+        if self.history.letters != self.history.litter {
+            let text = format!("there are letters of {:?}, not of {:?}", self.history.letters, self.history.litter);
+            self.history.violations.push(text);
+        }
         self.check_nothing_is_open();
         self.history
+    }
+
+    fn take_letter(&mut self, record: &Record) {
+        match wire::stored::decode::<DeadLetter>(&record.value) {
+            Ok(letter) => {
+                self.history.letters.insert(letter.origin);
+            }
+            Err(error) => self.history.violations.push(format!("letter {} cannot be read: {error}", record.offset)),
+        }
+    }
+
+    /// Takes what is no record; `false` if it is one.
+    fn take_litter(&mut self, topic: &str, shard: u32, record: &Record) -> bool {
+        let is_litter = record.value == LITTER;
+        if is_litter {
+            let (topic, partition, offset) = (topic.to_owned(), shard, record.offset);
+            self.history.litter.insert(Origin { topic, partition, offset });
+        }
+        is_litter
     }
 
     fn violation(&mut self, shard: u32, offset: u64, what: String) {
@@ -98,6 +130,9 @@ impl Reading {
     fn take_command(&mut self, shard: u32, record: &Record) {
         let command = match codec::decode_command(&record.value) {
             Ok(command) => command,
+            Err(_) if self.take_litter(COMMANDS, shard, record) => {
+                codec::unreadable(&record.value, shard, record.offset)
+            }
             Err(error) => return self.violation(shard, record.offset, format!("a command cannot be read: {error}")),
         };
         if matches!(command.body, Body::Step(_) | Body::StepDone(_)) {
@@ -117,6 +152,7 @@ impl Reading {
         let index = shard as usize;
         let stored: wire::journal::Outcome = match wire::stored::decode(&record.value) {
             Ok(stored) => stored,
+            Err(_) if self.take_litter(JOURNAL, shard, record) => return,
             Err(error) => return self.violation(shard, record.offset, format!("an outcome cannot be read: {error}")),
         };
         if (stored.parent, stored.source_offset) != (self.chains[index].parent, self.history.decided[index]) {

@@ -13,14 +13,14 @@ pub enum Mistake {
 }
 
 use engine::planted::Mistake::{
-    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, SnapshotOfDrafts, SnapshotOffByOne,
-    StepsForgottenAtRestart, TimeFalls,
+    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, SnapshotBeforeLetters, SnapshotOfDrafts,
+    SnapshotOffByOne, StepsForgottenAtRestart, TimeFalls,
 };
 use engine_domain::planted::Mistake::{CompensationRefused, ReplyCachedBeforeAcceptance, ReservationReleasedTwice};
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Engine(AnsweredBeforeReadBack),
         Self::Engine(AcceptedByOffset),
         Self::Engine(SentOnAcknowledgement),
@@ -28,6 +28,7 @@ impl Mistake {
         Self::Engine(StepsForgottenAtRestart),
         Self::Engine(SnapshotOfDrafts),
         Self::Engine(SnapshotOffByOne),
+        Self::Engine(SnapshotBeforeLetters),
         Self::Engine(TimeFalls),
         Self::Domain(CompensationRefused),
         Self::Domain(ReplyCachedBeforeAcceptance),

@@ -1,4 +1,4 @@
-//! `./dev bench projector` is [`projector`]. `./dev bench engine`: one HTTP request per transaction, fsync on, 64 connections; then batches.
+//! `./dev bench projector` is [`projector`], `./dev bench restart` [`restart`]. `./dev bench engine`: one HTTP request per transaction, fsync on, 64 connections; then batches.
 //!
 //! The engine runs as a process of its own on fresh data; topups are spread over many accounts, then go to one. With
 //! `--kafka` its log is in the cluster that the environment names, and the same is measured at a steady rate as well.
@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "its figures are its result")]
 
 mod projector;
+mod restart;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -48,6 +49,8 @@ async fn main() -> anyhow::Result<()> {
         }
         ["projector"] => projector::run(1_000_000, 2_000_000).await,
         ["projector", accounts, transactions] => projector::run(accounts.parse()?, transactions.parse()?).await,
+        ["restart"] => restart::run(1_000_000, 2_000_000).await,
+        ["restart", accounts, transactions] => restart::run(accounts.parse()?, transactions.parse()?).await,
         _ => bail!("there is no benchmark `{}`: see `./dev help`", arguments.join(" ")),
     }
 }
