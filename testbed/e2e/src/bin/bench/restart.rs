@@ -15,8 +15,10 @@ const SHARDS: usize = 10;
 /// For the snapshots of all shards.
 const DEADLINE: Duration = Duration::from_secs(300);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// An engine's environment without snapshots.
-const NONE: (&str, &str) = ("CROSSFADE_ENGINE_SNAPSHOT_AFTER_OUTCOMES", "0");
+/// After so many outcomes of a shard there is a snapshot, or none at all.
+const AFTER_OUTCOMES: &str = "CROSSFADE_ENGINE_SNAPSHOT_AFTER_OUTCOMES";
+const FEW: &str = "1000";
+const NEVER: &str = "0";
 
 /// The ledger that is measured.
 struct Bench {
@@ -41,7 +43,7 @@ pub async fn run(accounts: usize, transactions: usize) -> anyhow::Result<()> {
 
 impl Bench {
     async fn measure(&self) -> anyhow::Result<()> {
-        let mut process = self.start(true).await?;
+        let mut process = self.start(NEVER).await?;
         let began = Instant::now();
         let engine = Batching::new(self.site.engine());
         engine.make_accounts(&self.plan, |_| {}).await?;
@@ -55,21 +57,21 @@ impl Bench {
             memory(&process)?
         );
         process.stop().await?;
-        self.restart("without snapshots, stopped in order", true).await?.kill()?;
-        self.restart("without snapshots, killed", true).await?.stop().await?;
+        self.restart("without snapshots, stopped in order", NEVER).await?.kill()?;
+        self.restart("without snapshots, killed", NEVER).await?.stop().await?;
 
-        let mut process = self.start(false).await?;
+        let mut process = self.start(FEW).await?;
         let wrote = self.until_snapshots().await?;
         println!("snapshots of all shards: {wrote:.1?}; memory {}", memory(&process)?);
         process.stop().await?;
-        self.restart("from snapshots, stopped in order", false).await?.kill()?;
-        self.restart("from snapshots, killed", false).await?.stop().await
+        self.restart("from snapshots, stopped in order", FEW).await?.kill()?;
+        self.restart("from snapshots, killed", FEW).await?.stop().await
     }
 
     /// Starts the engine again, and says how long it took and what it took.
-    async fn restart(&self, how: &str, without: bool) -> anyhow::Result<Process> {
+    async fn restart(&self, how: &str, snapshots: &str) -> anyhow::Result<Process> {
         let began = Instant::now();
-        let process = self.start(without).await?;
+        let process = self.start(snapshots).await?;
         println!("restart {how}: ready after {:.1?}; memory {}", began.elapsed(), memory(&process)?);
         let expected = self.plan.topups / self.plan.users;
         let url = format!("{}/accounts/{}/balance", self.site.engine(), self.plan.user(0));
@@ -78,9 +80,9 @@ impl Bench {
         Ok(process)
     }
 
-    async fn start(&self, without: bool) -> anyhow::Result<Process> {
+    async fn start(&self, snapshots: &str) -> anyhow::Result<Process> {
         let config = self.site.config.to_string_lossy().into_owned();
-        let settings: Vec<(&str, String)> = without.then(|| (NONE.0, NONE.1.to_owned())).into_iter().collect();
+        let settings = [(AFTER_OUTCOMES, snapshots.to_owned())];
         let mut process =
             Process::start(&self.binary, "engine", &["engine", "--config", &config], &settings, &self.folder)?;
         let ready = format!("{}/readyz", self.site.engine());
