@@ -1,5 +1,6 @@
 //! HTTP: part L of the contract, the fault switch, what tests ask for, and the operators' routes.
 
+use crate::connection;
 use crate::execute::{Answer, Asked, Command, Reply};
 use crate::faults::FaultSwitch;
 use crate::ids::Ids;
@@ -116,6 +117,7 @@ impl Api {
                 // A client that goes away ends this by dropping it.
                 let _ = host::clock::timeout(self.hang, self.shutdown.stopped()).await;
             }
+            Some(Reply::Drop) => return Ok(connection::dropped()),
             Some(Reply::Unavailable) => return Err(caller.correlation.refuse(Problem::not_appended())),
             Some(Reply::Fail) | None => {}
         }

@@ -54,6 +54,8 @@ pub(crate) enum Reply {
     Hang,
     /// Answer 500.
     Fail,
+    /// Close the connection.
+    Drop,
     /// Answer 503: nothing was written.
     Unavailable,
 }
@@ -195,10 +197,10 @@ impl<'a> Executor<'a> {
         }
         let decision = case.decide();
         let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
-        if let Some(fault @ (FaultKind::HangBefore | FaultKind::FailBefore)) = fault {
+        if let Some((fault, reply)) = fault.and_then(|fault| Some((fault, instead_of_execution(fault)?))) {
             writing.put_fault(&fault_entry(fault, scope, None))?;
             writing.commit()?;
-            return Ok(if fault == FaultKind::HangBefore { Reply::Hang } else { Reply::Fail });
+            return Ok(reply);
         }
         let execution =
             Execution { asked, case: &case, scope, takes_key, now: self.decided.next(), habits: self.habits };
@@ -213,6 +215,7 @@ impl<'a> Executor<'a> {
         Ok(match fault {
             Some(FaultKind::HangAfter) => Reply::Hang,
             Some(FaultKind::FailAfter) => Reply::Fail,
+            Some(FaultKind::DropAfter) => Reply::Drop,
             Some(FaultKind::Slow) => Reply::Slow(answer),
             _ => Reply::Answer(answer),
         })
@@ -468,7 +471,19 @@ fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
         | FaultKind::HangBefore
         | FaultKind::HangAfter
         | FaultKind::FailBefore
-        | FaultKind::FailAfter => true,
+        | FaultKind::FailAfter
+        | FaultKind::DropBefore
+        | FaultKind::DropAfter => true,
+    }
+}
+
+/// What a fault does in place of the execution, if it is one that does.
+fn instead_of_execution(fault: FaultKind) -> Option<Reply> {
+    match fault {
+        FaultKind::HangBefore => Some(Reply::Hang),
+        FaultKind::FailBefore => Some(Reply::Fail),
+        FaultKind::DropBefore => Some(Reply::Drop),
+        _ => None,
     }
 }
 

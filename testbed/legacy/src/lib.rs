@@ -13,7 +13,7 @@
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
-//! | `reads`, `incoming`, `api` | reads; HTTP |
+//! | `reads`, `incoming`, `api`, `connection` | reads; HTTP |
 //!
 //! Invariants:
 //! - What was answered is kept durably, and the fault ledger says in the same transaction what was done on purpose.
@@ -34,6 +34,7 @@ pub mod store;
 pub mod strict;
 
 mod api;
+mod connection;
 mod execute;
 mod incoming;
 mod reads;
@@ -165,7 +166,7 @@ impl Bound {
             shutdown: stop.clone(),
         };
         tracing::info!(%address, "the legacy serves");
-        host::http::serve_router(listener, api::router(api, Readiness::new()), stop).await;
+        host::http::serve(listener, connection::Service::new(api::router(api, Readiness::new())), stop).await;
         writer.stop().await;
         let ended = host::task::spawn_blocking(move || thread.join()).await;
         match ended {

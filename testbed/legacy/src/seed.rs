@@ -82,6 +82,6 @@ fn execute(executor: &mut Executor<'_>, number: u64, request: &Request) -> Resul
     match executor.execute(&asked)? {
         Reply::Answer(answer) if (200..300).contains(&answer.status) => Ok(()),
         Reply::Answer(answer) | Reply::Slow(answer) => Err(refused(answer.status, &answer.body)),
-        Reply::Hang | Reply::Fail | Reply::Unavailable => Err(refused(500, b"")),
+        Reply::Hang | Reply::Fail | Reply::Drop | Reply::Unavailable => Err(refused(500, b"")),
     }
 }

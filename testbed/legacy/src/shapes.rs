@@ -61,6 +61,8 @@ words! {
         HangAfter = "hang-after",
         FailBefore = "5xx-before",
         FailAfter = "5xx-after",
+        DropBefore = "drop-connection-before",
+        DropAfter = "drop-connection-after",
     }
 }
 

@@ -1,10 +1,13 @@
 //! Each fault: what the client sees, what the store holds, what the ledger says.
 
 use crate::client::{Legacy, Reply, config, movement};
+use host::http::SendError;
+use host::net::TcpStream;
 use http::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testbed_legacy::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Long enough for an answer, short enough for a test that waits for none.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -220,6 +223,58 @@ async fn errors_before_and_after_the_commit() {
     expect_entry(&log[1], "after", "5xx-after", "bob", found.body["transactionId"].as_str());
     assert_eq!((&log[2]["key"], &log[2]["kind"]), (&json!("no"), &json!("5xx-after")));
     assert_eq!(log.len(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_before_and_after_the_commit() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("drop-connection").await;
+    for (key, balance) in [("before", "0"), ("after", "1")] {
+        let body = movement(key, "bank", "bob", "1").to_string();
+        let sent = legacy.try_send(Method::POST, "/transactions/topup", &[], body.as_bytes(), PATIENCE).await;
+        assert!(matches!(sent, Err(SendError::Broken(_))), "{key}: {sent:?}");
+        assert_eq!(legacy.balance("bob").await, balance, "{key}");
+    }
+    legacy.get("/transactions/status/before").await.expect_refused(404, "TransactionNotFound");
+    let found = legacy.get("/transactions/status/after").await;
+    assert_eq!((found.status, &found.body["status"]), (200, &json!("completed")));
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 2);
+    expect_entry(&log[0], "before", "drop-connection-before", "bob", None);
+    expect_entry(&log[1], "after", "drop-connection-after", "bob", found.body["transactionId"].as_str());
+    // What was executed is no first execution any more, and what was not is one still.
+    let retry = legacy.transact("topup", "after", "bank", "bob", "1").await;
+    assert_eq!((retry.replayed, &retry.body), (true, &found.body));
+    legacy.no_faults().await;
+    let retry = legacy.transact("topup", "before", "bank", "bob", "1").await;
+    retry.expect_applied();
+    assert!(!retry.replayed);
+    assert_eq!([legacy.balance("bob").await, legacy.balance("bank").await], ["2", "-102"]);
+}
+
+/// Sends a request over a connection that is kept, and reads what comes back: an answer of this API, or nothing.
+async fn say(connection: &mut TcpStream, method: Method, path: &str, body: &str) -> std::io::Result<String> {
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: legacy\r\ncontent-length: {}\r\n\r\n", body.len());
+    connection.write_all(format!("{head}{body}").as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") && connection.read_buf(&mut answer).await? > 0 {}
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_without_a_byte_and_no_other_one_is() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("drop-connection-after").await;
+    let address = legacy.url.trim_start_matches("http://");
+    let mut hit = host::net::connect(address).await.unwrap();
+    let mut other = host::net::connect(address).await.unwrap();
+    for connection in [&mut hit, &mut other] {
+        assert!(say(connection, Method::GET, "/accounts/bob", "").await.unwrap().starts_with("HTTP/1.1 200 "));
+    }
+    let body = movement("k", "bank", "bob", "1").to_string();
+    assert_eq!(say(&mut hit, Method::POST, "/transactions/topup", &body).await.unwrap(), "");
+    let replayed = say(&mut other, Method::POST, "/transactions/topup", &body).await.unwrap();
+    assert!(replayed.starts_with("HTTP/1.1 200 ") && replayed.contains("idempotency-replayed: true"), "{replayed}");
 }
 
 #[tokio::test]
