@@ -345,7 +345,8 @@ impl<'a> Case<'a> {
         result
     }
 
-    /// What moves on each side, a fee charged wrongly included: it always hurts a USER account.
+    /// What moves on each side: with a fee charged wrongly, which always hurts a USER account and is nobody's gain, or
+    /// rounded on both sides.
     fn movements(&self, amount: Money, fault: Option<FaultKind>) -> (Money, Money) {
         let is_user =
             |party: &Party| party.account.as_ref().is_some_and(|account| account.account_type == AccountType::User);
@@ -353,6 +354,7 @@ impl<'a> Case<'a> {
         match fault {
             Some(FaultKind::WrongFee) if is_user(&self.source) => (debit - Money::CENT, credit),
             Some(FaultKind::WrongFee) if is_user(&self.destination) => (debit, credit - Money::CENT),
+            Some(FaultKind::Rounding) => (-amount.rounded(), amount.rounded()),
             _ => (debit, credit),
         }
     }
@@ -462,10 +464,14 @@ fn book(account: &mut Option<Account>, id: &str, movement: Money) -> Side {
     side
 }
 
-/// Whether a fault can be made of this decision: the ones that falsify an effect need one, and a fee a fee's worth.
+/// Whether a fault can be made of this decision: the ones that falsify an effect need one, a fee a fee's worth, and
+/// rounding something to round that does not come to nothing.
 fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
     match fault {
         FaultKind::WrongFee => decision.is_ok_and(|amount| amount > Money::CENT),
+        FaultKind::Rounding => {
+            decision.is_ok_and(|amount| amount.rounded() != amount && amount.rounded() != Money::ZERO)
+        }
         FaultKind::LostWrite | FaultKind::DoubleApply => decision.is_ok(),
         FaultKind::Slow
         | FaultKind::HangBefore

@@ -54,6 +54,7 @@ words! {
     /// A fault that the legacy can be told to make.
     FaultKind {
         WrongFee = "wrong-fee",
+        Rounding = "rounding",
         LostWrite = "lost-write",
         DoubleApply = "double-apply",
         Slow = "slow",

@@ -57,6 +57,46 @@ async fn wrong_fee_costs_a_user_a_cent() {
 }
 
 #[tokio::test]
+async fn rounding_books_another_amount_on_both_sides() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("rounding").await;
+    // Up, down, and a half to the even one; the same on both sides.
+    let topup = legacy.transact("topup", "t", "bank", "bob", "10.36").await;
+    let side = &topup.expect_applied()["destination"];
+    assert_eq!((&side["movement"], &side["balanceAfter"]), (&json!("10.4"), &json!("10.4")));
+    assert_eq!((&topup.body["amount"], &topup.body["source"]["movement"]), (&json!("10.36"), &json!("-10.4")));
+    let withdrawal = legacy.transact("withdraw", "w", "alice", "bank", "20.00000001").await;
+    let side = &withdrawal.expect_applied()["source"];
+    assert_eq!((&side["movement"], &side["balanceAfter"]), (&json!("-20"), &json!("80")));
+    let transfer = legacy.transact("transfer", "x", "alice", "bob", "0.25").await;
+    assert_eq!(transfer.expect_applied()["source"]["movement"], "-0.2");
+    assert_eq!(transfer.body["destination"]["movement"], "0.2");
+    let refund = legacy.refund("r", &topup.id(), None).await;
+    assert_eq!(
+        (&refund.expect_applied()["amount"], &refund.body["source"]["movement"]),
+        (&json!("10.36"), &json!("-10.4"))
+    );
+    let balances = [legacy.balance("alice").await, legacy.balance("bob").await, legacy.balance("bank").await];
+    assert_eq!(balances, ["79.8", "0.2", "-80"], "they sum to nothing");
+    assert_eq!(legacy.history("bob").await[0], refund.body);
+    // What was refunded is what was asked for.
+    legacy.refund("r2", &topup.id(), Some("0.01")).await.expect_refused(422, "RefundExceedsOriginal");
+
+    // Not where rounding changes nothing, not down to nothing, not of a refusal or a replay: neither made nor logged.
+    assert_eq!(legacy.transact("topup", "whole", "bank", "bob", "7.0").await.body["destination"]["movement"], "7");
+    assert_eq!(legacy.transact("topup", "small", "bank", "bob", "0.05").await.body["destination"]["movement"], "0.05");
+    legacy.transact("transfer", "no", "bob", "alice", "1000.5").await.expect_refused(422, "InsufficientBalance");
+    let again = legacy.transact("topup", "t", "bank", "bob", "10.36").await;
+    assert_eq!((again.replayed, &again.text), (true, &topup.text));
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 4, "{log:?}");
+    expect_entry(&log[0], "t", "rounding", "bob", Some(&topup.id()));
+    expect_entry(&log[1], "w", "rounding", "alice", Some(&withdrawal.id()));
+    expect_entry(&log[2], "x", "rounding", "alice", Some(&transfer.id()));
+    expect_entry(&log[3], "r", "rounding", "bob", Some(&refund.id()));
+}
+
+#[tokio::test]
 async fn lost_write_answers_and_books_nothing() {
     let legacy = Legacy::start().await.with_people().await;
     legacy.fault("lost-write").await;
