@@ -11,6 +11,7 @@ use crate::shapes::{
     Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Kind, Outcome, Side, TransactionResult,
     rfc3339,
 };
+use crate::stale::Stale;
 use crate::store::{Booked, Error, Kept, Scope, Store, Writing};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub(crate) enum Reply {
 pub(crate) struct Executor<'a> {
     store: Box<dyn Store + 'a>,
     faults: Arc<FaultSwitch>,
+    stale: Arc<Stale>,
     habits: Habits,
     decided: Decided,
 }
@@ -112,12 +114,13 @@ impl<'a> Executor<'a> {
         store: Box<dyn Store + 'a>,
         last_decided: i64,
         faults: Arc<FaultSwitch>,
+        stale: Arc<Stale>,
         config: &Config,
     ) -> Self {
         let Config { deduplicates, refusal_keeps_key, ids, .. } = *config;
         // Where a key means nothing, there is nothing to keep a refusal for.
         let habits = Habits { deduplicates, refusal_keeps_key: refusal_keeps_key && deduplicates, ids };
-        Self { store, faults, habits, decided: Decided(last_decided) }
+        Self { store, faults, stale, habits, decided: Decided(last_decided) }
     }
 
     pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
@@ -174,6 +177,7 @@ impl<'a> Executor<'a> {
             Err(code) => problem(Problem::refused(code), asked),
             Ok(account) => {
                 writing.put_account(&account)?;
+                self.stale.change([id], None);
                 writing.commit()?;
                 let body = serde_json::to_vec(&AccountView::of(&account))?;
                 Ok(Answer { status: 200, body: body.into(), replayed: false })
@@ -210,6 +214,10 @@ impl<'a> Executor<'a> {
         };
         if let Some(fault) = fault {
             writing.put_fault(&fault_entry(fault, scope, id))?;
+        }
+        if decision.is_ok() && fault != Some(FaultKind::LostWrite) {
+            let before = case.deciding_account().filter(|_| fault == Some(FaultKind::StaleBalance));
+            self.stale.change([case.source.id.as_str(), &case.destination.id], before);
         }
         writing.commit()?;
         Ok(match fault {
@@ -287,6 +295,12 @@ impl<'a> Case<'a> {
     /// Which of source and destination there are.
     fn known(&self) -> [bool; 2] {
         [self.source.account.is_some(), self.destination.account.is_some()]
+    }
+
+    /// The deciding account as it is before the execution.
+    fn deciding_account(&self) -> Option<&Account> {
+        let party = if self.deciding == self.source.id { &self.source } else { &self.destination };
+        party.account.as_ref()
     }
 
     /// The refusal of a request that names one account as source and destination.
@@ -472,7 +486,7 @@ fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
         FaultKind::Rounding => {
             decision.is_ok_and(|amount| amount.rounded() != amount && amount.rounded() != Money::ZERO)
         }
-        FaultKind::LostWrite | FaultKind::DoubleApply => decision.is_ok(),
+        FaultKind::LostWrite | FaultKind::DoubleApply | FaultKind::StaleBalance => decision.is_ok(),
         FaultKind::Slow
         | FaultKind::HangBefore
         | FaultKind::HangAfter

@@ -13,6 +13,7 @@
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
+//! | `stale` | accounts that are shown as they were |
 //! | `reads`, `incoming`, `api`, `connection` | reads; HTTP |
 //!
 //! Invariants:
@@ -38,6 +39,7 @@ mod connection;
 mod execute;
 mod incoming;
 mod reads;
+mod stale;
 mod writer;
 
 use execute::Executor;
@@ -47,6 +49,7 @@ use host::ops::Readiness;
 use host::task::Shutdown;
 use ids::Ids;
 use serde::Deserialize;
+use stale::Stale;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,11 +156,13 @@ impl Bound {
         let Bound { config, address, listener, store } = self;
         let stop = shutdown.child();
         let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-        let executor = Executor::new(store.store, store.last_decided, faults.clone(), &config);
+        let stale = Arc::new(Stale::default());
+        let executor = Executor::new(store.store, store.last_decided, faults.clone(), stale.clone(), &config);
         let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
         let api = api::Api {
             writer: writer.clone(),
             store: store.reading,
+            stale,
             faults,
             ids: config.ids,
             counts: !config.deduplicates,

@@ -55,7 +55,7 @@ pub fn seed(
     }
     let mut filling = Filling::of(opened.store.begin()?);
     let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-    let mut executor = Executor::new(Box::new(&mut filling), 0, faults, config);
+    let mut executor = Executor::new(Box::new(&mut filling), 0, faults, Arc::default(), config);
     for (number, request) in (1..).zip(requests) {
         execute(&mut executor, number, &request)?;
         done(number);

@@ -57,6 +57,7 @@ words! {
         Rounding = "rounding",
         LostWrite = "lost-write",
         DoubleApply = "double-apply",
+        StaleBalance = "stale-balance",
         Slow = "slow",
         HangBefore = "hang-before",
         HangAfter = "hang-after",

@@ -162,6 +162,74 @@ async fn double_apply_books_twice_and_shows_one() {
     legacy.refund("r2", &double.id(), None).await.expect_refused(422, "RefundExceedsOriginal");
 }
 
+/// Balance and version of an account, as three reads show them.
+async fn shown(legacy: &Legacy, id: &str) -> [(Value, Value); 3] {
+    let of = |body: &Value| (body["balance"].clone(), body["version"].clone());
+    let list = legacy.get("/accounts").await.body;
+    let in_list = list["accounts"].as_array().unwrap().iter().find(|account| account["accountId"] == id).unwrap();
+    let alone = legacy.get(&format!("/accounts/{id}")).await.body;
+    let balance = legacy.get(&format!("/accounts/{id}/balance")).await.body;
+    assert_eq!((&alone["available"], &balance["available"]), (&alone["balance"], &balance["balance"]));
+    [of(&alone), of(&balance), of(in_list)]
+}
+
+fn all(balance: &str, version: u64) -> [(Value, Value); 3] {
+    [(); 3].map(|()| (json!(balance), json!(version)))
+}
+
+#[tokio::test]
+async fn a_stale_balance_is_shown_until_the_next_change() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("stale-balance").await;
+    let transfer = legacy.transact("transfer", "k", "alice", "bob", "10").await;
+    let side = &transfer.expect_applied()["source"];
+    assert_eq!((&side["balanceAfter"], &side["version"]), (&json!("90"), &json!(3)), "the answer is right");
+    // However often it is read; of the deciding account alone.
+    for _ in 0..2 {
+        assert_eq!(shown(&legacy, "alice").await, all("100", 2));
+    }
+    assert_eq!(shown(&legacy, "bob").await, all("10", 2));
+    assert_eq!(legacy.history("alice").await[0], transfer.body, "what was booked is no secret");
+    // Neither a refusal, which is decided on the balance as it is, nor a replay is a change.
+    legacy.transact("withdraw", "no", "alice", "bank", "95").await.expect_refused(422, "InsufficientBalance");
+    let again = legacy.transact("transfer", "k", "alice", "bob", "10").await;
+    assert_eq!((again.replayed, &again.text), (true, &transfer.text));
+    assert_eq!(shown(&legacy, "alice").await, all("100", 2));
+    // The next fault shows the state before the next change.
+    let withdrawal = legacy.transact("withdraw", "w", "alice", "bank", "5").await;
+    assert_eq!(withdrawal.expect_applied()["source"]["balanceBefore"], "90");
+    assert_eq!(shown(&legacy, "alice").await, all("90", 3));
+    legacy.no_faults().await;
+    assert_eq!(shown(&legacy, "alice").await, all("90", 3));
+    // A credit is a change, too, although another account decides on it.
+    legacy.transact("transfer", "back", "bob", "alice", "1").await.expect_applied();
+    assert_eq!(shown(&legacy, "alice").await, all("86", 5));
+    assert_eq!(
+        [legacy.balance("alice").await, legacy.balance("bob").await, legacy.balance("bank").await],
+        ["86", "9", "-95"]
+    );
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 2, "{log:?}");
+    expect_entry(&log[0], "k", "stale-balance", "alice", Some(&transfer.id()));
+    expect_entry(&log[1], "w", "stale-balance", "alice", Some(&withdrawal.id()));
+}
+
+#[tokio::test]
+async fn a_stale_balance_ends_with_a_change_of_the_account_and_with_a_restart() {
+    let legacy = Legacy::start().await.with_people().await;
+    legacy.fault("stale-balance").await;
+    legacy.transact("topup", "t", "bank", "bob", "7").await.expect_applied();
+    assert_eq!(shown(&legacy, "bob").await, all("0", 1));
+    let changed = legacy.patch("bob", json!({"maxBalance": "50"})).await;
+    assert_eq!((&changed.body["balance"], &changed.body["version"]), (&json!("7"), &json!(3)));
+    assert_eq!(shown(&legacy, "bob").await, all("7", 3));
+    legacy.transact("topup", "t2", "bank", "bob", "1").await.expect_applied();
+    assert_eq!(shown(&legacy, "bob").await, all("7", 3));
+    let legacy = legacy.restart().await;
+    assert_eq!(shown(&legacy, "bob").await, all("8", 4));
+    assert_eq!(legacy.fault_log().await.len(), 2);
+}
+
 #[tokio::test]
 async fn slow_takes_its_time() {
     let legacy = Legacy::start().await.with_people().await;
