@@ -68,6 +68,26 @@ pub(crate) struct Executor<'a> {
     stale: Arc<Stale>,
     habits: Habits,
     decided: Decided,
+    /// The request that is put off, if there is one: there is one at most.
+    put_off: Option<PutOff>,
+}
+
+/// A request that was drawn to be overtaken. Nothing was written of it: if its key is used meanwhile, it comes late.
+struct PutOff {
+    account: String,
+    /// Whether any request was executed since.
+    overtaken: bool,
+    /// Whether one of the same deciding account was.
+    due: bool,
+}
+
+/// When a request is executed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// As it arrives.
+    InOrder,
+    /// After it was put off.
+    Late { overtaken: bool },
 }
 
 /// What the configuration says about keys and ids.
@@ -120,15 +140,32 @@ impl<'a> Executor<'a> {
         let Config { deduplicates, refusal_keeps_key, ids, .. } = *config;
         // Where a key means nothing, there is nothing to keep a refusal for.
         let habits = Habits { deduplicates, refusal_keeps_key: refusal_keeps_key && deduplicates, ids };
-        Self { store, faults, stale, habits, decided: Decided(last_decided) }
+        Self { store, faults, stale, habits, decided: Decided(last_decided), put_off: None }
     }
 
-    pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
-        match &asked.command {
-            Command::Transaction { key, transaction } => self.transaction(asked, key, transaction),
-            Command::Account { key, account } => self.account(asked, key.as_deref(), account).map(Reply::Answer),
-            Command::Change { account_id, change } => self.change(asked, account_id, change).map(Reply::Answer),
-        }
+    /// Executes a request; `None` when it is to be put off, to be given to [`Executor::execute_late`] then.
+    pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Option<Reply>, Error> {
+        self.execute_in(Turn::InOrder, asked)
+    }
+
+    /// Whether what is put off was overtaken by a request of the same deciding account, and is to be executed now.
+    pub(crate) fn put_off_is_due(&self) -> bool {
+        self.put_off.as_ref().is_some_and(|put_off| put_off.due)
+    }
+
+    /// Executes the request that was put off. Only if another one was executed before it, a fault was made.
+    pub(crate) fn execute_late(&mut self, asked: &Asked) -> Result<Option<Reply>, Error> {
+        let overtaken = self.put_off.take().is_some_and(|put_off| put_off.overtaken);
+        self.execute_in(Turn::Late { overtaken }, asked)
+    }
+
+    fn execute_in(&mut self, turn: Turn, asked: &Asked) -> Result<Option<Reply>, Error> {
+        let answer = match &asked.command {
+            Command::Transaction { key, transaction } => return self.transaction(turn, asked, key, transaction),
+            Command::Account { key, account } => self.account(asked, key.as_deref(), account)?,
+            Command::Change { account_id, change } => self.change(asked, account_id, change)?,
+        };
+        Ok(Some(Reply::Answer(answer)))
     }
 
     fn account(&mut self, asked: &Asked, key: Option<&str>, new: &NewAccount) -> Result<Answer, Error> {
@@ -179,32 +216,47 @@ impl<'a> Executor<'a> {
                 writing.put_account(&account)?;
                 self.stale.change([id], None);
                 writing.commit()?;
+                self.executed(id);
                 let body = serde_json::to_vec(&AccountView::of(&account))?;
                 Ok(Answer { status: 200, body: body.into(), replayed: false })
             }
         }
     }
 
-    fn transaction(&mut self, asked: &Asked, key: &str, transaction: &Transaction) -> Result<Reply, Error> {
+    fn transaction(
+        &mut self,
+        turn: Turn,
+        asked: &Asked,
+        key: &str,
+        transaction: &Transaction,
+    ) -> Result<Option<Reply>, Error> {
         let mut writing = self.store.begin()?;
         let case = Case::of(&mut *writing, transaction, self.habits.ids)?;
         let scope = Scope { tenant: &asked.tenant, account: &case.deciding, key };
         // Without deduplication the first transaction that was applied keeps the key: `status` shows that one.
         let takes_key = match writing.kept(scope)? {
             Some(kept) if self.habits.deduplicates => {
-                return known(asked, &case, scope, kept, &mut self.decided).map(Reply::Answer);
+                let answer = known(asked, &case, scope, kept, &mut self.decided)?;
+                return Ok(Some(Reply::Answer(answer)));
             }
             kept => kept.is_none_or(|kept| !kept.is_applied()),
         };
+        let decision = case.decide();
+        let fault = match turn {
+            Turn::Late { overtaken } => overtaken.then_some(FaultKind::Reorder),
+            Turn::InOrder => self.faults.draw().filter(|fault| makes_sense(*fault, &decision, self.put_off.is_some())),
+        };
+        if (turn, fault) == (Turn::InOrder, Some(FaultKind::Reorder)) {
+            self.put_off = Some(PutOff { account: case.deciding, overtaken: false, due: false });
+            return Ok(None);
+        }
         if !self.habits.deduplicates {
             writing.count_execution(scope)?;
         }
-        let decision = case.decide();
-        let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
         if let Some((fault, reply)) = fault.and_then(|fault| Some((fault, instead_of_execution(fault)?))) {
             writing.put_fault(&fault_entry(fault, scope, None))?;
             writing.commit()?;
-            return Ok(reply);
+            return Ok(Some(reply));
         }
         let execution =
             Execution { asked, case: &case, scope, takes_key, now: self.decided.next(), habits: self.habits };
@@ -220,13 +272,16 @@ impl<'a> Executor<'a> {
             self.stale.change([case.source.id.as_str(), &case.destination.id], before);
         }
         writing.commit()?;
-        Ok(match fault {
-            Some(FaultKind::HangAfter) => Reply::Hang,
-            Some(FaultKind::FailAfter) => Reply::Fail,
-            Some(FaultKind::DropAfter) => Reply::Drop,
-            Some(FaultKind::Slow) => Reply::Slow(answer),
-            _ => Reply::Answer(answer),
-        })
+        self.executed(&case.deciding);
+        Ok(Some(told(fault, answer)))
+    }
+
+    /// Something was executed that this account decides on.
+    fn executed(&mut self, deciding: &str) {
+        if let Some(put_off) = &mut self.put_off {
+            put_off.overtaken = true;
+            put_off.due |= put_off.account == deciding;
+        }
     }
 }
 
@@ -479,14 +534,15 @@ fn book(account: &mut Option<Account>, id: &str, movement: Money) -> Side {
 }
 
 /// Whether a fault can be made of this decision: the ones that falsify an effect need one, a fee a fee's worth, and
-/// rounding something to round that does not come to nothing.
-fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
+/// rounding something to round that does not come to nothing; and one request at a time is put off.
+fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>, one_is_put_off: bool) -> bool {
     match fault {
         FaultKind::WrongFee => decision.is_ok_and(|amount| amount > Money::CENT),
         FaultKind::Rounding => {
             decision.is_ok_and(|amount| amount.rounded() != amount && amount.rounded() != Money::ZERO)
         }
         FaultKind::LostWrite | FaultKind::DoubleApply | FaultKind::StaleBalance => decision.is_ok(),
+        FaultKind::Reorder => !one_is_put_off,
         FaultKind::Slow
         | FaultKind::HangBefore
         | FaultKind::HangAfter
@@ -504,6 +560,17 @@ fn instead_of_execution(fault: FaultKind) -> Option<Reply> {
         FaultKind::FailBefore => Some(Reply::Fail),
         FaultKind::DropBefore => Some(Reply::Drop),
         _ => None,
+    }
+}
+
+/// What the client is told of what was executed.
+fn told(fault: Option<FaultKind>, answer: Answer) -> Reply {
+    match fault {
+        Some(FaultKind::HangAfter) => Reply::Hang,
+        Some(FaultKind::FailAfter) => Reply::Fail,
+        Some(FaultKind::DropAfter) => Reply::Drop,
+        Some(FaultKind::Slow) => Reply::Slow(answer),
+        _ => Reply::Answer(answer),
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Config {
     pub ids: Ids,
     /// How much longer a request takes that is slowed down on purpose, in milliseconds.
     pub slow_ms: u64,
+    /// How long a request is put off at most that is to be overtaken, in milliseconds.
+    pub reorder_ms: u64,
     /// How long a request is held that is not answered on purpose, in seconds.
     pub hang_seconds: u64,
     /// The seed of faults that are switched on without one.
@@ -89,6 +91,8 @@ impl Default for Config {
             ids: Ids::Prefixed,
             // FORMATS, "The reference legacy".
             slow_ms: 1000,
+            // On a busy account something comes by then; below what clients wait for.
+            reorder_ms: 200,
             // Longer than every time-out that is meant to notice it.
             hang_seconds: 120,
             fault_seed: 1,
@@ -158,7 +162,8 @@ impl Bound {
         let faults = Arc::new(FaultSwitch::new(config.fault_seed));
         let stale = Arc::new(Stale::default());
         let executor = Executor::new(store.store, store.last_decided, faults.clone(), stale.clone(), &config);
-        let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
+        let longest = Duration::from_millis(config.reorder_ms);
+        let (writer, thread) = writer::Writer::start(executor, longest, stop.clone())?;
         let api = api::Api {
             writer: writer.clone(),
             store: store.reading,

@@ -80,8 +80,8 @@ fn execute(executor: &mut Executor<'_>, number: u64, request: &Request) -> Resul
     })?;
     let asked = Asked { tenant: String::new(), correlation_id: format!("seed-{number}"), command };
     match executor.execute(&asked)? {
-        Reply::Answer(answer) if (200..300).contains(&answer.status) => Ok(()),
-        Reply::Answer(answer) | Reply::Slow(answer) => Err(refused(answer.status, &answer.body)),
-        Reply::Hang | Reply::Fail | Reply::Drop | Reply::Unavailable => Err(refused(500, b"")),
+        Some(Reply::Answer(answer)) if (200..300).contains(&answer.status) => Ok(()),
+        Some(Reply::Answer(answer) | Reply::Slow(answer)) => Err(refused(answer.status, &answer.body)),
+        Some(Reply::Hang | Reply::Fail | Reply::Drop | Reply::Unavailable) | None => Err(refused(500, b"")),
     }
 }

@@ -58,6 +58,7 @@ words! {
         LostWrite = "lost-write",
         DoubleApply = "double-apply",
         StaleBalance = "stale-balance",
+        Reorder = "reorder",
         Slow = "slow",
         HangBefore = "hang-before",
         HangAfter = "hang-after",

@@ -230,6 +230,70 @@ async fn a_stale_balance_ends_with_a_change_of_the_account_and_with_a_restart() 
     assert_eq!(legacy.fault_log().await.len(), 2);
 }
 
+/// Long enough for whatever is to overtake.
+fn patient() -> Config {
+    Config { reorder_ms: 3_600_000, ..config() }
+}
+
+#[tokio::test]
+async fn reorder_lets_the_next_request_of_the_account_go_first() {
+    let legacy = Legacy::start_with(patient()).await.with_people().await;
+    legacy.fault("reorder").await;
+    // Whichever of the two comes first waits for the other one.
+    let send = |key, amount| legacy.transact("withdraw", key, "alice", "bank", amount);
+    let (one, other) = tokio::join!(send("one", "10"), send("other", "20"));
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    let late_is_one = log[0]["key"] == "one";
+    let (early, late, key) = if late_is_one { (&other, &one, "one") } else { (&one, &other, "other") };
+    expect_entry(&log[0], key, "reorder", "alice", Some(&late.id()));
+    assert_eq!([early.id(), late.id()], ["L-000000000002", "L-000000000003"]);
+    assert_eq!(early.expect_applied()["source"]["balanceBefore"], "100");
+    assert_eq!(late.expect_applied()["source"]["balanceAfter"], "70");
+    assert_eq!([legacy.balance("alice").await, legacy.balance("bank").await], ["70", "-70"]);
+    for (key, amount, first) in [("one", "10", &one), ("other", "20", &other)] {
+        let again = send(key, amount).await;
+        assert_eq!((again.replayed, &again.text), (true, &first.text));
+    }
+    assert_eq!(legacy.fault_log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_nothing_overtakes_is_answered_all_the_same() {
+    let legacy = Legacy::start_with(Config { reorder_ms: 0, ..config() }).await.with_people().await;
+    legacy.fault("reorder").await;
+    legacy.transact("withdraw", "k", "alice", "bank", "10").await.expect_applied();
+    legacy.transact("withdraw", "no", "alice", "bank", "100").await.expect_refused(422, "InsufficientBalance");
+    assert_eq!(legacy.balance("alice").await, "90");
+    assert!(legacy.fault_log().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_put_off_is_executed_before_the_legacy_stops() {
+    let legacy = Legacy::start_with(patient()).await.with_people().await;
+    legacy.fault("reorder").await;
+    let send = |user: &'static str| {
+        let body = movement(user, "bank", user, "1").to_string();
+        let url = format!("{}/transactions/topup", legacy.url);
+        Box::pin(async move {
+            let client = host::http::Client::new(PATIENCE, 1 << 20);
+            let request = host::http::request(Method::POST, &url, None, body.into()).unwrap();
+            (user, Reply::of(client.send(request, Duration::from_secs(30)).await.unwrap()))
+        })
+    };
+    let sent = ["alice", "bob"].map(|user| host::task::spawn(send(user)));
+    // The one that comes first is put off, and nothing of its account follows.
+    let (passed, _, mut put_off) = futures_util::future::select_all(sent).await;
+    passed.unwrap().1.expect_applied();
+    let legacy = legacy.restart().await;
+    let (account, late) = put_off.remove(0).await.unwrap();
+    late.expect_applied();
+    assert_eq!([legacy.balance("alice").await, legacy.balance("bob").await], ["101", "1"]);
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    expect_entry(&log[0], account, "reorder", account, Some(&late.id()));
+}
+
 #[tokio::test]
 async fn slow_takes_its_time() {
     let legacy = Legacy::start().await.with_people().await;
