@@ -10,6 +10,7 @@
 //! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
 //! | [`store`] | what is kept, and where: in a file, or in PostgreSQL |
 //! | [`ids`] | how the ids of transactions look |
+//! | `case` | what a transaction is about, what moves, what is told |
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
@@ -35,6 +36,7 @@ pub mod store;
 pub mod strict;
 
 mod api;
+mod case;
 mod connection;
 mod execute;
 mod incoming;
