@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_secs(3600);
+/// What is not answered by then is not answered at all.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A writer with `alice` and `bob`, who have 100 each, and a fault that hits every request.
 struct Trial {
@@ -86,7 +88,7 @@ impl Trial {
 
 impl Sent {
     async fn answered(self) -> (u16, bool, Value) {
-        match self.0.await.unwrap() {
+        match host::clock::timeout(PATIENCE, self.0).await.expect("an answer in time").unwrap() {
             Reply::Answer(answer) => (answer.status, answer.replayed, serde_json::from_slice(&answer.body).unwrap()),
             other => panic!("{other:?}"),
         }
