@@ -162,7 +162,7 @@ pub struct DemoArgs {
     /// End after one round of the dial instead of going on until interrupted
     #[arg(long)]
     pub once: bool,
-    /// Switch this fault on in the legacy half-way (see `crossfade legacy`)
+    /// Switch this fault on in the legacy half-way (docs/configuration.md lists them)
     #[arg(long, value_name = "NAME")]
     pub fault: Option<String>,
     /// Seed of the traffic

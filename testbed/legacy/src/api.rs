@@ -1,5 +1,6 @@
 //! HTTP: part L of the contract, the fault switch, what tests ask for, and the operators' routes.
 
+use crate::connection;
 use crate::execute::{Answer, Asked, Command, Reply};
 use crate::faults::FaultSwitch;
 use crate::ids::Ids;
@@ -8,6 +9,7 @@ use crate::reads::{self, Found, Page};
 use crate::refusal::{Finding, Problem};
 use crate::request;
 use crate::shapes::{Kind, Outcome};
+use crate::stale::Stale;
 use crate::store::{self, Filter, Reading};
 use crate::writer::Writer;
 use axum::Router;
@@ -31,6 +33,8 @@ const OTHER_OUTCOMES: [&str; 5] = ["processing", "authorized", "captured", "void
 pub(crate) struct Api {
     pub(crate) writer: Writer,
     pub(crate) store: Arc<dyn Reading>,
+    /// Accounts that are not shown as they are kept.
+    pub(crate) stale: Arc<Stale>,
     pub(crate) faults: Arc<FaultSwitch>,
     pub(crate) ids: Ids,
     /// Whether executions are counted.
@@ -116,6 +120,7 @@ impl Api {
                 // A client that goes away ends this by dropping it.
                 let _ = host::clock::timeout(self.hang, self.shutdown.stopped()).await;
             }
+            Some(Reply::Drop) => return Ok(connection::dropped()),
             Some(Reply::Unavailable) => return Err(caller.correlation.refuse(Problem::not_appended())),
             Some(Reply::Fail) | None => {}
         }
@@ -153,7 +158,8 @@ async fn show_account(
 ) -> Answered {
     query.stale();
     query.finish()?;
-    api.read(correlation, move |store| reads::account(store, &id)).await
+    let stale = api.stale.clone();
+    api.read(correlation, move |store| reads::account(store, &stale, &id)).await
 }
 
 async fn show_balance(
@@ -166,14 +172,16 @@ async fn show_balance(
     // There is no other state than the newest.
     query.word("at", |_| None::<()>);
     query.finish()?;
-    api.read(correlation, move |store| reads::balance(store, &id)).await
+    let stale = api.stale.clone();
+    api.read(correlation, move |store| reads::balance(store, &stale, &id)).await
 }
 
 async fn list_accounts(State(api): State<Api>, correlation: Correlation, mut query: Asking) -> Answered {
     let (after, limit) = (query.word("after", |text| Some(text.to_owned())), query.limit());
     query.stale();
     query.finish()?;
-    api.read(correlation, move |store| reads::accounts(store, after.as_deref(), limit)).await
+    let stale = api.stale.clone();
+    api.read(correlation, move |store| reads::accounts(store, &stale, after.as_deref(), limit)).await
 }
 
 async fn show_history(

@@ -1,16 +1,15 @@
 //! Executes requests one after the other, each in one durable transaction of the store, faults included.
 
 use crate::Config;
+use crate::case::Case;
 use crate::faults::FaultSwitch;
 use crate::ids::Ids;
 use crate::money::Money;
 use crate::refusal::{Code, Problem};
 use crate::request::{AccountChange, Content, NewAccount, Transaction};
 use crate::rules;
-use crate::shapes::{
-    Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Kind, Outcome, Side, TransactionResult,
-    rfc3339,
-};
+use crate::shapes::{Account, AccountStatus, AccountType, AccountView, FaultEntry, FaultKind, Side};
+use crate::stale::Stale;
 use crate::store::{Booked, Error, Kept, Scope, Store, Writing};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -54,6 +53,8 @@ pub(crate) enum Reply {
     Hang,
     /// Answer 500.
     Fail,
+    /// Close the connection.
+    Drop,
     /// Answer 503: nothing was written.
     Unavailable,
 }
@@ -62,8 +63,29 @@ pub(crate) enum Reply {
 pub(crate) struct Executor<'a> {
     store: Box<dyn Store + 'a>,
     faults: Arc<FaultSwitch>,
+    stale: Arc<Stale>,
     habits: Habits,
     decided: Decided,
+    /// The request that is put off, if there is one: there is one at most.
+    put_off: Option<PutOff>,
+}
+
+/// A request that was drawn to be overtaken. Nothing was written of it: if its key is used meanwhile, it comes late.
+struct PutOff {
+    account: String,
+    /// Whether any request was executed since.
+    overtaken: bool,
+    /// Whether one of the same deciding account was.
+    due: bool,
+}
+
+/// When a request is executed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// As it arrives.
+    InOrder,
+    /// After it was put off.
+    Late { overtaken: bool },
 }
 
 /// What the configuration says about keys and ids.
@@ -85,45 +107,44 @@ impl Decided {
     }
 }
 
-/// A transaction with the accounts and the original it is about.
-struct Case<'a> {
-    transaction: &'a Transaction,
-    kind: Kind,
-    source: Party,
-    destination: Party,
-    original: Option<(u64, Booked)>,
-    /// As asked for; `None` when a refund is to take everything left.
-    amount: Option<Money>,
-    currency: String,
-    deciding: String,
-}
-
-/// An account as named, and as it is.
-struct Party {
-    id: String,
-    account: Option<Account>,
-}
-
 impl<'a> Executor<'a> {
     /// `last_decided` is when the newest transaction in the store was decided.
     pub(crate) fn new(
         store: Box<dyn Store + 'a>,
         last_decided: i64,
         faults: Arc<FaultSwitch>,
+        stale: Arc<Stale>,
         config: &Config,
     ) -> Self {
         let Config { deduplicates, refusal_keeps_key, ids, .. } = *config;
         // Where a key means nothing, there is nothing to keep a refusal for.
         let habits = Habits { deduplicates, refusal_keeps_key: refusal_keeps_key && deduplicates, ids };
-        Self { store, faults, habits, decided: Decided(last_decided) }
+        Self { store, faults, stale, habits, decided: Decided(last_decided), put_off: None }
     }
 
-    pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Reply, Error> {
-        match &asked.command {
-            Command::Transaction { key, transaction } => self.transaction(asked, key, transaction),
-            Command::Account { key, account } => self.account(asked, key.as_deref(), account).map(Reply::Answer),
-            Command::Change { account_id, change } => self.change(asked, account_id, change).map(Reply::Answer),
-        }
+    /// Executes a request; `None` when it is to be put off, to be given to [`Executor::execute_late`] then.
+    pub(crate) fn execute(&mut self, asked: &Asked) -> Result<Option<Reply>, Error> {
+        self.execute_in(Turn::InOrder, asked)
+    }
+
+    /// Whether what is put off was overtaken by a request of the same deciding account, and is to be executed now.
+    pub(crate) fn put_off_is_due(&self) -> bool {
+        self.put_off.as_ref().is_some_and(|put_off| put_off.due)
+    }
+
+    /// Executes the request that was put off. Only if another one was executed before it, a fault was made.
+    pub(crate) fn execute_late(&mut self, asked: &Asked) -> Result<Option<Reply>, Error> {
+        let overtaken = self.put_off.take().is_some_and(|put_off| put_off.overtaken);
+        self.execute_in(Turn::Late { overtaken }, asked)
+    }
+
+    fn execute_in(&mut self, turn: Turn, asked: &Asked) -> Result<Option<Reply>, Error> {
+        let answer = match &asked.command {
+            Command::Transaction { key, transaction } => return self.transaction(turn, asked, key, transaction),
+            Command::Account { key, account } => self.account(asked, key.as_deref(), account)?,
+            Command::Change { account_id, change } => self.change(asked, account_id, change)?,
+        };
+        Ok(Some(Reply::Answer(answer)))
     }
 
     fn account(&mut self, asked: &Asked, key: Option<&str>, new: &NewAccount) -> Result<Answer, Error> {
@@ -172,33 +193,49 @@ impl<'a> Executor<'a> {
             Err(code) => problem(Problem::refused(code), asked),
             Ok(account) => {
                 writing.put_account(&account)?;
+                self.stale.change([id], None);
                 writing.commit()?;
+                self.executed(id);
                 let body = serde_json::to_vec(&AccountView::of(&account))?;
                 Ok(Answer { status: 200, body: body.into(), replayed: false })
             }
         }
     }
 
-    fn transaction(&mut self, asked: &Asked, key: &str, transaction: &Transaction) -> Result<Reply, Error> {
+    fn transaction(
+        &mut self,
+        turn: Turn,
+        asked: &Asked,
+        key: &str,
+        transaction: &Transaction,
+    ) -> Result<Option<Reply>, Error> {
         let mut writing = self.store.begin()?;
         let case = Case::of(&mut *writing, transaction, self.habits.ids)?;
         let scope = Scope { tenant: &asked.tenant, account: &case.deciding, key };
         // Without deduplication the first transaction that was applied keeps the key: `status` shows that one.
         let takes_key = match writing.kept(scope)? {
             Some(kept) if self.habits.deduplicates => {
-                return known(asked, &case, scope, kept, &mut self.decided).map(Reply::Answer);
+                let answer = known(asked, &case, scope, kept, &mut self.decided)?;
+                return Ok(Some(Reply::Answer(answer)));
             }
             kept => kept.is_none_or(|kept| !kept.is_applied()),
         };
+        let decision = case.decide();
+        let fault = match turn {
+            Turn::Late { overtaken } => overtaken.then_some(FaultKind::Reorder),
+            Turn::InOrder => self.faults.draw().filter(|fault| makes_sense(*fault, &decision, self.put_off.is_some())),
+        };
+        if (turn, fault) == (Turn::InOrder, Some(FaultKind::Reorder)) {
+            self.put_off = Some(PutOff { account: case.deciding, overtaken: false, due: false });
+            return Ok(None);
+        }
         if !self.habits.deduplicates {
             writing.count_execution(scope)?;
         }
-        let decision = case.decide();
-        let fault = self.faults.draw().filter(|fault| makes_sense(*fault, &decision));
-        if let Some(fault @ (FaultKind::HangBefore | FaultKind::FailBefore)) = fault {
+        if let Some((fault, reply)) = fault.and_then(|fault| Some((fault, instead_of_execution(fault)?))) {
             writing.put_fault(&fault_entry(fault, scope, None))?;
             writing.commit()?;
-            return Ok(if fault == FaultKind::HangBefore { Reply::Hang } else { Reply::Fail });
+            return Ok(Some(reply));
         }
         let execution =
             Execution { asked, case: &case, scope, takes_key, now: self.decided.next(), habits: self.habits };
@@ -209,148 +246,20 @@ impl<'a> Executor<'a> {
         if let Some(fault) = fault {
             writing.put_fault(&fault_entry(fault, scope, id))?;
         }
+        if decision.is_ok() && fault != Some(FaultKind::LostWrite) {
+            let before = case.deciding_account().filter(|_| fault == Some(FaultKind::StaleBalance));
+            self.stale.change([case.source.id.as_str(), &case.destination.id], before);
+        }
         writing.commit()?;
-        Ok(match fault {
-            Some(FaultKind::HangAfter) => Reply::Hang,
-            Some(FaultKind::FailAfter) => Reply::Fail,
-            Some(FaultKind::Slow) => Reply::Slow(answer),
-            _ => Reply::Answer(answer),
-        })
-    }
-}
-
-impl Party {
-    fn both(writing: &mut dyn Writing, ids: [&str; 2]) -> Result<[Self; 2], Error> {
-        let [one, other] = writing.accounts(ids)?;
-        Ok([Self { id: ids[0].to_owned(), account: one }, Self { id: ids[1].to_owned(), account: other }])
+        self.executed(&case.deciding);
+        Ok(Some(told(fault, answer)))
     }
 
-    fn nobody() -> Self {
-        Self { id: String::new(), account: None }
-    }
-}
-
-impl<'a> Case<'a> {
-    fn of(writing: &mut dyn Writing, transaction: &'a Transaction, ids: Ids) -> Result<Self, Error> {
-        match transaction {
-            Transaction::Move(asked) => {
-                let [source, destination] = Party::both(writing, [&asked.source, &asked.destination])?;
-                Ok(Self {
-                    transaction,
-                    kind: asked.kind,
-                    source,
-                    destination,
-                    original: None,
-                    amount: Some(asked.amount),
-                    currency: asked.currency.clone(),
-                    deciding: if asked.kind == Kind::Topup { &asked.destination } else { &asked.source }.clone(),
-                })
-            }
-            Transaction::Refund(asked) => {
-                let sequence = ids.sequence(&asked.original);
-                let original = match sequence {
-                    Some(sequence) => writing.transaction(sequence)?.map(|booked| (sequence, booked)),
-                    None => None,
-                };
-                // A refund of nothing names no accounts, so there is nothing to refund of it either.
-                let original = original.filter(|(_, booked)| !booked.result.source.account_id.is_empty());
-                let [source, destination] = match &original {
-                    Some((_, Booked { result, .. })) => {
-                        Party::both(writing, [&result.destination.account_id, &result.source.account_id])?
-                    }
-                    None => [Party::nobody(), Party::nobody()],
-                };
-                // An account that does not exist counts as limited: nothing says that it may be shared.
-                let debited_decides = source.account.as_ref().is_none_or(Account::is_limited);
-                let deciding = match &original {
-                    None => asked.original.clone(),
-                    Some(_) => if debited_decides { &source } else { &destination }.id.clone(),
-                };
-                let currency = original.as_ref().map(|(_, booked)| booked.result.currency.clone()).unwrap_or_default();
-                Ok(Self {
-                    transaction,
-                    kind: Kind::Refund,
-                    source,
-                    destination,
-                    original,
-                    amount: asked.amount,
-                    currency,
-                    deciding,
-                })
-            }
-        }
-    }
-
-    /// Which of source and destination there are.
-    fn known(&self) -> [bool; 2] {
-        [self.source.account.is_some(), self.destination.account.is_some()]
-    }
-
-    /// The refusal of a request that names one account as source and destination.
-    fn same_account(&self) -> Option<Code> {
-        let same = matches!(self.transaction, Transaction::Move(asked) if asked.source == asked.destination);
-        same.then_some(Code::SameAccount)
-    }
-
-    /// The amount that moves, or the first rule that refuses.
-    fn decide(&self) -> Result<Money, Code> {
-        let (source, destination) = (self.source.account.as_ref(), self.destination.account.as_ref());
-        match self.transaction {
-            Transaction::Move(asked) => {
-                self.same_account().map_or(Ok(()), Err)?;
-                rules::check_move(asked.kind, source, destination, asked.amount, &asked.currency)?;
-                Ok(asked.amount)
-            }
-            Transaction::Refund(_) => {
-                let original = self.original.as_ref().map(|(_, booked)| (&booked.result, booked.refunded));
-                rules::check_refund(original, self.amount, source, destination)
-            }
-        }
-    }
-
-    /// A result with both sides unmoved.
-    fn result(&self, id: String, key: &str, correlation_id: &str, now: i64) -> TransactionResult {
-        let (reference, metadata, original, reason) = match self.transaction {
-            Transaction::Move(asked) => (asked.reference.clone(), asked.metadata.clone(), None, None),
-            Transaction::Refund(asked) => (None, None, Some(asked.original.clone()), asked.reason.clone()),
-        };
-        TransactionResult {
-            transaction_id: id,
-            tracking_id: key.to_owned(),
-            kind: self.kind,
-            status: Outcome::Completed,
-            amount: self.amount.unwrap_or_default(),
-            currency: self.currency.clone(),
-            source: Side::unmoved(&self.source.id),
-            destination: Side::unmoved(&self.destination.id),
-            original_transaction_id: original,
-            reference,
-            metadata,
-            error_code: None,
-            reason,
-            correlation_id: correlation_id.to_owned(),
-            created_at: rfc3339(now),
-            completed_at: rfc3339(now),
-        }
-    }
-
-    fn refused(&self, id: String, key: &str, code: Code, correlation_id: &str, now: i64) -> TransactionResult {
-        let mut result = self.result(id, key, correlation_id, now);
-        result.status = Outcome::Failed;
-        result.error_code = Some(code);
-        result.reason = Some(code.detail().to_owned());
-        result
-    }
-
-    /// What moves on each side, a fee charged wrongly included: it always hurts a USER account.
-    fn movements(&self, amount: Money, fault: Option<FaultKind>) -> (Money, Money) {
-        let is_user =
-            |party: &Party| party.account.as_ref().is_some_and(|account| account.account_type == AccountType::User);
-        let (debit, credit) = (-amount, amount);
-        match fault {
-            Some(FaultKind::WrongFee) if is_user(&self.source) => (debit - Money::CENT, credit),
-            Some(FaultKind::WrongFee) if is_user(&self.destination) => (debit, credit - Money::CENT),
-            _ => (debit, credit),
+    /// Something was executed that this account decides on.
+    fn executed(&mut self, deciding: &str) {
+        if let Some(put_off) = &mut self.put_off {
+            put_off.overtaken = true;
+            put_off.due |= put_off.account == deciding;
         }
     }
 }
@@ -459,16 +368,44 @@ fn book(account: &mut Option<Account>, id: &str, movement: Money) -> Side {
     side
 }
 
-/// Whether a fault can be made of this decision: the ones that falsify an effect need one, and a fee a fee's worth.
-fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>) -> bool {
+/// Whether a fault can be made of this decision: the ones that falsify an effect need one, a fee a fee's worth, and
+/// rounding something to round that does not come to nothing; and one request at a time is put off.
+fn makes_sense(fault: FaultKind, decision: &Result<Money, Code>, one_is_put_off: bool) -> bool {
     match fault {
         FaultKind::WrongFee => decision.is_ok_and(|amount| amount > Money::CENT),
-        FaultKind::LostWrite | FaultKind::DoubleApply => decision.is_ok(),
+        FaultKind::Rounding => {
+            decision.is_ok_and(|amount| amount.rounded() != amount && amount.rounded() != Money::ZERO)
+        }
+        FaultKind::LostWrite | FaultKind::DoubleApply | FaultKind::StaleBalance => decision.is_ok(),
+        FaultKind::Reorder => !one_is_put_off,
         FaultKind::Slow
         | FaultKind::HangBefore
         | FaultKind::HangAfter
         | FaultKind::FailBefore
-        | FaultKind::FailAfter => true,
+        | FaultKind::FailAfter
+        | FaultKind::DropBefore
+        | FaultKind::DropAfter => true,
+    }
+}
+
+/// What a fault does in place of the execution, if it is one that does.
+fn instead_of_execution(fault: FaultKind) -> Option<Reply> {
+    match fault {
+        FaultKind::HangBefore => Some(Reply::Hang),
+        FaultKind::FailBefore => Some(Reply::Fail),
+        FaultKind::DropBefore => Some(Reply::Drop),
+        _ => None,
+    }
+}
+
+/// What the client is told of what was executed.
+fn told(fault: Option<FaultKind>, answer: Answer) -> Reply {
+    match fault {
+        Some(FaultKind::HangAfter) => Reply::Hang,
+        Some(FaultKind::FailAfter) => Reply::Fail,
+        Some(FaultKind::DropAfter) => Reply::Drop,
+        Some(FaultKind::Slow) => Reply::Slow(answer),
+        _ => Reply::Answer(answer),
     }
 }
 

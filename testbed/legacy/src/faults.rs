@@ -17,9 +17,10 @@ enum Asked {
 }
 
 /// The kinds that alternate when neither `-before` nor `-after` is said.
-const ALTERNATING: [Asked; 2] = [
+const ALTERNATING: [Asked; 3] = [
     Asked::Alternating { name: "hang", before: FaultKind::HangBefore, after: FaultKind::HangAfter },
     Asked::Alternating { name: "5xx", before: FaultKind::FailBefore, after: FaultKind::FailAfter },
+    Asked::Alternating { name: "drop-connection", before: FaultKind::DropBefore, after: FaultKind::DropAfter },
 ];
 
 impl Asked {
@@ -182,11 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn hang_and_5xx_alternate() {
-        let switch = switch(r#"{"faults":[{"kind":"hang","rate":1}]}"#);
-        use FaultKind::{HangAfter, HangBefore};
-        let draws = [(); 4].map(|()| switch.draw());
-        assert_eq!(draws, [Some(HangBefore), Some(HangAfter), Some(HangBefore), Some(HangAfter)]);
+    fn what_hides_an_answer_alternates() {
+        use FaultKind::{DropAfter, DropBefore, FailAfter, FailBefore, HangAfter, HangBefore};
+        let cases = [
+            ("hang", HangBefore, HangAfter),
+            ("5xx", FailBefore, FailAfter),
+            ("drop-connection", DropBefore, DropAfter),
+        ];
+        for (name, before, after) in cases {
+            let switch = switch(&format!(r#"{{"faults":[{{"kind":"{name}","rate":1}}]}}"#));
+            let draws = [(); 4].map(|()| switch.draw());
+            assert_eq!(draws, [Some(before), Some(after), Some(before), Some(after)], "{name}");
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@
 //! | [`rules`], [`refusal`] | pure: which requests are refused, and why |
 //! | [`store`] | what is kept, and where: in a file, or in PostgreSQL |
 //! | [`ids`] | how the ids of transactions look |
+//! | `case` | what a transaction is about, what moves, what is told |
 //! | `execute`, `writer` | one request after the other, one durable transaction each, faults included |
 //! | [`seed`] | fills an empty store quickly |
 //! | [`faults`] | which faults are switched on |
-//! | `reads`, `incoming`, `api` | reads; HTTP |
+//! | `stale` | accounts that are shown as they were |
+//! | `reads`, `incoming`, `api`, `connection` | reads; HTTP |
 //!
 //! Invariants:
 //! - What was answered is kept durably, and the fault ledger says in the same transaction what was done on purpose.
@@ -34,9 +36,12 @@ pub mod store;
 pub mod strict;
 
 mod api;
+mod case;
+mod connection;
 mod execute;
 mod incoming;
 mod reads;
+mod stale;
 mod writer;
 
 use execute::Executor;
@@ -46,6 +51,7 @@ use host::ops::Readiness;
 use host::task::Shutdown;
 use ids::Ids;
 use serde::Deserialize;
+use stale::Stale;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,6 +73,8 @@ pub struct Config {
     pub ids: Ids,
     /// How much longer a request takes that is slowed down on purpose, in milliseconds.
     pub slow_ms: u64,
+    /// How long a request is put off at most that is to be overtaken, in milliseconds.
+    pub reorder_ms: u64,
     /// How long a request is held that is not answered on purpose, in seconds.
     pub hang_seconds: u64,
     /// The seed of faults that are switched on without one.
@@ -85,6 +93,8 @@ impl Default for Config {
             ids: Ids::Prefixed,
             // FORMATS, "The reference legacy".
             slow_ms: 1000,
+            // On a busy account something comes by then; below what clients wait for.
+            reorder_ms: 200,
             // Longer than every time-out that is meant to notice it.
             hang_seconds: 120,
             fault_seed: 1,
@@ -152,11 +162,14 @@ impl Bound {
         let Bound { config, address, listener, store } = self;
         let stop = shutdown.child();
         let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-        let executor = Executor::new(store.store, store.last_decided, faults.clone(), &config);
-        let (writer, thread) = writer::Writer::start(executor, stop.clone())?;
+        let stale = Arc::new(Stale::default());
+        let executor = Executor::new(store.store, store.last_decided, faults.clone(), stale.clone(), &config);
+        let longest = Duration::from_millis(config.reorder_ms);
+        let (writer, thread) = writer::Writer::start(executor, longest, stop.clone())?;
         let api = api::Api {
             writer: writer.clone(),
             store: store.reading,
+            stale,
             faults,
             ids: config.ids,
             counts: !config.deduplicates,
@@ -165,7 +178,7 @@ impl Bound {
             shutdown: stop.clone(),
         };
         tracing::info!(%address, "the legacy serves");
-        host::http::serve_router(listener, api::router(api, Readiness::new()), stop).await;
+        host::http::serve(listener, connection::Service::new(api::router(api, Readiness::new())), stop).await;
         writer.stop().await;
         let ended = host::task::spawn_blocking(move || thread.join()).await;
         match ended {

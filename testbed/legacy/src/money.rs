@@ -40,6 +40,17 @@ impl Money {
         }
     }
 
+    /// Without its last decimal, if it has any: to the nearest with one decimal fewer, of two equally near ones to the even
+    /// one.
+    pub fn rounded(self) -> Self {
+        let is_whole_in = |parts: i128| self.0 % parts == 0;
+        let step = (1..=DECIMALS as u32).map(|decimals| 10_i128.pow(decimals)).find(|step| !is_whole_in(*step));
+        let Some(step) = step else { return self };
+        let (below, rest) = (self.0.div_euclid(step), self.0.rem_euclid(step));
+        let up = rest * 2 > step || (rest * 2 == step && below % 2 != 0);
+        Money((below + i128::from(up)) * step)
+    }
+
     /// Reads what a store keeps: any balance, also of an unlimited account with more than 19 digits.
     pub(crate) fn parse_stored(text: &str) -> Option<Self> {
         let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -171,6 +182,33 @@ mod tests {
         }
         for text in ["-0", "-0.0", "--1", "-", "10000000000000000000", "1e3", "-.5"] {
             assert_eq!(Money::parse_balance(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_decimal_is_rounded_away_half_to_even() {
+        for (given, rounded) in [
+            ("10", "10"),
+            ("1200", "1200"),
+            ("10.4", "10"),
+            ("10.6", "11"),
+            ("10.5", "10"),
+            ("11.5", "12"),
+            ("10.50", "10"),
+            ("0.25", "0.2"),
+            ("0.35", "0.4"),
+            ("-0.25", "-0.2"),
+            ("-0.35", "-0.4"),
+            ("-0.36", "-0.4"),
+            ("99.99", "100"),
+            ("1.00000005", "1"),
+            ("1.00000015", "1.0000002"),
+            ("1.00000014", "1.0000001"),
+            ("0.00000005", "0"),
+            ("0.00000006", "0.0000001"),
+            ("0", "0"),
+        ] {
+            assert_eq!(Money::parse_balance(given).unwrap().rounded().to_string(), rounded, "{given}");
         }
     }
 

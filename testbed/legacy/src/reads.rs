@@ -4,6 +4,7 @@ use crate::ids::Ids;
 use crate::money::Money;
 use crate::refusal::{Code, Problem};
 use crate::shapes::{AccountPage, AccountView, Balance, FaultEntry, TransactionPage, rfc3339};
+use crate::stale::Stale;
 use crate::store::{Error, Filter, Reading, Row, Scope};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,12 +20,12 @@ pub(crate) struct Page {
     pub(crate) limit: usize,
 }
 
-pub(crate) fn account(store: &dyn Reading, id: &str) -> Result<Found, Error> {
-    store.account(id)?.map_or(not_found(), |account| body(&AccountView::of(&account)))
+pub(crate) fn account(store: &dyn Reading, stale: &Stale, id: &str) -> Result<Found, Error> {
+    store.account(id)?.map_or(not_found(), |account| body(&AccountView::of(&stale.shown(account))))
 }
 
-pub(crate) fn balance(store: &dyn Reading, id: &str) -> Result<Found, Error> {
-    let found = store.account(id)?.map(|account| Balance {
+pub(crate) fn balance(store: &dyn Reading, stale: &Stale, id: &str) -> Result<Found, Error> {
+    let found = store.account(id)?.map(|account| stale.shown(account)).map(|account| Balance {
         account_id: account.account_id,
         balance: account.balance,
         reserved: Money::ZERO,
@@ -37,9 +38,10 @@ pub(crate) fn balance(store: &dyn Reading, id: &str) -> Result<Found, Error> {
 }
 
 /// Accounts in order of their ids, from behind `after`.
-pub(crate) fn accounts(store: &dyn Reading, after: Option<&str>, limit: usize) -> Result<Found, Error> {
+pub(crate) fn accounts(store: &dyn Reading, stale: &Stale, after: Option<&str>, limit: usize) -> Result<Found, Error> {
     let mut accounts = store.accounts(after, limit + 1)?;
     let more = cut(&mut accounts, limit);
+    let accounts: Vec<_> = accounts.into_iter().map(|account| stale.shown(account)).collect();
     let next = accounts.last().filter(|_| more).map(|account| account.account_id.clone());
     body(&AccountPage { accounts: accounts.iter().map(AccountView::of).collect(), next })
 }

@@ -55,7 +55,7 @@ pub fn seed(
     }
     let mut filling = Filling::of(opened.store.begin()?);
     let faults = Arc::new(FaultSwitch::new(config.fault_seed));
-    let mut executor = Executor::new(Box::new(&mut filling), 0, faults, config);
+    let mut executor = Executor::new(Box::new(&mut filling), 0, faults, Arc::default(), config);
     for (number, request) in (1..).zip(requests) {
         execute(&mut executor, number, &request)?;
         done(number);
@@ -80,8 +80,8 @@ fn execute(executor: &mut Executor<'_>, number: u64, request: &Request) -> Resul
     })?;
     let asked = Asked { tenant: String::new(), correlation_id: format!("seed-{number}"), command };
     match executor.execute(&asked)? {
-        Reply::Answer(answer) if (200..300).contains(&answer.status) => Ok(()),
-        Reply::Answer(answer) | Reply::Slow(answer) => Err(refused(answer.status, &answer.body)),
-        Reply::Hang | Reply::Fail | Reply::Unavailable => Err(refused(500, b"")),
+        Some(Reply::Answer(answer)) if (200..300).contains(&answer.status) => Ok(()),
+        Some(Reply::Answer(answer) | Reply::Slow(answer)) => Err(refused(answer.status, &answer.body)),
+        Some(Reply::Hang | Reply::Fail | Reply::Drop | Reply::Unavailable) | None => Err(refused(500, b"")),
     }
 }

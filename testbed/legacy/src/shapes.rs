@@ -54,13 +54,18 @@ words! {
     /// A fault that the legacy can be told to make.
     FaultKind {
         WrongFee = "wrong-fee",
+        Rounding = "rounding",
         LostWrite = "lost-write",
         DoubleApply = "double-apply",
+        StaleBalance = "stale-balance",
+        Reorder = "reorder",
         Slow = "slow",
         HangBefore = "hang-before",
         HangAfter = "hang-after",
         FailBefore = "5xx-before",
         FailAfter = "5xx-after",
+        DropBefore = "drop-connection-before",
+        DropAfter = "drop-connection-after",
     }
 }
 

@@ -208,6 +208,27 @@ async fn executions_count_whatever_comes_of_them() {
     assert_eq!(executions(&legacy).await, expected);
 }
 
+/// To be put off is not to be executed yet.
+#[tokio::test]
+async fn what_is_put_off_is_counted_once() {
+    let legacy = Legacy::start_with(Config { reorder_ms: 3_600_000, ..every_time() }).await.with_people().await;
+    legacy.fault("reorder").await;
+    let send = || legacy.transact("topup", "k", "bank", "bob", "1");
+    let (one, other) = tokio::join!(send(), send());
+    assert!(!one.replayed && !other.replayed);
+    assert_eq!(legacy.balance("bob").await, "2");
+    let log = legacy.fault_log().await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert_eq!(log[0]["transactionId"], json!(one.id().max(other.id())), "the later one was put off");
+    let expected = json!({
+        "repeated": [{"tenant": "", "account": "bob", "key": "k", "times": 2}],
+        // The first topup is counted, too.
+        "keys": 2,
+        "executions": 3,
+    });
+    assert_eq!(executions(&legacy).await, expected);
+}
+
 #[tokio::test]
 async fn parallel_requests_with_one_key_are_all_executed() {
     let legacy = start().await;

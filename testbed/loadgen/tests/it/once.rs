@@ -58,7 +58,7 @@ async fn what_is_asked_once_is_done_once() {
 /// An answer that was lost is asked for by the key: what was not executed is not there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_are_found_out_by_the_key() {
-    for kind in ["5xx", "hang"] {
+    for kind in ["5xx", "hang", "drop-connection"] {
         let (legacy, observer) = start().await;
         legacy.put_faults(json!([{"kind": kind, "rate": 0.05, "seed": SEED}])).await;
         let report = run(&legacy, workload(SEED).asking_once(), &observer).await;
