@@ -82,7 +82,8 @@ impl Bench {
 
     async fn start(&self, snapshots: &str) -> anyhow::Result<Process> {
         let config = self.site.config.to_string_lossy().into_owned();
-        let settings = [(AFTER_OUTCOMES, snapshots.to_owned())];
+        // It says when it has written a snapshot.
+        let settings = [(AFTER_OUTCOMES, snapshots.to_owned()), ("RUST_LOG", "engine=info".to_owned())];
         let mut process =
             Process::start(&self.binary, "engine", &["engine", "--config", &config], &settings, &self.folder)?;
         let ready = format!("{}/readyz", self.site.engine());
