@@ -47,7 +47,7 @@ pub enum DecodeError {
 }
 
 /// Bytes of the tag.
-const TAG: usize = 4;
+pub const TAG: usize = 4;
 
 /// Writes a record with its tag.
 pub fn encode<T: Stored>(record: &T) -> Vec<u8> {
@@ -63,6 +63,18 @@ pub fn encode<T: Stored>(record: &T) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`], when the bytes are another type, a newer version, or damaged.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(body::<T>(bytes)?) {
+        Ok((record, [])) => Ok(record),
+        Ok((_, rest)) => Err(DecodeError::Damaged(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(DecodeError::Damaged(error.to_string())),
+    }
+}
+
+/// What stands behind the tag of a record of this type.
+///
+/// # Errors
+/// [`DecodeError`], when the bytes are another type or a version that this program does not know.
+pub(crate) fn body<T: Stored>(bytes: &[u8]) -> Result<&[u8], DecodeError> {
     let (record_type, version, body) = untag(bytes)?;
     if record_type != T::TYPE {
         return Err(DecodeError::OtherType { found: record_type, expected: T::TYPE });
@@ -70,11 +82,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
     if !(T::SINCE..=T::VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion { record_type, found: version, known: T::VERSION });
     }
-    match postcard::take_from_bytes(body) {
-        Ok((record, [])) => Ok(record),
-        Ok((_, rest)) => Err(DecodeError::Damaged(format!("{} bytes too many", rest.len()))),
-        Err(error) => Err(DecodeError::Damaged(error.to_string())),
-    }
+    Ok(body)
 }
 
 fn untag(bytes: &[u8]) -> Result<(u16, u16, &[u8]), DecodeError> {
