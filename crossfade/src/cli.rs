@@ -68,9 +68,9 @@ pub enum Command {
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Run every part that the configuration has a section for, in one process
-    Up,
+    Up(FrontArgs),
     /// Run the front: the reverse proxy that clients talk to
-    Front,
+    Front(FrontArgs),
     /// Run the relay: takes the fronts' records and delivers the shadow legs
     Relay(RelayArgs),
     /// Run the engine: the event-sourced ledger
@@ -180,6 +180,14 @@ pub struct DemoArgs {
     /// Keep the data in this directory instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// Settings of whatever runs a front.
+#[derive(Debug, Clone, Args)]
+pub struct FrontArgs {
+    /// Go on without what cannot be read of the front's journal: what is skipped is listed, and counted as a gap
+    #[arg(long)]
+    pub salvage: bool,
 }
 
 /// Settings of `relay`.

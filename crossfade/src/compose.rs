@@ -72,15 +72,19 @@ where
     ended.err().map(|error| error.context(format!("the {name} stopped")))
 }
 
-/// `crossfade up`: every part that the configuration has a section for.
-pub async fn up(file: File) -> anyhow::Result<Exit> {
+/// `crossfade up`: every part that the configuration has a section for. With `salvage` the front goes on without what it cannot
+/// read of its journal.
+pub async fn up(mut file: File, salvage: bool) -> anyhow::Result<Exit> {
+    if salvage {
+        section(file.front.as_mut(), "front")?.salvage = true;
+    }
     serve(async || start_all(file).await).await
 }
 
-/// `crossfade front`
-pub async fn front(file: File) -> anyhow::Result<Exit> {
+/// `crossfade front`, with `salvage` as in [`up`].
+pub async fn front(file: File, salvage: bool) -> anyhow::Result<Exit> {
     let File { ledger, front, .. } = file;
-    let config = section(front, "front")?;
+    let config = proxy::front::Config { salvage, ..section(front, "front")? };
     checked(config.check())?;
     serve(async || {
         let mut running = Running::default();
@@ -276,5 +280,63 @@ mod tests {
         let refused = relay(file, true).await.unwrap_err();
         assert!(refused.to_string().contains("no section [relay]"), "{refused}");
         assert!(!data_dir.exists(), "the log was opened");
+    }
+
+    fn with_front(data_dir: &Path) -> File {
+        let url = || "http://127.0.0.1:9".to_owned();
+        let front = proxy::front::Config {
+            legacy: url(),
+            engine: url(),
+            comparator: url(),
+            relay: url(),
+            ingest: "127.0.0.1:9".into(),
+            ..proxy::front::Config::local(data_dir.to_owned(), host::secret::Secret::new("token"))
+        };
+        let file = crate::config::parse(Path::new("x.toml"), "ledger = \"a\"\n", std::iter::empty()).unwrap();
+        File { front: Some(front), ..file }
+    }
+
+    /// The three records of a boot, the second of which is not there.
+    fn damaged(data_dir: &Path) {
+        use std::io::Write as _;
+        use wire::exchange::{ExchangeBody, ExchangeRecord};
+        let own = data_dir.join("boot-1");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("boot"), r#"{"front":"front","boot":1,"instance":5,"seed":7}"#).unwrap();
+        let mut file = host::disk::append_to(&own.join("00000000000000000001.journal")).unwrap();
+        for sequence in [1, 3] {
+            let (at, body) = (wire::scalar::Timestamp(0), ExchangeBody::Mark { id: "m".into() });
+            let record = ExchangeRecord { front: "front".into(), boot: 1, sequence, at, body };
+            let mut bytes = Vec::new();
+            proxy::journal::record::append(&mut bytes, &wire::stored::encode(&record), 7);
+            file.write_all(&bytes).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_journal_is_refused_unless_the_command_says_salvage() {
+        let folder = tempfile::tempdir().unwrap();
+        damaged(folder.path());
+        for refused in [front(with_front(folder.path()), false).await, up(with_front(folder.path()), false).await] {
+            let refused = format!("{:#}", refused.unwrap_err());
+            assert!(refused.starts_with("the front cannot start: the journal is damaged: "), "{refused}");
+            assert!(refused.contains("record 2 is missing"), "{refused}");
+        }
+        let skipped = folder.path().join("damaged/boot-1/skipped.json");
+        assert!(!skipped.exists());
+        let running = tokio::spawn(front(with_front(folder.path()), true));
+        let deadline = host::clock::now() + std::time::Duration::from_secs(20);
+        while !skipped.exists() {
+            assert!(!running.is_finished() && host::clock::now() < deadline, "it does not go on");
+            host::clock::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn who_has_no_front_has_nothing_to_salvage() {
+        let file = crate::config::parse(Path::new("x.toml"), "ledger = \"a\"\n", std::iter::empty()).unwrap();
+        let refused = up(file, true).await.unwrap_err();
+        assert!(refused.to_string().contains("no section [front]"), "{refused}");
     }
 }

@@ -106,8 +106,13 @@ impl EmbeddedLog {
         let lock = host::disk::lock_dir(directory).map_err(OpenError::Directory)?;
         let path = directory.join(file);
         let unusable = |reason: String| OpenError::File { path: path.clone(), reason };
-        let store = Store::open(&path).map_err(|error| unusable(error.to_string()))?;
-        // The name of a new file has to survive a crash as well as its content.
+        let store = Store::at(&path, Store::open).map_err(|error| match error {
+            redb::Error::DatabaseAlreadyOpen => {
+                unusable("another process uses it: stop it, or choose another directory".to_owned())
+            }
+            other => unusable(other.to_string()),
+        })?;
+        // The name of the file has to survive a crash as well as its content.
         host::disk::sync_parent(&path).map_err(OpenError::Directory)?;
         Self::start(store, Some(lock)).map_err(unusable)
     }

@@ -317,6 +317,11 @@ pub fn is_replaceable(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Gives a file another name, durably; what had that name is gone.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| named(from, "rename", error))
+}
+
 /// Gives a directory another name; the new one must not be there, or be an empty directory.
 pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|error| named(from, "rename", error))

@@ -10,6 +10,8 @@ mod support;
 mod crash;
 #[path = "front/exchanges.rs"]
 mod exchanges;
+#[path = "front/full_disk.rs"]
+mod full_disk;
 #[path = "front/golden.rs"]
 mod golden;
 #[path = "front/handover.rs"]

@@ -2,7 +2,7 @@
 
 use crate::ids::ExchangeNumber;
 use crate::scalar::{Body, Percent, Timestamp};
-use crate::stored::Stored;
+use crate::stored::{self, DecodeError, Stored};
 use crate::words::{Class, Operation, Stage, System};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,29 @@ impl ExchangeRecord {
             | ExchangeBody::Override { .. } => return None,
         };
         Some(ExchangeNumber { front: self.front.clone(), boot: self.boot, sequence })
+    }
+}
+
+/// What a record begins with: which one it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Head<'a> {
+    /// The front that wrote it.
+    pub front: &'a str,
+    /// The boot of that front.
+    pub boot: u64,
+    /// Its number in that boot's journal.
+    pub sequence: u64,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the beginning of a stored [`ExchangeRecord`]; what follows may be anything.
+    ///
+    /// # Errors
+    /// [`DecodeError`], when the bytes are another type, a newer version, or do not begin as a record does.
+    pub fn of(stored: &'a [u8]) -> Result<Self, DecodeError> {
+        let (_, body) = stored::body::<ExchangeRecord>(stored)?;
+        let head = postcard::take_from_bytes(body).map_err(|error| DecodeError::Damaged(error.to_string()))?;
+        Ok(head.0)
     }
 }
 

@@ -74,7 +74,7 @@ impl DecodeError {
 }
 
 /// Bytes of the tag.
-const TAG: usize = 4;
+pub const TAG: usize = 4;
 
 /// Writes a record with its tag.
 pub fn encode<T: Stored>(record: &T) -> Vec<u8> {
@@ -90,6 +90,15 @@ pub fn encode<T: Stored>(record: &T) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`], when the bytes are another type, of a newer program, or damaged.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (version, body) = body::<T>(bytes)?;
+    T::upcast(version, body)
+}
+
+/// The version of a record of this type, and what stands behind the tag.
+///
+/// # Errors
+/// [`DecodeError`], when the bytes are another type or a version that this program does not know.
+pub(crate) fn body<T: Stored>(bytes: &[u8]) -> Result<(u16, &[u8]), DecodeError> {
     let (record_type, version, body) = untag(bytes)?;
     if record_type != T::TYPE {
         let is_newer = (1..RESERVED).contains(&record_type) && !TYPES.contains(&record_type);
@@ -99,7 +108,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, DecodeError> {
     if !(T::OLDEST..=T::VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion { record_type, found: version, known: T::VERSION });
     }
-    T::upcast(version, body)
+    Ok((version, body))
 }
 
 /// Reads a body that has the shape of `T`; all bytes have to belong to it.

@@ -32,8 +32,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         #[cfg(feature = "demo")]
         Command::Demo(args) => crate::demo::run(args, output).await,
-        Command::Up => compose::up(config::load(&global)?).await,
-        Command::Front => compose::front(config::load(&global)?).await,
+        Command::Up(args) => compose::up(config::load(&global)?, args.salvage).await,
+        Command::Front(args) => compose::front(config::load(&global)?, args.salvage).await,
         Command::Relay(args) => compose::relay(config::load(&global)?, args.with.is_some()).await,
         Command::Engine => compose::engine(config::load(&global)?).await,
         Command::Comparator => compose::comparator(config::load(&global)?).await,

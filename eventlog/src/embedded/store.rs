@@ -6,6 +6,7 @@
 use super::partition::Span;
 use crate::port::Record;
 use bytes::Bytes;
+use host::disk;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::Path;
 
@@ -53,6 +54,18 @@ pub(super) struct Addition<'a> {
 }
 
 impl Store {
+    /// Opens the file with `open`. One that is not there is made under another name first: whoever dies meanwhile, or has no
+    /// room for it, would leave a file that is no log.
+    pub(super) fn at(path: &Path, open: impl Fn(&Path) -> Result<Self, redb::Error>) -> Result<Self, redb::Error> {
+        if disk::length(path)?.is_none() {
+            let draft = path.with_extension("draft");
+            disk::remove(&draft)?;
+            drop(open(&draft)?);
+            disk::rename(&draft, path)?;
+        }
+        open(path)
+    }
+
     /// Opens the file, making it if absent, and repairs it after a crash.
     pub(super) fn open(path: &Path) -> Result<Self, redb::Error> {
         let name = path.display().to_string();

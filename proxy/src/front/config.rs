@@ -29,6 +29,9 @@ pub struct Config {
     /// The last boot of a front of this name whose data directory was lost: this one comes after it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost_boot: u64,
+    /// Whether this start goes on without what cannot be read of the journal: never by a file, which would say it every time.
+    #[serde(skip)]
+    pub salvage: bool,
     /// Base URL of the legacy.
     pub legacy: String,
     /// Base URL of the engine's billing API.
@@ -200,6 +203,7 @@ impl Config {
             admin_listen: anywhere,
             data_dir,
             lost_boot: 0,
+            salvage: false,
             legacy: String::new(),
             engine: String::new(),
             comparator: String::new(),

@@ -155,6 +155,7 @@ pub async fn bind(config: Config, ledger: &str) -> Result<Bound, Error> {
         wait: Duration::from_millis(config.journal_wait_ms),
         max_bytes: config.journal_max_bytes,
         fsync: config.fsync(),
+        salvage: config.salvage,
         readiness: readiness.clone(),
     };
     let opened = host::task::spawn_blocking(move || Journal::open(options)).await.map_err(io::Error::other)?;

@@ -167,7 +167,7 @@ impl Shipping {
             durable: source.durable.clone(),
             frames,
             output,
-            reader: Some(Reader::new(&source.dir, has + 1)),
+            reader: Some(Reader::new(&source.dir, &source.boot, has + 1)),
             sent: has,
             acknowledged: has,
             progress: clock::now(),

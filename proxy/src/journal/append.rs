@@ -130,7 +130,7 @@ impl Journal {
     /// When the directory cannot be used, another process uses it, or it is damaged.
     pub fn open(options: Options) -> Result<Opened, Error> {
         let lock = disk::lock_dir(&options.dir)?;
-        let old = recover::all(&options.dir, Timestamp(clock::unix_micros()))?;
+        let old = recover::all(&options.dir, Timestamp(clock::unix_micros()), options.salvage)?;
         let (boot, dir) = boot::begin(&options.dir, &options.front, host::random::u64(), options.lost_boot)?;
         let (queue, entries) = mpsc::channel();
         let shared = Arc::new(Shared {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Counts the boots; also, in a boot's own directory, says who wrote it.
 pub(super) const FILE: &str = "boot";
+/// Ends the name of a file with records.
+const ENDING: &str = "journal";
 
 /// One start of a front.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,9 @@ pub struct Boot {
     pub boot: u64,
     /// Drawn when it began: tells it from another process that uses the same name and number.
     pub instance: u64,
+    /// Of the checksums of its records, drawn too and told to nobody; 0 in boots that had none.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 impl Boot {
@@ -25,7 +30,7 @@ impl Boot {
     ///
     /// # Errors
     /// When the file is there but cannot be read.
-    pub(super) fn read(dir: &Path) -> Result<Option<Self>, Error> {
+    pub fn read(dir: &Path) -> Result<Option<Self>, Error> {
         let path = dir.join(FILE);
         let Some(bytes) = disk::read(&path)? else { return Ok(None) };
         match serde_json::from_slice(&bytes) {
@@ -49,7 +54,8 @@ pub(super) fn begin(dir: &Path, front: &str, instance: u64, lost: u64) -> Result
     let counted = Boot::read(dir)?.map_or(0, |last| last.boot);
     // A counter that was lost alone (restored from a backup, say) is made good by the directories.
     let seen = directories(dir)?.last().map_or(0, |(boot, _)| *boot);
-    let boot = Boot { front: front.to_owned(), boot: counted.max(seen).max(lost) + 1, instance };
+    let (boot, seed) = (counted.max(seen).max(lost) + 1, host::random::u64());
+    let boot = Boot { front: front.to_owned(), boot, instance, seed };
     boot.write(dir)?;
     let own = dir.join(format!("boot-{}", boot.boot));
     disk::create_dir(&own)?;
@@ -68,12 +74,12 @@ pub(super) fn directories(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
 
 /// The file that begins with record `first`.
 pub(super) fn segment(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("{first:020}.journal"))
+    dir.join(format!("{first:020}.{ENDING}"))
 }
 
 /// The first record of each file of a boot, in order.
 pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
-    let first = |path: &Path| path.file_name()?.to_str()?.strip_suffix(".journal")?.parse::<u64>().ok();
+    let first = |path: &Path| path.file_name()?.to_str()?.strip_suffix(ENDING)?.strip_suffix('.')?.parse::<u64>().ok();
     // Names are padded with zeros, so the order of names is the order of numbers.
     Ok(disk::list(dir)?.iter().filter_map(|path| first(path)).collect())
 }
@@ -84,9 +90,11 @@ pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, Error> {
 /// When something cannot be removed; what is left is removed at the next start.
 pub(super) fn remove(dir: &Path) -> Result<(), Error> {
     disk::remove(&dir.join(FILE))?;
-    disk::remove(&dir.join(FILE).with_extension("draft"))?;
-    for first in segments(dir)? {
-        disk::remove(&segment(dir, first))?;
+    for path in disk::list(dir)? {
+        // What was being written when somebody died is nobody's.
+        if path.extension().is_some_and(|ending| ending == ENDING || ending == "draft") {
+            disk::remove(&path)?;
+        }
     }
     Ok(disk::remove_dir(dir)?)
 }
@@ -99,11 +107,18 @@ mod tests {
     fn boots_count_up_and_a_half_written_counter_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let (first, _) = begin(dir.path(), "front-a", 7, 0).unwrap();
-        assert_eq!(first, Boot { front: "front-a".into(), boot: 1, instance: 7 });
+        assert_eq!(first, Boot { front: "front-a".into(), boot: 1, instance: 7, seed: first.seed });
         std::fs::write(dir.path().join("boot.draft"), b"{\"front\":\"fro").unwrap();
         let (second, own) = begin(dir.path(), "front-a", 8, 0).unwrap();
         assert_eq!((second.boot, second.instance), (2, 8));
         assert_eq!(Boot::read(&own).unwrap(), Some(second));
+    }
+
+    #[test]
+    fn a_boot_without_a_seed_has_checksums_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), br#"{"front":"a","boot":3,"instance":9}"#).unwrap();
+        assert_eq!(Boot::read(dir.path()).unwrap(), Some(Boot { front: "a".into(), boot: 3, instance: 9, seed: 0 }));
     }
 
     #[test]

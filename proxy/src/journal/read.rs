@@ -1,7 +1,7 @@
 //! Records by number, for shipping. Reads from the disk's cache what the writer wrote a moment ago.
 
 use super::record::{self, Next};
-use super::{Error, boot};
+use super::{Boot, Error, boot};
 use host::disk::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
+    /// Of the checksums.
+    seed: u64,
     /// The number of the record that comes next.
     next: u64,
     open: Option<Open>,
@@ -43,8 +45,8 @@ struct Open {
 
 impl Reader {
     /// Reads the boot in `dir` from record `next` on.
-    pub fn new(dir: &Path, next: u64) -> Self {
-        Self { dir: dir.to_owned(), next, open: None }
+    pub fn new(dir: &Path, boot: &Boot, next: u64) -> Self {
+        Self { dir: dir.to_owned(), seed: boot.seed, next, open: None }
     }
 
     /// The next records up to number `last`, at least one if there is one, until they make `max_bytes`.
@@ -81,7 +83,7 @@ impl Reader {
             batch.unreadable += self.next - before;
             return Ok(0);
         };
-        match record::next(&open.pending[open.start..]) {
+        match record::next(&open.pending[open.start..], self.seed) {
             Next::Record { stored, length } => {
                 batch.records.push(stored.to_vec());
                 open.advance(length);
@@ -115,7 +117,7 @@ impl Reader {
         let mut open = Open::new(&self.dir, first)?;
         let mut at = first;
         while at < self.next {
-            match record::next(&open.pending[open.start..]) {
+            match record::next(&open.pending[open.start..], self.seed) {
                 Next::Record { length, .. } | Next::Damaged { length } => {
                     open.advance(length);
                     at += 1;
@@ -180,13 +182,19 @@ mod tests {
     use super::*;
     use std::io::Write;
 
+    const SEED: u64 = 7;
+
     fn stored(number: u64) -> Vec<u8> {
         format!("record {number} {}", "x".repeat((number % 7) as usize)).into_bytes()
     }
 
+    fn reader(dir: &Path, next: u64) -> Reader {
+        Reader::new(dir, &Boot { front: "a".into(), boot: 1, instance: 5, seed: SEED }, next)
+    }
+
     fn write(dir: &Path, first: u64, numbers: std::ops::Range<u64>) {
         let mut bytes = Vec::new();
-        numbers.for_each(|number| record::append(&mut bytes, &stored(number)));
+        numbers.for_each(|number| record::append(&mut bytes, &stored(number), SEED));
         disk::append_to(&boot::segment(dir, first)).unwrap().write_all(&bytes).unwrap();
     }
 
@@ -209,7 +217,7 @@ mod tests {
         }
         for from in 1..=30 {
             for max_bytes in [1, 100, 1 << 20] {
-                let (records, unreadable) = read_all(&mut Reader::new(dir.path(), from), 30, max_bytes);
+                let (records, unreadable) = read_all(&mut reader(dir.path(), from), 30, max_bytes);
                 assert_eq!(records, (from..=30).map(stored).collect::<Vec<_>>(), "from {from}, {max_bytes} at once");
                 assert_eq!(unreadable, 0);
             }
@@ -220,7 +228,7 @@ mod tests {
     fn reads_no_further_than_asked_and_goes_on_when_more_is_there() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 1, 1..6);
-        let mut reader = Reader::new(dir.path(), 1);
+        let mut reader = reader(dir.path(), 1);
         assert_eq!(read_all(&mut reader, 3, 1 << 20).0.len(), 3);
         // The rest was a write that failed: it is cut off and written differently.
         let three: usize = (1..4).map(|number| stored(number).len() + HEADER).sum();
@@ -235,7 +243,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 1, 1..6);
         write(dir.path(), 9, 9..12);
-        let (records, unreadable) = read_all(&mut Reader::new(dir.path(), 1), 11, 1 << 20);
+        let (records, unreadable) = read_all(&mut reader(dir.path(), 1), 11, 1 << 20);
         assert_eq!(records.len(), 8);
         assert_eq!(unreadable, 3, "6, 7 and 8");
     }
@@ -248,7 +256,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[stored(1).len() + HEADER + HEADER] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let (records, unreadable) = read_all(&mut Reader::new(dir.path(), 1), 5, 1 << 20);
+        let (records, unreadable) = read_all(&mut reader(dir.path(), 1), 5, 1 << 20);
         assert_eq!((records.len(), unreadable), (4, 1));
     }
 
@@ -257,16 +265,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let large = vec![7; 3 * CHUNK];
         let mut bytes = Vec::new();
-        record::append(&mut bytes, &large);
+        record::append(&mut bytes, &large, SEED);
         std::fs::write(boot::segment(dir.path(), 1), bytes).unwrap();
-        assert_eq!(read_all(&mut Reader::new(dir.path(), 1), 1, 10).0, [large]);
+        assert_eq!(read_all(&mut reader(dir.path(), 1), 1, 10).0, [large]);
     }
 
     #[test]
     fn a_missing_end_is_an_error_not_a_wait() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), 1, 1..3);
-        let mut reader = Reader::new(dir.path(), 1);
+        let mut reader = reader(dir.path(), 1);
         assert_eq!(reader.read(5, 1 << 20).unwrap().records.len(), 2, "what is there is given out first");
         assert!(matches!(reader.read(5, 1 << 20), Err(Error::Damaged { sequence: 3, .. })));
     }

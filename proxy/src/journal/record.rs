@@ -1,9 +1,11 @@
 //! One record in bytes: `u32 length, u32 checksum` (little endian), then the stored bytes. Pure.
 //!
-//! The checksum is the lower half of `xxh3_64` over the stored bytes: it tells a record that was written whole from
-//! one that was not. It is no proof against intent; whoever can write here can also talk to the relay.
+//! The checksum is the lower half of `xxh3_64` over the stored bytes, seeded with a number that each boot draws for itself
+//! and keeps on its disk ([`super::Boot::seed`]): it tells a record that was written whole from one that was not, also from
+//! the body of a request, which a client chooses, in which somebody searches for the next record behind a damaged one. It
+//! is no proof against who can write here; he can also talk to the relay.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes in front of each record.
 pub const HEADER: usize = 8;
@@ -30,22 +32,22 @@ pub enum Next<'a> {
 }
 
 /// Appends a record.
-pub fn append(to: &mut Vec<u8>, stored: &[u8]) {
+pub fn append(to: &mut Vec<u8>, stored: &[u8], seed: u64) {
     // A body is at most a few MiB, so a record never comes near 4 GiB.
     let length = u32::try_from(stored.len()).expect("a record is shorter than 4 GiB");
     to.extend_from_slice(&length.to_le_bytes());
-    to.extend_from_slice(&checksum(stored).to_le_bytes());
+    to.extend_from_slice(&checksum(stored, seed).to_le_bytes());
     to.extend_from_slice(stored);
 }
 
 /// Looks at the beginning of `bytes`.
-pub fn next(bytes: &[u8]) -> Next<'_> {
+pub fn next(bytes: &[u8], seed: u64) -> Next<'_> {
     if bytes.is_empty() {
         return Next::End;
     }
-    match (whole(bytes), claimed(bytes)) {
+    match (whole(bytes, seed), claimed(bytes)) {
         (Some(stored), _) => Next::Record { stored, length: HEADER + stored.len() },
-        (None, Some(length)) if bytes.get(length..).is_some_and(|rest| whole(rest).is_some()) => {
+        (None, Some(length)) if bytes.get(length..).is_some_and(|rest| whole(rest, seed).is_some()) => {
             Next::Damaged { length }
         }
         (None, _) => Next::Torn,
@@ -53,24 +55,24 @@ pub fn next(bytes: &[u8]) -> Next<'_> {
 }
 
 /// The record at the beginning of `bytes`, if it is whole.
-fn whole(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn whole(bytes: &[u8], seed: u64) -> Option<&[u8]> {
     let stored = bytes.get(HEADER..claimed(bytes)?)?;
     let expected = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
-    (checksum(stored) == expected).then_some(stored)
+    (checksum(stored, seed) == expected).then_some(stored)
 }
 
 /// How many bytes the record at the beginning of `bytes` says it takes up; empty records do not exist, so a
 /// stretch of zeros, which a crash may leave, is none.
-fn claimed(bytes: &[u8]) -> Option<usize> {
+pub(super) fn claimed(bytes: &[u8]) -> Option<usize> {
     match usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)) {
         Ok(length) if length > 0 => length.checked_add(HEADER),
         _ => None,
     }
 }
 
-fn checksum(stored: &[u8]) -> u32 {
+fn checksum(stored: &[u8], seed: u64) -> u32 {
     // The lower half, as said above.
-    (xxh3_64(stored) & u64::from(u32::MAX)) as u32
+    (xxh3_64_with_seed(stored, seed) & u64::from(u32::MAX)) as u32
 }
 
 #[cfg(test)]
@@ -78,9 +80,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const SEED: u64 = 7;
+
     fn written(records: &[&[u8]]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        records.iter().for_each(|record| append(&mut bytes, record));
+        records.iter().for_each(|record| append(&mut bytes, record, SEED));
         bytes
     }
 
@@ -88,7 +92,7 @@ mod tests {
     fn read(bytes: &[u8]) -> (Vec<Option<Vec<u8>>>, usize) {
         let (mut records, mut at) = (Vec::new(), 0);
         loop {
-            match next(&bytes[at..]) {
+            match next(&bytes[at..], SEED) {
                 Next::Record { stored, length } => {
                     records.push(Some(stored.to_vec()));
                     at += length;
@@ -120,6 +124,11 @@ mod tests {
         bytes[second] ^= 1;
         bytes[last] ^= 1;
         assert_eq!(read(&bytes).0, [Some(b"one".to_vec()), Some(b"two".to_vec())]);
+    }
+
+    #[test]
+    fn what_another_boot_wrote_is_no_record() {
+        assert_eq!(next(&written(&[b"one"]), SEED + 1), Next::Torn);
     }
 
     proptest! {

@@ -1,13 +1,14 @@
-//! What earlier boots left behind: the torn end is cut off, and the end of the boot is written, once.
+//! What earlier boots left behind: the torn end is cut off, and the end of the boot is written, once. Damage in front of it is
+//! left to whoever runs the front: what is missing was money.
 
-use super::record::{self, Next};
-use super::{Boot, Error, boot};
+use super::damage::{self, Damage, File, Found};
+use super::{Boot, Error, boot, record, salvage};
 use host::disk;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use wire::exchange::{ExchangeBody, ExchangeRecord};
 use wire::scalar::Timestamp;
-use wire::stored::{decode, encode};
+use wire::stored::encode;
 
 /// An earlier boot that has ended, with all its records not known to be shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,33 +40,53 @@ impl OldBoot {
     }
 }
 
-/// Completes every earlier boot in `dir`, oldest first, at the time `at`.
+/// Completes every earlier boot in `dir`, oldest first, at the time `at`. With `salvage` one that is damaged is mended first.
 ///
 /// # Errors
-/// When a file cannot be read or written.
-pub(super) fn all(dir: &Path, at: Timestamp) -> Result<Vec<OldBoot>, Error> {
-    let mut old = Vec::new();
-    for (_, dir) in boot::directories(dir)? {
-        match Boot::read(&dir)? {
-            Some(boot) => old.push(complete(boot, dir, at)?),
-            None => boot::remove(&dir)?,
+/// When a file cannot be read or written, or one is damaged: then no record has been touched.
+pub(super) fn all(dir: &Path, at: Timestamp, salvage: bool) -> Result<Vec<OldBoot>, Error> {
+    let mut found = Vec::new();
+    for (_, own) in boot::directories(dir)? {
+        match Boot::read(&own)? {
+            Some(boot) => found.push(damage::look(boot, own)?),
+            None => boot::remove(&own)?,
         }
     }
-    Ok(old)
+    if salvage && found.iter().all(|boot| boot.damage.is_empty()) {
+        tracing::info!(dir = %dir.display(), "nothing in the journal is damaged: --salvage has changed nothing");
+    }
+    if salvage {
+        found = found.into_iter().map(mended).collect::<Result<_, _>>()?;
+    }
+    let damage: Vec<Damage> = found.iter().flat_map(|boot| boot.damage.clone()).collect();
+    if !damage.is_empty() {
+        return Err(Error::Refused { damage, folder: dir.join(salvage::FOLDER) });
+    }
+    found.iter().map(|found| complete(found, at)).collect()
 }
 
-fn complete(boot: Boot, dir: PathBuf, at: Timestamp) -> Result<OldBoot, Error> {
-    let segments = boot::segments(&dir)?;
-    let newest = segments.last().copied().unwrap_or(1);
-    let path = boot::segment(&dir, newest);
-    let found = examine(&disk::read(&path)?.unwrap_or_default());
-    if found.torn > 0 {
-        tracing::warn!(path = %path.display(), bytes = found.torn, "cut off a record that was not written whole");
-        disk::truncate(&path, found.whole)?;
+fn mended(found: Found) -> Result<Found, Error> {
+    if found.damage.is_empty() {
+        return Ok(found);
     }
-    let mut last = newest + found.records - 1;
-    if !found.ended {
-        last += 1;
+    salvage::mend(&found)?;
+    damage::look(found.boot, found.dir)
+}
+
+fn complete(found: &Found, at: Timestamp) -> Result<OldBoot, Error> {
+    let Found { boot, dir, files, .. } = found;
+    let (boot, dir) = (boot.clone(), dir.clone());
+    let newest = files.last();
+    if let Some(File { path, torn, length, .. }) = newest.filter(|newest| newest.torn > 0) {
+        tracing::warn!(path = %path.display(), bytes = torn, "cut off a record that was not written whole");
+        disk::truncate(path, length - torn)?;
+    }
+    // Without a file it died before it wrote one.
+    let next = newest.map_or(1, File::next);
+    let mut last = next.saturating_sub(1);
+    if !newest.is_some_and(|newest| newest.ended) {
+        last = next;
+        let path = newest.map_or_else(|| boot::segment(&dir, next), |newest| newest.path.clone());
         end(&boot, &path, last, at)?;
         tracing::warn!(
             front = boot.front,
@@ -75,10 +96,10 @@ fn complete(boot: Boot, dir: PathBuf, at: Timestamp) -> Result<OldBoot, Error> {
         );
     }
     let mut bytes = 0;
-    for first in &segments {
-        bytes += disk::length(&boot::segment(&dir, *first))?.unwrap_or(0);
+    for first in boot::segments(&dir)? {
+        bytes += disk::length(&boot::segment(&dir, first))?.unwrap_or(0);
     }
-    let records = last + 1 - segments.first().copied().unwrap_or(1);
+    let records = last + 1 - files.first().map_or(1, |file| file.first);
     Ok(OldBoot { boot, dir, last, records, bytes })
 }
 
@@ -86,85 +107,27 @@ fn end(boot: &Boot, path: &Path, sequence: u64, at: Timestamp) -> Result<(), Err
     let body = ExchangeBody::Ended { clean: false };
     let ended = ExchangeRecord { front: boot.front.clone(), boot: boot.boot, sequence, at, body };
     let mut bytes = Vec::new();
-    record::append(&mut bytes, &encode(&ended));
+    record::append(&mut bytes, &encode(&ended), boot.seed);
     let mut file = disk::append_to(path)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     Ok(disk::sync_parent(path)?)
 }
 
-/// What the newest file of a boot holds.
-#[derive(Debug, PartialEq, Eq, Default)]
-struct Found {
-    /// Records, damaged ones included: their numbers are used up.
-    records: u64,
-    /// Bytes of whole records.
-    whole: u64,
-    /// Bytes behind them.
-    torn: u64,
-    /// Whether the last record is the end of the boot.
-    ended: bool,
-}
-
-fn examine(bytes: &[u8]) -> Found {
-    let mut found = Found::default();
-    let mut at = 0;
-    let mut last = None;
-    loop {
-        match record::next(&bytes[at..]) {
-            Next::Record { stored, length } => {
-                at += length;
-                found.records += 1;
-                last = Some(stored);
-            }
-            Next::Damaged { length } => {
-                at += length;
-                found.records += 1;
-                last = None;
-            }
-            Next::End | Next::Torn => break,
-        }
-    }
-    found.whole = at as u64;
-    found.torn = (bytes.len() - at) as u64;
-    found.ended = last.is_some_and(|stored| {
-        decode::<ExchangeRecord>(stored).is_ok_and(|record| matches!(record.body, ExchangeBody::Ended { .. }))
-    });
-    found
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::record::Next;
+    use super::super::tests::{AT, died};
     use super::*;
-
-    const AT: Timestamp = Timestamp(1);
-
-    fn mark(sequence: u64) -> ExchangeRecord {
-        let body = ExchangeBody::Mark { id: format!("m{sequence}") };
-        ExchangeRecord { front: "a".into(), boot: 1, sequence, at: Timestamp(0), body }
-    }
-
-    /// A boot that wrote these numbers, `per_file` to a file, and then died.
-    fn died(dir: &Path, numbers: std::ops::RangeInclusive<u64>, per_file: u64) -> PathBuf {
-        let (_, own) = boot::begin(dir, "a", 5, 0).unwrap();
-        let mut path = PathBuf::new();
-        for (index, sequence) in numbers.enumerate() {
-            if (index as u64).is_multiple_of(per_file) {
-                path = boot::segment(&own, sequence);
-            }
-            let mut bytes = Vec::new();
-            record::append(&mut bytes, &encode(&mark(sequence)));
-            disk::append_to(&path).unwrap().write_all(&bytes).unwrap();
-        }
-        own
-    }
+    use wire::stored::decode;
 
     fn bodies(dir: &Path) -> Vec<ExchangeRecord> {
+        let seed = Boot::read(dir).unwrap().unwrap().seed;
         let files = boot::segments(dir).unwrap().into_iter().map(|first| boot::segment(dir, first));
         let bytes = files.flat_map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>();
         let mut at = 0;
         let mut records = Vec::new();
-        while let Next::Record { stored, length } = record::next(&bytes[at..]) {
+        while let Next::Record { stored, length } = record::next(&bytes[at..], seed) {
             records.push(decode(stored).unwrap());
             at += length;
         }
@@ -177,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = died(dir.path(), 1..=5, 2);
         for _ in 0..2 {
-            let old = all(dir.path(), AT).unwrap();
+            let old = all(dir.path(), AT, false).unwrap();
             assert_eq!((old[0].last, old[0].records), (6, 6));
         }
         let records = bodies(&own);
@@ -189,12 +152,12 @@ mod tests {
     fn a_torn_end_is_cut_also_when_it_is_the_end_mark_itself() {
         let dir = tempfile::tempdir().unwrap();
         let own = died(dir.path(), 1..=3, 100);
-        all(dir.path(), AT).unwrap();
+        all(dir.path(), AT, false).unwrap();
         let path = boot::segment(&own, 1);
         let whole = std::fs::read(&path).unwrap();
         for cut in 1..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let old = all(dir.path(), AT).unwrap();
+            let old = all(dir.path(), AT, false).unwrap();
             let records = bodies(&own);
             assert_eq!(records.len() as u64, old[0].last, "cut at {cut}");
             assert_eq!(records.last().unwrap().body, ExchangeBody::Ended { clean: false });
@@ -205,9 +168,9 @@ mod tests {
     fn bytes_behind_the_end_do_not_make_a_second_one() {
         let dir = tempfile::tempdir().unwrap();
         let own = died(dir.path(), 1..=3, 100);
-        all(dir.path(), AT).unwrap();
+        all(dir.path(), AT, false).unwrap();
         disk::append_to(&boot::segment(&own, 1)).unwrap().write_all(&[0; 5]).unwrap();
-        assert_eq!(all(dir.path(), AT).unwrap()[0].last, 4);
+        assert_eq!(all(dir.path(), AT, false).unwrap()[0].last, 4);
     }
 
     #[test]
@@ -216,7 +179,7 @@ mod tests {
         boot::begin(dir.path(), "a", 5, 0).unwrap();
         let own = died(dir.path(), 1..=4, 100);
         disk::append_to(&boot::segment(&own, 5)).unwrap();
-        let old = all(dir.path(), AT).unwrap();
+        let old = all(dir.path(), AT, false).unwrap();
         assert_eq!(old.iter().map(|boot| (boot.boot.boot, boot.last)).collect::<Vec<_>>(), [(1, 1), (2, 5)]);
     }
 
@@ -226,7 +189,16 @@ mod tests {
         let own = died(dir.path(), 1..=4, 2);
         disk::remove(&own.join(boot::FILE)).unwrap();
         disk::remove(&boot::segment(&own, 1)).unwrap();
-        assert_eq!(all(dir.path(), AT).unwrap(), []);
+        assert_eq!(all(dir.path(), AT, false).unwrap(), []);
+        assert!(!own.exists());
+    }
+
+    #[test]
+    fn what_somebody_was_writing_when_he_died_does_not_keep_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = died(dir.path(), 1..=4, 2);
+        std::fs::write(own.join("00000000000000000003.draft"), b"half of").unwrap();
+        all(dir.path(), AT, false).unwrap()[0].remove().unwrap();
         assert!(!own.exists());
     }
 
@@ -235,7 +207,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = died(dir.path(), 1..=6, 2);
         disk::remove(&boot::segment(&own, 1)).unwrap();
-        let old = all(dir.path(), AT).unwrap();
+        let old = all(dir.path(), AT, false).unwrap();
         assert_eq!((old[0].last, old[0].records), (7, 5));
     }
 }

@@ -167,7 +167,7 @@ impl Writer {
             at: self.at,
             body,
         };
-        record::append(&mut self.buffer, &encode(&record));
+        record::append(&mut self.buffer, &encode(&record), self.shared.boot.seed);
         self.next += 1;
         record.body
     }

@@ -3,7 +3,7 @@
 use crate::support::{eventually, topup};
 use host::ops::Readiness;
 use proxy::journal::read::Reader;
-use proxy::journal::{Error, Fsync, Journal, Opened, Options, Recorded, Ticket};
+use proxy::journal::{Boot, Error, Fsync, Journal, Opened, Options, Recorded, Ticket};
 use std::path::Path;
 use std::time::Duration;
 use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
@@ -19,6 +19,7 @@ pub fn options(dir: &Path) -> Options {
         wait: Duration::from_secs(10),
         max_bytes: 1 << 30,
         fsync: Fsync::Interval(Duration::from_millis(1)),
+        salvage: false,
         readiness: Readiness::new(),
     }
 }
@@ -60,7 +61,7 @@ pub fn applied() -> AuthorityResult {
 
 /// Every record of one boot, which has to be whole.
 pub fn read_all(dir: &Path, last: u64) -> Vec<ExchangeRecord> {
-    let mut reader = Reader::new(dir, 1);
+    let mut reader = Reader::new(dir, &Boot::read(dir).unwrap().unwrap(), 1);
     let mut records: Vec<ExchangeRecord> = Vec::new();
     while (records.len() as u64) < last {
         let batch = reader.read(last, 1 << 20).unwrap();
@@ -73,7 +74,7 @@ pub fn read_all(dir: &Path, last: u64) -> Vec<ExchangeRecord> {
     records
 }
 
-fn gaps(records: &[ExchangeRecord]) -> Vec<(GapReason, u64)> {
+pub fn gaps(records: &[ExchangeRecord]) -> Vec<(GapReason, u64)> {
     let gap = |record: &ExchangeRecord| match record.body {
         ExchangeBody::Gap { exchanges, reason } => Some((reason, exchanges)),
         _ => None,
@@ -81,7 +82,7 @@ fn gaps(records: &[ExchangeRecord]) -> Vec<(GapReason, u64)> {
     records.iter().filter_map(gap).collect()
 }
 
-async fn recorded(journal: &Journal, key: &str) -> Ticket {
+pub async fn recorded(journal: &Journal, key: &str) -> Ticket {
     match journal.intent(intent(key)).await {
         Recorded::Yes(ticket) => ticket,
         Recorded::Gap(reason) => panic!("{key}: {reason:?}"),
@@ -157,7 +158,7 @@ async fn at_its_bound_it_takes_results_but_no_intents_until_something_was_shippe
     // Now the gap can be told, and things go on.
     recorded(&journal, "k").await.finish(applied()).await;
     eventually("the gap is told", || journal.written() == last + 3).await;
-    let records: Vec<ExchangeRecord> = Reader::new(journal.dir(), last + 1)
+    let records: Vec<ExchangeRecord> = Reader::new(journal.dir(), journal.boot(), last + 1)
         .read(last + 3, 1 << 20)
         .unwrap()
         .records
@@ -191,7 +192,7 @@ async fn a_bound_below_what_one_batch_takes_is_left_again_once_all_is_shipped() 
     journal.shipped(last);
     eventually("there is room again", || !journal.is_full()).await;
     recorded(&journal, "k").await.finish(applied()).await;
-    let records = Reader::new(journal.dir(), last + 1).read(last + 2, 1 << 20).unwrap().records;
+    let records = Reader::new(journal.dir(), journal.boot(), last + 1).read(last + 2, 1 << 20).unwrap().records;
     assert_eq!(records.len(), 2, "numbers go on where they stood");
     journal.end(true).await;
     let written = journal.written();

@@ -145,6 +145,38 @@ async fn a_torn_record_is_cut_off_and_the_rest_is_shipped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_journal_is_refused_and_what_is_left_of_it_is_shipped_on_request() {
+    let world = World::new().await;
+    world.ingest.is(Mood::Down);
+    let front = world.front().await;
+    for number in 0..3 {
+        front.post("/transactions/topup", &topup("alice", &number.to_string())).await;
+    }
+    front.stop().await;
+    let segment = world.dir.path().join("front/boot-1/00000000000000000001.journal");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // The length of the first record: nobody can say any more where the second one begins.
+    bytes[1] ^= 0x40;
+    std::fs::write(&segment, &bytes).unwrap();
+    let error = Front::try_start(world.config()).await.err().unwrap().to_string();
+    let named = format!("{} from byte 0 to byte ", segment.display());
+    assert!(error.contains(&named) && error.contains(": record 1 is missing. "), "{error}");
+    assert!(error.contains("--salvage"), "{error}");
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+
+    let front = Front::try_start(Config { salvage: true, ..world.config() }).await.unwrap();
+    front.kill();
+    // The gap is known by now, whether it was shipped or not.
+    let _front = world.front().await;
+    world.ingest.is(Mood::Well);
+    eventually("the first boot arrives", || !ends(&world.ingest.records()).is_empty()).await;
+    let records = world.ingest.records().into_iter().filter(|record| record.boot == 1);
+    assert_eq!(records.map(|record| record.sequence).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
+    let copy = world.dir.path().join("front/damaged/boot-1/00000000000000000001.journal.damaged");
+    assert_eq!(std::fs::read(copy).unwrap(), bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_boot_counter_stops_the_front_with_a_clear_error() {
     let world = World::new().await;
     world.front().await.stop().await;
