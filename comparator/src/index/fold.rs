@@ -9,13 +9,13 @@ use crate::judge::overlap::CLOCK_ERROR_MICROS;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use wire::control::FrontOverride;
-use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Intent};
+use wire::exchange::{AuthorityResult, ExchangeBody, ExchangeRecord, GapReason, Head, Intent};
 use wire::ids::ExchangeNumber;
 use wire::numbers::Follows;
 use wire::rollout::FrontBoot;
 use wire::scalar::Timestamp;
 use wire::shadow::{LegResult, ShadowBody};
-use wire::stored::{self, Stored};
+use wire::stored;
 use wire::words::{Class, Mode, Single, Stage, System};
 
 /// A forced leg names the refusal it would have been.
@@ -31,13 +31,8 @@ pub(super) fn fingerprint(parts: &[&str]) -> u64 {
 /// Front, boot and number of a record whose rest cannot be read; `None` when not even they can, or when a newer
 /// program wrote it.
 fn place(bytes: &[u8]) -> Option<(String, u64, u64)> {
-    let [type_low, type_high, version_low, version_high, body @ ..] = bytes else { return None };
-    let tag = (u16::from_le_bytes([*type_low, *type_high]), u16::from_le_bytes([*version_low, *version_high]));
-    if tag.0 != ExchangeRecord::TYPE || !(ExchangeRecord::OLDEST..=ExchangeRecord::VERSION).contains(&tag.1) {
-        return None;
-    }
-    let (place, _) = postcard::take_from_bytes::<(String, u64, u64)>(body).ok()?;
-    wire::ids::is_front_name(&place.0).then_some(place)
+    let Head { front, boot, sequence } = Head::of(bytes).ok()?;
+    wire::ids::is_front_name(front).then(|| (front.to_owned(), boot, sequence))
 }
 
 impl Index {
