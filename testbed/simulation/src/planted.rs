@@ -13,8 +13,8 @@ pub enum Mistake {
 }
 
 use engine::planted::Mistake::{
-    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, SnapshotBeforeLetters, SnapshotOfDrafts,
-    SnapshotOffByOne, StepsForgottenAtRestart, TimeFalls,
+    AcceptedByOffset, AnsweredBeforeReadBack, NotRewound, SentOnAcknowledgement, SnapshotBeforeLetters,
+    SnapshotOfDrafts, SnapshotOffByOne, StepsForgottenAtRestart, TimeFalls,
 };
 use engine_domain::planted::Mistake::{CompensationRefused, ReplyCachedBeforeAcceptance, ReservationReleasedTwice};
 
