@@ -82,7 +82,8 @@ impl Plan {
         format!("{}-user-{number:07}", self.prefix)
     }
 
-    fn external(&self, number: usize) -> String {
+    /// The id of an EXTERNAL account, which topups come from.
+    pub fn external(&self, number: usize) -> String {
         format!("{}-world-{number}", self.prefix)
     }
 

@@ -56,28 +56,33 @@ impl Bench {
             outcomes as f64 / began.elapsed().as_secs_f64(),
             memory(&process)?
         );
+        let paid = self.paid().await?;
         process.stop().await?;
-        self.restart("without snapshots, stopped in order", NEVER).await?.kill()?;
-        self.restart("without snapshots, killed", NEVER).await?.stop().await?;
+        self.restart("without snapshots, stopped in order", NEVER, &paid).await?.kill()?;
+        self.restart("without snapshots, killed", NEVER, &paid).await?.stop().await?;
 
         let mut process = self.start(FEW).await?;
         let wrote = self.until_snapshots().await?;
         println!("snapshots of all shards: {wrote:.1?}; memory {}", memory(&process)?);
         process.stop().await?;
-        self.restart("from snapshots, stopped in order", FEW).await?.kill()?;
-        self.restart("from snapshots, killed", FEW).await?.stop().await
+        self.restart("from snapshots, stopped in order", FEW, &paid).await?.kill()?;
+        self.restart("from snapshots, killed", FEW, &paid).await?.stop().await
     }
 
     /// Starts the engine again, and says how long it took and what it took.
-    async fn restart(&self, how: &str, snapshots: &str) -> anyhow::Result<Process> {
+    async fn restart(&self, how: &str, snapshots: &str, paid: &Balance) -> anyhow::Result<Process> {
         let began = Instant::now();
         let process = self.start(snapshots).await?;
         println!("restart {how}: ready after {:.1?}; memory {}", began.elapsed(), memory(&process)?);
-        let expected = self.plan.topups / self.plan.users;
-        let url = format!("{}/accounts/{}/balance", self.site.engine(), self.plan.user(0));
-        let balance: Balance = self.client.get(&url, None, TIMEOUT).await?.json()?;
-        ensure!(!balance.balance.0.is_zero() || expected == 0, "an account lost its money: {balance:?}");
+        let now = self.paid().await?;
+        ensure!((now.balance, now.version) == (paid.balance, paid.version), "{paid:?} before, {now:?} now");
         Ok(process)
+    }
+
+    /// The account that all topups come from: its balance is the sum of them.
+    async fn paid(&self) -> anyhow::Result<Balance> {
+        let url = format!("{}/accounts/{}/balance", self.site.engine(), self.plan.external(0));
+        Ok(self.client.get(&url, None, TIMEOUT).await?.json()?)
     }
 
     async fn start(&self, snapshots: &str) -> anyhow::Result<Process> {
